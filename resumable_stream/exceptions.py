@@ -1,0 +1,200 @@
+"""Every error this app raises on purpose.
+
+::
+
+    ResumableStreamError
+    ├── InvalidBackendError          also ImproperlyConfigured: wrong or missing configuration
+    ├── InvalidRecordError           also ValueError: a record or batch that no log would take
+    ├── StreamNotFoundError          .stream_name
+    ├── AppendConditionError
+    │   ├── FencingTokenMismatchError   .actual    the token the stream has
+    │   └── SeqNumMismatchError         .expected  the seq_num the next record will get
+    ├── AppendOutcomeUnknownError    the append may or may not be in the log
+    ├── ReadUnwrittenError           .tail             asked beyond the tail
+    ├── RecordsTrimmedError          .first_seq_num    asked before the trim point
+    ├── BackendUnavailableError      transient; nothing was applied
+    ├── GenerationError
+    │   ├── GenerationNotFoundError
+    │   ├── GenerationActiveError    .generation_id  another generation runs
+    │   └── GenerationLostError      .token          another writer owns the stream now
+    ├── InvalidRequestError          a client's mistake; the message is for the client
+    │   ├── RequestTooLargeError
+    │   └── UnsupportedMediaTypeError
+    ├── LimitExceededError           .retry_after
+    └── ShuttingDownError            .retry_after
+
+``status_code`` and ``close_code`` say what an HTTP response and a websocket close tell the client, so that every door
+translates errors alike.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class ResumableStreamError(Exception):
+    """Base of all errors of this app."""
+
+    status_code: ClassVar[int] = 500
+    """HTTP status a view answers with."""
+    close_code: ClassVar[int] = 1011
+    """Websocket close code (RFC 6455, section 7.4) a consumer closes with."""
+
+
+class InvalidBackendError(ResumableStreamError, ImproperlyConfigured):
+    """The backend's configuration is wrong; the message names the setting and the fix."""
+
+
+class InvalidRecordError(ResumableStreamError, ValueError):
+    """The records break the log's rules (size, count, characters, command form); nothing was applied."""
+
+    status_code = 400
+
+
+class StreamNotFoundError(ResumableStreamError):
+    """The stream does not exist, or was deleted while it was being read."""
+
+    status_code = 404
+
+    def __init__(self, stream_name: str) -> None:
+        super().__init__(f"Stream {stream_name!r} does not exist.")
+        self.stream_name = stream_name
+
+
+class AppendConditionError(ResumableStreamError):
+    """A condition of the append did not hold; nothing was applied."""
+
+    status_code = 409
+
+
+class FencingTokenMismatchError(AppendConditionError):
+    """The stream has another fencing token than the append named."""
+
+    def __init__(self, actual: str) -> None:
+        super().__init__(f"The stream's fencing token is {actual!r}.")
+        self.actual = actual
+        """The token the stream has; ``""`` if it was never fenced."""
+
+
+class SeqNumMismatchError(AppendConditionError):
+    """The stream's tail is not where the append's ``match_seq_num`` said."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"The stream's next seq_num is {expected}.")
+        self.expected = expected
+        """The ``seq_num`` the next record will get."""
+
+
+class AppendOutcomeUnknownError(ResumableStreamError):
+    """The append may or may not have been applied.
+
+    Never send it again without its ``match_seq_num``: repeat the same records under the same condition, then read the
+    range it would have taken.
+    """
+
+    status_code = 503
+
+
+class ReadUnwrittenError(ResumableStreamError):
+    """The read asked for a position beyond the tail."""
+
+    status_code = 416
+
+    def __init__(self, tail: int) -> None:
+        super().__init__(f"The stream ends at seq_num {tail}.")
+        self.tail = tail
+        """The ``seq_num`` the next record will get."""
+
+
+class RecordsTrimmedError(ResumableStreamError):
+    """Records that the read asked for are gone (trimmed, or past their retention)."""
+
+    status_code = 410
+
+    def __init__(self, first_seq_num: int) -> None:
+        super().__init__(f"The stream's first kept seq_num is {first_seq_num}.")
+        self.first_seq_num = first_seq_num
+        """The first position that can still be read; equals the tail if nothing is kept."""
+
+
+class BackendUnavailableError(ResumableStreamError):
+    """The log cannot be reached or refuses for now; nothing was applied. Trying again later may work."""
+
+    status_code = 503
+    close_code = 1013
+
+
+class GenerationError(ResumableStreamError):
+    """Base of errors about one generation."""
+
+    status_code = 409
+
+
+class GenerationNotFoundError(GenerationError):
+    """The stream holds no such generation."""
+
+    status_code = 404
+
+
+class GenerationActiveError(GenerationError):
+    """The stream is owned by a generation that is still running."""
+
+    def __init__(self, generation_id: str | None) -> None:
+        super().__init__("An answer is already being written in this chat. Wait for it to end, or stop it first.")
+        self.generation_id = generation_id
+        """Its id; ``None`` if the owner is another program (a Node service) that tells none."""
+
+
+class GenerationLostError(GenerationError):
+    """The writer no longer owns its stream: it was stopped or taken over from elsewhere."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(f"The stream belongs to {token!r} now.")
+        self.token = token
+        """The token the stream has now."""
+
+
+class InvalidRequestError(ResumableStreamError):
+    """The client's request cannot be understood; the message tells the client what to do."""
+
+    status_code = 400
+    close_code = 1008
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The request's body is larger than the server takes."""
+
+    status_code = 413
+    close_code = 1009
+
+
+class UnsupportedMediaTypeError(InvalidRequestError):
+    """The request's body is not JSON."""
+
+    status_code = 415
+
+
+class LimitExceededError(ResumableStreamError):
+    """The owner has as many generations or readers as it may have at once."""
+
+    status_code = 429
+    close_code = 1013
+
+    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which another try makes sense."""
+
+
+class ShuttingDownError(ResumableStreamError):
+    """This process takes no new work: it is about to end."""
+
+    status_code = 503
+    close_code = 1012
+
+    def __init__(self, *, retry_after: int = 1) -> None:
+        super().__init__("The server is restarting. Try again in a moment.")
+        self.retry_after = retry_after
+        """Seconds after which another process will be there."""

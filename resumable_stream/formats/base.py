@@ -1,0 +1,146 @@
+"""The contract of a format: an adapter between what ``generate`` yields, what is stored and what a client expects.
+
+A chunk is one JSON text without raw newlines: the body of one record on the log and the ``data`` of one SSE frame.
+A format is stateless and shared; what one generation needs (which parts are open) lives in its encoder.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+Message = dict[str, Any]
+"""A chat message as the client library has it in memory (for the AI SDK: a ``UIMessage``)."""
+
+
+class EndReason(Enum):
+    """Why a generation ended; the values stand on the log and on the wire."""
+
+    FINISHED = "finished"
+    """The producer came to its end."""
+    STOPPED = "stopped"
+    """Somebody stopped it."""
+    FAILED = "failed"
+    """The producer raised, or its output could not be encoded or stored."""
+    INTERRUPTED = "interrupted"
+    """The writer died or was shut down, and somebody else wrote the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A client's request for an answer, out of whatever body its library sends."""
+
+    chat_id: Any
+    """As the client sent it: not yet validated."""
+    messages: list[Message]
+    """The messages of the request in their order; at least one."""
+    message_id: str | None = None
+    """The id the answer must have, where the request fixes one (it continues an assistant message)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredGeneration:
+    """One generation as it stands on the log, ready to be folded."""
+
+    generation_id: str | None
+    """``None`` for a generation that another program wrote."""
+    message_id: str | None = None
+    """The id of the answer."""
+    user_messages: Sequence[Message] = ()
+    """The user's messages stored with the generation."""
+    chunks: Sequence[str] = field(default=(), repr=False)
+    """The stored chunks, in order."""
+    end: EndReason | None = None
+    """``None`` while it runs."""
+
+
+class ChunkEncoder(ABC):
+    """Encodes one generation's items into chunks, and knows what is still open.
+
+    Every method returns the chunks to store, in order, possibly none. The chunks never hold lone surrogates or raw
+    newlines. After :meth:`finish`, :meth:`stop`, :meth:`fail` or :meth:`interrupt` the encoder is done.
+    """
+
+    @property
+    @abstractmethod
+    def end(self) -> EndReason | None:
+        """How the producer itself said that it ended (a finish, error or abort chunk of its own); ``None`` so far."""
+
+    @abstractmethod
+    def start(self) -> list[str]:
+        """Chunks that are stored with the claim, before the producer is asked for anything."""
+
+    @abstractmethod
+    def encode(self, item: object) -> list[str]:
+        """Encode one item of the producer.
+
+        Raises:
+            TypeError: The format cannot encode it; the message names the type and the fix.
+        """
+
+    @abstractmethod
+    def observe(self, chunk: str) -> None:
+        """Take note of a chunk that is already stored, so that a stranger can end the generation properly."""
+
+    @abstractmethod
+    def finish(self) -> list[str]:
+        """Close what is open and end the answer; adds nothing that the producer itself has already sent."""
+
+    @abstractmethod
+    def stop(self) -> list[str]:
+        """Close what is open and mark the answer as stopped."""
+
+    @abstractmethod
+    def fail(self, text: str) -> list[str]:
+        """Close what is open and end with an error; ``text`` is shown to people."""
+
+    @abstractmethod
+    def interrupt(self, text: str) -> list[str]:
+        """Close what is open and end an answer whose writer is gone; ``text`` is shown to people."""
+
+
+class ChunkFormat(ABC):
+    """How chunks look to one family of clients, and what those clients send."""
+
+    name: ClassVar[str]
+    """Stands in the ``format`` attribute of a view and in the begin record."""
+    headers: ClassVar[Mapping[str, str]] = {}
+    """Response headers beside those of every event stream."""
+
+    @abstractmethod
+    def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
+        """Read the JSON object that a client POSTs.
+
+        Raises:
+            InvalidRequestError: Something is missing or has the wrong type; the message tells the client what to send.
+        """
+
+    @abstractmethod
+    def encoder(self, *, generation_id: str, message_id: str) -> ChunkEncoder:
+        """Make the encoder of one generation."""
+
+    def event(self, chunk: str) -> str | None:
+        """Name the SSE event that carries ``chunk``; ``None`` for a frame without an ``event`` line."""
+        return None
+
+    def end_event(self, reason: EndReason, text: str | None) -> tuple[str, str] | None:
+        """Give the SSE event (name, data) that ends a body after the terminal record, if these clients take one.
+
+        ``text`` is the message shown to people after a failure or an interruption.
+        """
+        return None
+
+    @abstractmethod
+    def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
+        """Fold what is stored into the messages the client library itself would hold, in order.
+
+        A user message whose id occurred before replaces it and everything after it (the client edited or asked
+        again). A generation whose ``message_id`` is that of the last message continues that message.
+        """
+
+    @abstractmethod
+    def fold_answer(self, generation: StoredGeneration) -> Message | None:
+        """Fold one generation's chunks into its answer; ``None`` if it holds nothing."""
