@@ -50,7 +50,7 @@ class Setting(Generic[T]):
     def __get__(self, instance: Settings | None, owner: type) -> T | Setting[T]:
         if instance is None:
             return self
-        value = self.value(user_settings())
+        value: T = self.value(user_settings())
         problem = self.problem(value)
         if problem is not None:
             raise ImproperlyConfigured(problem)
@@ -70,7 +70,7 @@ class Setting(Generic[T]):
         # bool is an int to Python, but True seconds are a mistake.
         if not isinstance(value, self._kind) or (isinstance(value, bool) and self._kind is not bool):
             return f"{where} must be {self._kind_name()}, not {value!r}."
-        if self._minimum is not None and value is not None and value < self._minimum:
+        if self._minimum is not None and isinstance(value, (int, float)) and value < self._minimum:
             return f"{where} must be at least {self._minimum}, not {value!r}."
         if self._choices and value not in self._choices:
             return f"{where} must be one of {', '.join(map(repr, self._choices))}, not {value!r}."
@@ -100,7 +100,7 @@ def _default_backends() -> dict[str, dict[str, Any]]:
 class Settings:
     """Typed, lazy view of ``settings.RESUMABLE_STREAM``."""
 
-    backends = Setting(_default_backends, kind=dict)
+    backends = Setting[dict[str, dict[str, Any]]](_default_backends, kind=dict)
     """Alias -> ``{"BACKEND": dotted path, "OPTIONS": {...}}``. Default: S2 if ``S2_BASIN`` is set in the environment,
     otherwise the embedded SQLite log."""
     chat_view = Setting[str | None](None, kind=(str, type(None)))

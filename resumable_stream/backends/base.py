@@ -18,8 +18,8 @@ Guaranteed:
 
 Not guaranteed: anything across streams; that trimmed records vanish at once; that two processes' clocks agree.
 
-Every method may be called from any task of any event loop of the process. Cancelling a read, tail, follow or listing has
-no effect on the log. Cancelling an append leaves its outcome unknown to the caller: it may be applied later.
+Every method may be called from any task of any event loop of the process. Cancelling a read, tail, follow or listing
+has no effect on the log. Cancelling an append leaves its outcome unknown to the caller: it may be applied later.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class BaseBackend(ABC):
             StreamNotFoundError: There is no such stream.
         """
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - a backend that holds nothing has nothing to do
         """Give back what the backend holds (files, threads, connections). It opens again when used again."""
 
     def check(self) -> list[CheckMessage]:

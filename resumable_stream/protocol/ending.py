@@ -1,0 +1,139 @@
+"""Ending a generation from outside its writer: a stop, or the end of an owner that has fallen silent."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..exceptions import (
+    AppendOutcomeUnknownError,
+    FencingTokenMismatchError,
+    GenerationActiveError,
+    SeqNumMismatchError,
+)
+from ..formats.base import ChunkEncoder, EndReason
+from ..layout import Begin, Chunk, Decoder, EndFacts, new_generation_id, terminal_records
+from ..records import Record
+from .effects import Append, Operation, landed, read_range
+from .head import Head, find_head
+
+EncoderFactory = Callable[[Begin | None], ChunkEncoder]
+"""Makes the encoder that closes a generation, from what that generation stated about itself."""
+
+STOP_ATTEMPTS = 10
+"""How often a stop tries to end a generation exactly at its tail before it ends it wherever it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """A generation that this process has ended for its writer."""
+
+    start: int
+    """``seq_num`` of its claim."""
+    tail: int
+    """The position after its terminal fence."""
+    begin: Begin | None
+    facts: EndFacts
+
+
+def stop(generation_id: str | None, encoder_for: EncoderFactory) -> Operation[Ending | None]:
+    """End a running generation from outside its writer; ``None`` if nothing runs.
+
+    Raises:
+        GenerationActiveError: Another generation than ``generation_id`` runs.
+    """
+    closing: Closing | None = None
+    for attempt in range(STOP_ATTEMPTS + 1):
+        head = yield from find_head()
+        if head is None or not head.is_running:
+            return None
+        if generation_id is not None and head.token.generation_id != generation_id:
+            raise GenerationActiveError(head.token.generation_id)
+        if closing is None or closing.start != head.start:
+            closing = Closing(head, encoder_for(head.begin), EndReason.STOPPED)
+        if attempt < STOP_ATTEMPTS:
+            ended = yield from closing.end_at_tail(head.tail)
+        else:
+            ended = yield from closing.end_anywhere(head.tail)
+        if ended is not None:
+            return ended
+    return None
+
+
+def interrupt(head: Head, encoder_for: EncoderFactory, *, text: str) -> Operation[Ending | None]:
+    """End the generation of an owner that ``head`` shows to be silent; ``None`` if it, or anybody, has acted since."""
+    closing = Closing(head, encoder_for(head.begin), EndReason.INTERRUPTED, text)
+    return (yield from closing.end_at_tail(head.tail))
+
+
+class Closing:
+    """The end of somebody else's generation: knows what its chunks left open."""
+
+    def __init__(self, head: Head, encoder: ChunkEncoder, reason: EndReason, text: str = "") -> None:
+        self.start = head.start
+        self._head = head
+        self._encoder = encoder
+        self._decoder = Decoder(head.start)
+        self._position = head.start
+        self._facts = EndFacts(
+            generation_id=head.token.generation_id or new_generation_id(),
+            reason=reason,
+            text=text,
+            by=secrets.token_hex(6),
+        )
+
+    def end_at_tail(self, tail: int, following: Sequence[Record] = ()) -> Operation[Ending | None]:
+        """End exactly at ``tail``, all chunks before it known; ``None`` if the stream has moved on."""
+        yield from self._catch_up(tail)
+        records = terminal_records(self._closing_chunks(), self._facts, back=tail - self.start)
+        ended = self._ended(tail + len(records))
+        if (yield from self._append([*records, *following], at=tail)):
+            return ended
+        return None
+
+    def end_anywhere(self, tail: int) -> Operation[Ending | None]:
+        """End wherever the stream is by now.
+
+        For an owner that writes so fast that its tail cannot be met: what it has opened since is not known, so nothing
+        is closed but the answer as a whole.
+        """
+        chunks = self._closing_chunks()[-1:]
+        records = terminal_records(chunks, self._facts, back=None)
+        return self._ended(tail) if (yield from self._append(records, at=None)) else None
+
+    def _closing_chunks(self) -> list[str]:
+        # A copy: the attempt may be refused, and what the encoder has observed must go on from here.
+        encoder = copy.deepcopy(self._encoder)
+        if self._facts.reason is EndReason.STOPPED:
+            return encoder.stop()
+        return encoder.interrupt(self._facts.text)
+
+    def _ended(self, tail: int) -> Ending:
+        return Ending(start=self.start, tail=tail, begin=self._head.begin, facts=self._facts)
+
+    def _catch_up(self, tail: int) -> Operation[None]:
+        for record in (records := (yield from read_range(self._position, tail))):
+            for entry in self._decoder.feed((record,)):
+                if isinstance(entry, Chunk):
+                    self._encoder.observe(entry.body)
+        self._position += len(records)
+
+    def _append(self, records: Sequence[Record], *, at: int | None) -> Operation[bool]:
+        """Append under the owner's token; tell whether it is on the log."""
+        uncertain = False
+        while True:
+            try:
+                yield Append(records, self._head.token.text, at)
+                return True
+            except AppendOutcomeUnknownError:
+                uncertain = True
+            except (FencingTokenMismatchError, SeqNumMismatchError):
+                return uncertain and (yield from self._is_there(records, at))
+
+    def _is_there(self, records: Sequence[Record], at: int | None) -> Operation[bool]:
+        if at is not None:
+            return (yield from landed(records, at))
+        head = yield from find_head()
+        return head is not None and head.end is not None and head.end.by == self._facts.by
