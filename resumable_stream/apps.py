@@ -12,4 +12,5 @@ class ResumableStreamConfig(AppConfig):
     verbose_name = "Resumable stream"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401, PLC0415 - importing it registers the checks, which need loaded apps
+        """Register the system checks."""
+        from . import checks  # noqa: F401 - importing it registers them, and it needs loaded apps

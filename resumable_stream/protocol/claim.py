@@ -78,20 +78,32 @@ def start(
         try:
             # With a key the swap must be from the very state that was looked at: a generation with the same key could
             # have come and gone since.
-            if claimed := (yield from claim(opening, guess=guess, exact=bool(opening.key))):
-                return claimed
+            granted: Claim | Head | None = yield from claim(opening, guess=guess, exact=bool(opening.key))
         except GenerationActiveError as error:
-            head = yield from find_head()
-            if _has_key(head, opening.key):
-                return head
-            if head is None or not head.is_running:
-                if opening.mode == "single-use":
-                    raise
-                continue
-            if not is_abandoned(head, mode=opening.mode, resolution_ms=resolution_ms):
-                raise GenerationActiveError(head.token.generation_id) from error
-            if claimed := (yield from take_over(head, encoder_for, opening, text=text)):
-                return claimed
+            granted = yield from _contend(opening, encoder_for, error, text=text, resolution_ms=resolution_ms)
+        if granted is not None:
+            return granted
+
+
+def _contend(
+    opening: Opening,
+    encoder_for: EncoderFactory,
+    refusal: GenerationActiveError,
+    *,
+    text: str,
+    resolution_ms: int,
+) -> Operation[Claim | Head | None]:
+    """Look at the generation that holds the stream: attach to it or take over; ``None`` if it has ended meanwhile."""
+    head = yield from find_head()
+    if _has_key(head, opening.key):
+        return head
+    if head is None or not head.is_running:
+        if opening.mode == "single-use":
+            raise refusal
+        return None
+    if not is_abandoned(head, mode=opening.mode, resolution_ms=resolution_ms):
+        raise GenerationActiveError(head.token.generation_id) from refusal
+    return (yield from take_over(head, encoder_for, opening, text=text))
 
 
 def _has_key(head: Head | None, key: str) -> TypeGuard[Head]:
@@ -103,30 +115,33 @@ def claim(opening: Opening, *, guess: str = "", exact: bool = False) -> Operatio
 
     ``None`` only with ``exact``: the stream is free, but its token is not ``guess``. Raises as :func:`start` does.
     """
-    single_use = opening.mode == "single-use"
     records = _claim_records(opening)
     uncertain = False
     while True:
         try:
-            ack: AppendAck = yield Append(records, guess, 0 if single_use else None)
+            ack: AppendAck = yield Append(records, guess, 0 if opening.mode == "single-use" else None)
             return _granted(opening, ack.end)
         except AppendOutcomeUnknownError:
             uncertain = True
         except FencingTokenMismatchError as error:
             actual = Token.parse(error.actual)
-            if uncertain:
-                if actual.generation_id == opening.token.generation_id:
-                    return (yield from _granted_earlier(opening, actual))
-                if actual.is_free:
-                    # It may have been granted and ended by now: claiming again could begin the generation twice.
-                    raise AppendOutcomeUnknownError("It is not known whether the stream was claimed.") from error
-            if not actual.is_free or single_use:
-                raise GenerationActiveError(actual.generation_id) from error
+            if uncertain and actual.generation_id == opening.token.generation_id:
+                return (yield from _granted_earlier(opening, actual))
+            _refuse_claim(opening, actual, uncertain, error)
             if exact:
                 return None
             guess = actual.text
         except SeqNumMismatchError as error:
             raise GenerationActiveError(None) from error
+
+
+def _refuse_claim(opening: Opening, actual: Token, uncertain: bool, error: FencingTokenMismatchError) -> None:
+    """Raise unless the claim may go again under the token that the stream has."""
+    if not actual.is_free or (opening.mode == "single-use" and not uncertain):
+        raise GenerationActiveError(actual.generation_id) from error
+    if uncertain:
+        # It may have been granted and ended by now: claiming again could begin the generation twice.
+        raise AppendOutcomeUnknownError("It is not known whether the stream was claimed.") from error
 
 
 def _granted(opening: Opening, end: int) -> Claim:
