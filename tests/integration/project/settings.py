@@ -1,0 +1,37 @@
+"""Settings of the project that the integration tests serve; the tests choose the log file and the app's settings."""
+
+import json
+import os
+
+SECRET_KEY = "only-for-tests"
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1"]
+USE_TZ = True
+
+INSTALLED_APPS = ["django.contrib.sessions", "resumable_stream"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+]
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+ROOT_URLCONF = "tests.integration.project.urls"
+ASGI_APPLICATION = "tests.integration.project.asgi.application"
+
+RESUMABLE_STREAM = {
+    "BACKENDS": {
+        "default": {
+            "BACKEND": "resumable_stream.backends.sqlite.SQLiteBackend",
+            "OPTIONS": {"path": os.environ["TEST_PROJECT_LOG"]},
+        }
+    },
+    **json.loads(os.environ.get("TEST_PROJECT_SETTINGS", "{}")),
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+}

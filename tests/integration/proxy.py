@@ -1,0 +1,82 @@
+"""A TCP proxy on loopback that breaks connections after a number of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Proxy:
+    """Where to connect, and what has been done to those who did."""
+
+    base: str
+    cuts: int = 0
+    """Connections that were broken so far."""
+    bytes_before_cut: Callable[[], int | None] = lambda: None
+    """Asked once for each connection: how many bytes of the response may pass; ``None`` for all."""
+
+
+def seeded_cuts(seed: int, lowest: int, highest: int) -> Callable[[], int]:
+    """Draw the bytes that each connection may pass, the same ones for the same seed."""
+    draw = random.Random(seed)
+    return lambda: draw.randint(lowest, highest)
+
+
+@asynccontextmanager
+async def cutting_proxy(port: int) -> AsyncIterator[Proxy]:
+    """Run a proxy in front of ``port``; everything that it opened is closed on the way out."""
+    connections: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
+        try:
+            await _relay(proxy, port, reader, writer)
+        finally:
+            connections.discard(task)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    proxy = Proxy(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    try:
+        yield proxy
+    finally:
+        server.close()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+
+async def _relay(
+    proxy: Proxy, port: int, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
+) -> None:
+    allowed = proxy.bytes_before_cut()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    upward = asyncio.create_task(_copy(client_reader, writer, None))
+    try:
+        if await _copy(reader, client_writer, allowed):
+            proxy.cuts += 1
+    finally:
+        upward.cancel()
+        await asyncio.gather(upward, return_exceptions=True)
+        # A reset, not an orderly end: the body must not look finished.
+        client_writer.transport.abort()
+        writer.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, allowed: int | None) -> bool:
+    """Copy until the end (``False``) or until ``allowed`` bytes have passed (``True``)."""
+    passed = 0
+    while data := await reader.read(65536):
+        if allowed is not None and passed + len(data) >= allowed:
+            writer.write(data[: allowed - passed])
+            await writer.drain()
+            return True
+        passed += len(data)
+        writer.write(data)
+        await writer.drain()
+    return False

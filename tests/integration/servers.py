@@ -1,0 +1,119 @@
+"""Real server processes on loopback: started, killed, terminated, started again on the same port and the same log."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+APPLICATION = "tests.integration.project.asgi:application"
+KINDS = ("daphne", "uvicorn")
+
+PATIENCE_SECONDS = 30
+"""How long a condition may take on a loaded machine before a test calls it false. No test measures time by it."""
+
+
+def wait_for(what: str, condition: Callable[[], object]) -> None:
+    """Poll ``condition`` until it holds; fail with ``what`` if it never does."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"In {PATIENCE_SECONDS} s it did not come true that {what}.")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Server:
+    """A server process, together with the port and the files that outlive it."""
+
+    def __init__(self, command: Sequence[str], *, port: int, output: Path, environment: Mapping[str, str]) -> None:
+        self.port = port
+        self.base = f"http://127.0.0.1:{port}"
+        self._command = command
+        self._output = output
+        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    @property
+    def output(self) -> str:
+        """Everything that the processes have printed."""
+        return self._output.read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start the process and wait until it accepts connections."""
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, cwd=REPOSITORY, env=self._environment, stdout=output, stderr=output
+            )
+        wait_for(f"{self._command[2]} accepts connections", self._accepts)
+
+    def terminate(self) -> None:
+        """Send SIGTERM and return at once."""
+        self._running().send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait until the process has ended and return its exit code."""
+        return self._running().wait(PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        """End the process with SIGKILL, if it still runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        """Start again on the same port and files, after the process has ended."""
+        if self._running().poll() is None:
+            raise RuntimeError("The server still runs.")
+        self.start()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("The server was never started.")
+        return self._process
+
+    def _accepts(self) -> bool:
+        if self._running().poll() is not None:
+            raise RuntimeError(f"The server ended with {self._running().returncode}:\n{self.output}")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def scripted_server(kind: str, directory: Path, **stream_settings: Any) -> Server:
+    """Describe a server of the test project; ``stream_settings`` are keys of ``RESUMABLE_STREAM``."""
+    port = free_port()
+    options = {
+        "daphne": ["-b", "127.0.0.1", "-p", str(port), "--no-server-name"],
+        "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"],
+    }[kind]
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "tests.integration.project.settings",
+        "TEST_PROJECT_LOG": str(log_path(directory)),
+        "TEST_PROJECT_SETTINGS": json.dumps(stream_settings),
+    }
+    command = [sys.executable, "-m", kind, *options, APPLICATION]
+    return Server(command, port=port, output=directory / "server.log", environment=environment)
+
+
+def log_path(directory: Path) -> Path:
+    """Return the file that the test project keeps its streams in."""
+    return directory / "streams.sqlite3"

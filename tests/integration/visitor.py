@@ -1,0 +1,177 @@
+"""A visitor of the test project: keeps cookies, sends messages, gathers frames."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx
+
+from .servers import PATIENCE_SECONDS
+
+Step = str | dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event of an event stream, as it came over the wire."""
+
+    id: int
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What one response gave, up to its end or its break."""
+
+    frames: list[Frame] = field(default_factory=list)
+    complete: bool = False
+    """Whether the body ended properly, rather than by a broken connection."""
+
+    @property
+    def text(self) -> str:
+        return text_of(frame.data for frame in self.frames)
+
+    @property
+    def types(self) -> list[str]:
+        return [frame.data["type"] for frame in self.frames]
+
+    @property
+    def cursor(self) -> int:
+        """Where to read on after the last frame."""
+        return self.frames[-1].id if self.frames else 0
+
+
+def text_of(chunks: Any) -> str:
+    """Join the text deltas of AI SDK chunks."""
+    return "".join(chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta")
+
+
+def user_message(*steps: Step) -> dict[str, Any]:
+    """Make the message that has the scripted model play ``steps``."""
+    return {"id": uuid4().hex, "role": "user", "parts": [{"type": "text", "text": json.dumps(steps)}]}
+
+
+def new_id() -> str:
+    return uuid4().hex
+
+
+class Visitor:
+    """One browser session; requests go to ``prefix`` unless they name another."""
+
+    def __init__(self, base: str, prefix: str = "/api/chat") -> None:
+        self.prefix = prefix
+        self.http = httpx.AsyncClient(base_url=base, timeout=PATIENCE_SECONDS)
+
+    async def __aenter__(self) -> Self:
+        await self.arrive()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.http.aclose()
+
+    async def arrive(self) -> None:
+        """Take a CSRF token, unless cookies already bring one."""
+        self.http.headers["X-CSRFToken"] = (await self.http.get("/csrf")).text
+
+    def body(self, chat: str, *steps: Step, **more: Any) -> dict[str, Any]:
+        return {"id": chat, "messages": [user_message(*steps)], "trigger": "submit-message", **more}
+
+    @asynccontextmanager
+    async def starting(self, chat: str, *steps: Step, **more: Any) -> AsyncIterator[httpx.Response]:
+        """POST a message and give the response while its body is still coming."""
+        async with self.http.stream("POST", self.prefix, json=self.body(chat, *steps, **more)) as response:
+            yield response
+
+    async def ask(self, chat: str, *steps: Step) -> Gathered:
+        """POST a message and gather the whole answer."""
+        async with self.starting(chat, *steps) as response:
+            await expect(response, 200)
+            return await gather(response)
+
+    async def replay(self, chat: str, *, start: int | None = None, live: bool = False) -> Gathered | None:
+        """GET a replay and gather it; ``None`` for 204."""
+        query = {"id": chat, **({} if start is None else {"from": start}), **({"live": 1} if live else {})}
+        async with self.http.stream("GET", f"{self.prefix}/replay", params=query) as response:
+            if response.status_code == 204:
+                return None
+            await expect(response, 200)
+            return await gather(response)
+
+    async def resume(self, chat: str) -> Gathered | None:
+        """GET what runs in the chat, from its start; ``None`` for 204."""
+        async with self.http.stream("GET", f"{self.prefix}/{chat}/stream") as response:
+            if response.status_code == 204:
+                return None
+            await expect(response, 200)
+            return await gather(response)
+
+    async def stop(self, chat: str, **more: Any) -> httpx.Response:
+        return await self.http.request("DELETE", self.prefix, json={"id": chat, **more})
+
+    async def messages(self, chat: str) -> dict[str, Any]:
+        """GET the chat as it stands on the log."""
+        response = await self.http.get(f"{self.prefix}/{chat}/messages")
+        await expect(response, 200)
+        told: dict[str, Any] = response.json()
+        return told
+
+    async def ended(self, chat: str) -> str:
+        """Wait until the chat's newest generation has ended, and return its end reason."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                generations = (await self.messages(chat))["generations"]
+                if generations and generations[-1]["end"] is not None:
+                    reason: str = generations[-1]["end"]
+                    return reason
+                await asyncio.sleep(0.02)
+
+    async def gate_reached(self, name: str) -> None:
+        await expect(await self.http.get(f"/gates/{name}/reached"), 204)
+
+    async def open_gate(self, name: str) -> None:
+        await expect(await self.http.post(f"/gates/{name}/open"), 204)
+
+
+async def expect(response: httpx.Response, status: int) -> None:
+    """Fail with the body unless the response has this status."""
+    if response.status_code != status:
+        body = (await response.aread()).decode(errors="replace")[:1000]
+        raise AssertionError(f"{response.request.method} {response.request.url}: {response.status_code} {body}")
+
+
+async def gather(response: httpx.Response, into: Gathered | None = None) -> Gathered:
+    """Gather frames until the body ends or breaks."""
+    gathered = Gathered() if into is None else into
+    try:
+        async for frame in frames(response):
+            gathered.frames.append(frame)
+        gathered.complete = True
+    except httpx.TransportError:
+        gathered.complete = False
+    return gathered
+
+
+async def frames(response: httpx.Response) -> AsyncIterator[Frame]:
+    """Parse frames as they come: exactly ``id: N``, then ``data: JSON``; comments and ``retry`` are passed over."""
+    rest = b""
+    async for part in response.aiter_bytes():
+        *blocks, rest = (rest + part).split(b"\n\n")
+        for block in blocks:
+            if not block.startswith((b":", b"retry:")):
+                yield _frame(block)
+
+
+def _frame(block: bytes) -> Frame:
+    id_line, data_line = block.split(b"\n")
+    assert id_line.startswith(b"id: ")
+    assert data_line.startswith(b"data: ")
+    return Frame(int(id_line[4:]), json.loads(data_line[6:]))

@@ -1,0 +1,120 @@
+// Tabs of a chat page: the stock chat class and transport of the AI SDK, in the version named by the first argument.
+// What `useChat` adds is React's state; here it is the smallest state that the class takes.
+import { serve } from "./rpc.mjs";
+
+const { AbstractChat, DefaultChatTransport } = await import(process.argv[2]);
+
+class State {
+  #fields = { status: "ready", error: undefined, messages: [] };
+  #watchers = new Set();
+
+  constructor(messages) {
+    this.#fields.messages = messages;
+  }
+
+  get status() { return this.#fields.status; }
+  set status(status) { this.#set({ status }); }
+  get error() { return this.#fields.error; }
+  set error(error) { this.#set({ error }); }
+  get messages() { return this.#fields.messages; }
+  set messages(messages) { this.#set({ messages }); }
+
+  pushMessage = (message) => this.#set({ messages: [...this.messages, message] });
+  popMessage = () => this.#set({ messages: this.messages.slice(0, -1) });
+  replaceMessage = (index, message) =>
+    this.#set({ messages: this.messages.with(index, this.snapshot(message)) });
+  snapshot = (thing) => structuredClone(thing);
+
+  // Resolves as soon as `condition` holds.
+  async becomes(condition) {
+    if (condition()) return;
+    await new Promise((resolve) => {
+      const watch = () => {
+        if (!condition()) return;
+        this.#watchers.delete(watch);
+        resolve();
+      };
+      this.#watchers.add(watch);
+    });
+  }
+
+  #set(fields) {
+    Object.assign(this.#fields, fields);
+    for (const watch of [...this.#watchers]) watch();
+  }
+}
+
+class Chat extends AbstractChat {
+  constructor({ messages, ...init }) {
+    super({ ...init, state: new State(messages) });
+  }
+
+  becomes(condition) {
+    return this.state.becomes(condition);
+  }
+}
+
+// A browser session: its cookies go with every request, and its CSRF token as a page would send it.
+class Visitor {
+  cookies = {};
+
+  fetch = async (url, init = {}) => {
+    const headers = new Headers(init.headers);
+    headers.set("cookie", Object.entries(this.cookies).map((pair) => pair.join("=")).join("; "));
+    const response = await fetch(url, { ...init, headers });
+    for (const line of response.headers.getSetCookie()) {
+      const [name, value] = line.split(";")[0].split(/=(.*)/s);
+      this.cookies[name] = value;
+    }
+    return response;
+  };
+
+  headers = () => ({ "X-CSRFToken": this.cookies.csrftoken });
+}
+
+const visitors = new Map();
+const tabs = new Map();
+
+function textOf(message) {
+  const parts = message?.role === "assistant" ? message.parts : [];
+  return parts.map((part) => (part.type === "text" ? part.text : "")).join("");
+}
+
+function stateOf({ chat, problems }) {
+  const { status, messages, error } = chat;
+  return { status, messages, error: error ? error.message : null, problems };
+}
+
+function run(name, request) {
+  const tab = tabs.get(name);
+  tab.running = request(tab.chat).catch((error) => tab.problems.push(error.stack));
+}
+
+await serve({
+  async visit({ visitor, base }) {
+    visitors.set(visitor, new Visitor());
+    await visitors.get(visitor).fetch(`${base}/csrf`);
+  },
+  cookies: ({ visitor }) => visitors.get(visitor).cookies,
+
+  open({ tab, visitor, api, id, messages }) {
+    const { fetch, headers } = visitors.get(visitor);
+    const transport = new DefaultChatTransport({ api, fetch, headers });
+    tabs.set(tab, { chat: new Chat({ id, transport, messages }), running: Promise.resolve(), problems: [] });
+  },
+  send: ({ tab, text }) => run(tab, (chat) => chat.sendMessage({ text })),
+  regenerate: ({ tab }) => run(tab, (chat) => chat.regenerate()),
+  resume: ({ tab }) => run(tab, (chat) => chat.resumeStream()),
+  stop: ({ tab }) => tabs.get(tab).chat.stop(),
+
+  // Waits until the last answer holds `text`.
+  async shows({ tab, text }) {
+    const { chat } = tabs.get(tab);
+    await chat.becomes(() => textOf(chat.lastMessage).includes(text));
+  },
+  // Waits until the running request is over, and tells what the tab has.
+  async settled({ tab }) {
+    await tabs.get(tab).running;
+    return stateOf(tabs.get(tab));
+  },
+});
