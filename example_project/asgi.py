@@ -1,0 +1,9 @@
+"""The ASGI application that ``runserver`` (through daphne), uvicorn or hypercorn serve."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
+
+application = get_asgi_application()

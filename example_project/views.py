@@ -1,0 +1,141 @@
+"""The example chat: ``DemoChat`` is all that resuming needs; the other views make a page of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from resumable_stream import ResumableChatView
+from resumable_stream.backends import backends
+from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
+from resumable_stream.layout import Decoder, UserMessage
+
+from .demo_model import DemoModel, Item, message_text
+from .log_records import describe
+from .openai_model import ModelServerError, OpenAIModel
+
+logger = logging.getLogger(__name__)
+
+LOG_HISTORY = 400
+"""Records that the log panel shows from before it was opened."""
+MOST_CHATS = 50
+"""Chats in the list, the newest first."""
+TITLE_LENGTH = 80
+
+# Everything the page needs comes from this server, and what a model writes can at most be text.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class DemoChat(ResumableChatView):
+    """A chat whose answers survive reloads, cut connections and killed servers."""
+
+    format = "aisdk"
+
+    async def generate(self, turn: Any) -> AsyncIterator[Item]:
+        """Answer with the model that the settings name."""
+        async with aclosing(chosen_model().answer(turn.messages)) as items:
+            async for item in items:
+                yield item
+
+    def on_error(self, turn: Any, error: BaseException) -> str:
+        """Tell people what is wrong with the model's server; keep everything else to the log."""
+        if isinstance(error, ModelServerError):
+            return str(error)
+        return super().on_error(turn, error)
+
+
+def chosen_model() -> DemoModel | OpenAIModel:
+    """Return the OpenAI-compatible server's model if one is configured, otherwise the built-in demo."""
+    if settings.OPENAI_BASE_URL or settings.OPENAI_API_KEY:
+        return OpenAIModel(
+            model=settings.OPENAI_MODEL, base_url=settings.OPENAI_BASE_URL, api_key=settings.OPENAI_API_KEY
+        )
+    return DemoModel(settings.DEMO_README, word_seconds=settings.DEMO_WORD_SECONDS)
+
+
+@require_safe
+async def page(request: HttpRequest, chat_id: str = "") -> HttpResponse:
+    """Show the page, at the chat with this id or at a new one."""
+    # Makes the visitor's id now: the page's first requests run side by side and would each make their own.
+    await DemoChat().get_stream_name(request, "new")
+    model = settings.OPENAI_MODEL if isinstance(chosen_model(), OpenAIModel) else ""
+    response = render(request, "example_project/chat.html", {"chat_id": chat_id, "model": model})
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
+
+
+@require_safe
+async def chats(request: HttpRequest) -> JsonResponse:
+    """List the visitor's chats, the newest first, as the log knows them."""
+    name = await DemoChat().get_stream_name(request, "new")
+    prefix = name[: name.rindex("/") + 1]
+    listing = await backends["default"].list_streams(prefix)
+    newest = sorted(listing.streams, key=lambda stream: stream.created_at, reverse=True)[:MOST_CHATS]
+    titles = await asyncio.gather(*(_title(stream.name) for stream in newest))
+    rows = [
+        {"id": stream.name.removeprefix(prefix), "title": title, "created": stream.created_at}
+        for stream, title in zip(newest, titles, strict=True)
+    ]
+    return JsonResponse({"chats": rows})
+
+
+async def _title(stream_name: str) -> str:
+    """Read a chat's first user message; it stands among the first records of its stream."""
+    try:
+        batch = await backends["default"].read(stream_name, 0, limit=10)
+    except (StreamNotFoundError, RecordsTrimmedError):
+        return ""
+    entries = Decoder(0).feed(batch.records)
+    messages = (entry.message for entry in entries if isinstance(entry, UserMessage))
+    return " ".join(message_text(next(messages, {})).split())[:TITLE_LENGTH]
+
+
+@require_safe
+async def log(request: HttpRequest, chat_id: str) -> HttpResponseBase:
+    """Stream the raw records of the visitor's chat as server-sent events; 204 while there is no such chat."""
+    stream_name = await DemoChat().get_stream_name(request, chat_id)
+    try:
+        tail = await backends["default"].tail(stream_name, last=LOG_HISTORY)
+    except StreamNotFoundError:
+        return HttpResponse(status=204)
+    first = tail.records[0].seq_num if tail.records else tail.seq_num
+    cursor = request.headers.get("Last-Event-ID", "")
+    # A cursor outside of what is kept means another log, or a long absence: what there is, is shown.
+    start = int(cursor) if cursor.isdecimal() and first <= int(cursor) <= tail.seq_num else first
+    return StreamingHttpResponse(
+        _log_frames(stream_name, start),
+        headers={
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-cache, no-transform",
+            # Both keep what lies between from collecting frames: nginx, and Django's own GZipMiddleware.
+            "X-Accel-Buffering": "no",
+            "Content-Encoding": "identity",
+        },
+    )
+
+
+async def _log_frames(stream_name: str, start: int) -> AsyncIterator[str]:
+    yield ": the records of one stream\n\n"
+    try:
+        async with aclosing(backends["default"].follow(stream_name, start)) as batches:
+            async for batch in batches:
+                frames = (
+                    f"id: {record.seq_num + 1}\ndata: {json.dumps(describe(record))}\n\n" for record in batch.records
+                )
+                if text := "".join(frames):
+                    yield text
+    except ResumableStreamError:
+        # The page connects again by itself; an ended body tells it so on every server.
+        logger.warning("The log panel lost the log. stream=%s", stream_name, exc_info=True)
