@@ -1,0 +1,91 @@
+"""Browser sessions and tabs of the stock AI SDK client, which live in a Node process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from .node_host import NodeHost
+from .visitor import Step, Visitor, new_id
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TabState:
+    """What a page would show."""
+
+    status: str
+    """``ready`` or ``error``, once it has settled."""
+    error: str | None
+    messages: list[Message]
+
+    @property
+    def answer(self) -> Message:
+        assert self.messages[-1]["role"] == "assistant"
+        return self.messages[-1]
+
+    @property
+    def text(self) -> str:
+        return "".join(part["text"] for part in self.answer["parts"] if part["type"] == "text")
+
+
+class Tab:
+    """One chat in one tab."""
+
+    def __init__(self, host: NodeHost, name: str) -> None:
+        self._host = host
+        self._name = name
+
+    async def send(self, *steps: Step) -> None:
+        """Send a message and return at once; :meth:`settled` waits for the answer."""
+        await self._host.call("send", tab=self._name, text=json.dumps(steps))
+
+    async def regenerate(self) -> None:
+        await self._host.call("regenerate", tab=self._name)
+
+    async def resume(self) -> None:
+        await self._host.call("resume", tab=self._name)
+
+    async def stop(self) -> None:
+        """Do what the library's own ``stop()`` does: leave the response."""
+        await self._host.call("stop", tab=self._name)
+
+    async def shows(self, text: str) -> None:
+        """Wait until the answer shows ``text``."""
+        await self._host.call("shows", tab=self._name, text=text)
+
+    async def settled(self) -> TabState:
+        """Wait until no request runs, and return what the tab holds then."""
+        state = await self._host.call("settled", tab=self._name)
+        problems = state.pop("problems")
+        assert not problems, problems
+        return TabState(**state)
+
+
+class Browser:
+    """One browser session on one server."""
+
+    def __init__(self, host: NodeHost, base: str, prefix: str = "/api/chat") -> None:
+        self._host = host
+        self._name = new_id()
+        self._base = base
+        self._prefix = prefix
+
+    async def arrive(self) -> None:
+        """Take the cookies that the site gives to a new visitor."""
+        await self._host.call("visit", visitor=self._name, base=self._base)
+
+    async def open(self, chat: str, *, messages: list[Message] | None = None, base: str | None = None) -> Tab:
+        """Open a tab on ``chat`` with the messages that the page was rendered with."""
+        name = new_id()
+        api = (base or self._base) + self._prefix
+        await self._host.call("open", tab=name, visitor=self._name, api=api, id=chat, messages=messages or [])
+        return Tab(self._host, name)
+
+    async def visitor(self) -> Visitor:
+        """Return a plain HTTP client in the same session, as it is now."""
+        visitor = Visitor(self._base, self._prefix)
+        visitor.http.cookies.update(await self._host.call("cookies", visitor=self._name))
+        return visitor
