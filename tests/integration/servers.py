@@ -41,11 +41,12 @@ def free_port() -> int:
 class Server:
     """A server process, together with the port and the files that outlive it."""
 
-    def __init__(self, command: Sequence[str], *, port: int, output: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], *, port: int, directory: Path, environment: Mapping[str, str]) -> None:
         self.port = port
         self.base = f"http://127.0.0.1:{port}"
+        self.directory = directory
         self._command = command
-        self._output = output
+        self._output = directory / "server.log"
         self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -111,7 +112,7 @@ def scripted_server(kind: str, directory: Path, **stream_settings: Any) -> Serve
         "TEST_PROJECT_SETTINGS": json.dumps(stream_settings),
     }
     command = [sys.executable, "-m", kind, *options, APPLICATION]
-    return Server(command, port=port, output=directory / "server.log", environment=environment)
+    return Server(command, port=port, directory=directory, environment=environment)
 
 
 def log_path(directory: Path) -> Path:

@@ -148,16 +148,33 @@ async def expect(response: httpx.Response, status: int) -> None:
         raise AssertionError(f"{response.request.method} {response.request.url}: {response.status_code} {body}")
 
 
-async def gather(response: httpx.Response, into: Gathered | None = None) -> Gathered:
+class Reading:
+    """The body of one response, read in stages."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._frames = frames(response)
+        self._gathered = Gathered()
+
+    async def take(self, count: int) -> Gathered:
+        """Gather so many more frames; the body must have them."""
+        for _ in range(count):
+            self._gathered.frames.append(await anext(self._frames))
+        return self._gathered
+
+    async def rest(self) -> Gathered:
+        """Gather frames until the body ends or breaks."""
+        try:
+            async for frame in self._frames:
+                self._gathered.frames.append(frame)
+            self._gathered.complete = True
+        except httpx.TransportError:
+            self._gathered.complete = False
+        return self._gathered
+
+
+async def gather(response: httpx.Response) -> Gathered:
     """Gather frames until the body ends or breaks."""
-    gathered = Gathered() if into is None else into
-    try:
-        async for frame in frames(response):
-            gathered.frames.append(frame)
-        gathered.complete = True
-    except httpx.TransportError:
-        gathered.complete = False
-    return gathered
+    return await Reading(response).rest()
 
 
 async def frames(response: httpx.Response) -> AsyncIterator[Frame]:
