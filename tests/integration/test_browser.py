@@ -1,0 +1,224 @@
+"""The example project in a real browser, as a person uses it: ``python manage.py runserver``, and a page."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .node_host import NodeHost
+from .servers import Server, free_port, log_path
+from .visitor import new_id
+
+WORDS = 160
+QUESTION = "How does counting work?"
+ANSWER = "article.assistant"
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Iterator[Server]:
+    """The example project, whose README has one section: a count from word1 to word160."""
+    readme = tmp_path / "README.md"
+    counted = " ".join(f"word{number}" for number in range(1, WORDS + 1))
+    readme.write_text(f"# Example\n\n## How counting works\n\n{counted}\n")
+    port = free_port()
+    server = Server(
+        [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"],
+        port=port,
+        directory=tmp_path,
+        environment={
+            "DJANGO_SETTINGS_MODULE": "tests.integration.example_settings",
+            "TEST_EXAMPLE_README": str(readme),
+            "TEST_PROJECT_LOG": str(log_path(tmp_path)),
+            "DEMO_WORD_SECONDS": "0.02",
+            "OPENAI_BASE_URL": "",
+            "OPENAI_API_KEY": "",
+        },
+    )
+    server.start()
+    yield server
+    server.kill()
+
+
+class Page:
+    """One tab of the browser."""
+
+    def __init__(self, host: NodeHost, session: str) -> None:
+        self._host = host
+        self._session = session
+        self._name = new_id()
+
+    async def call(self, operation: str, **arguments: Any) -> Any:
+        return await self._host.call(operation, page=self._name, **arguments)
+
+    async def open(self, url: str) -> Page:
+        await self.call("open", session=self._session, url=url)
+        return self
+
+    async def ask(self, question: str) -> None:
+        await self.call("fill", selector="#prompt", text=question)
+        await self.call("press", selector="#prompt", key="Enter")
+
+    async def click(self, selector: str) -> None:
+        await self.call("click", selector=selector)
+
+    async def sees(self, selector: str) -> None:
+        await self.call("wait", selector=selector, state="visible")
+
+    async def sees_word(self, number: int) -> None:
+        await self.sees(f'{ANSWER}:has-text("word{number} ")')
+
+    async def words(self) -> list[int]:
+        """Return the numbers of the words that the last answer shows."""
+        text = (await self.call("texts", selector=f"{ANSWER} .parts"))[-1]
+        return [int(number) for number in re.findall(r"word(\d+)", text)]
+
+    async def second_tab(self) -> Page:
+        return await Page(self._host, self._session).open(await self.call("url"))
+
+    async def assert_no_problems(self) -> None:
+        assert await self.call("problems") == []
+
+
+NewVisitor = Callable[[], Page]
+
+
+@pytest.fixture(scope="session")
+def browser(start_node: Callable[..., NodeHost], chromium: Path) -> NodeHost:
+    return start_node("pages.mjs", str(chromium))
+
+
+@pytest.fixture
+def new_visitor(browser: NodeHost) -> NewVisitor:
+    return lambda: Page(browser, new_id())
+
+
+async def assert_whole(page: Page) -> None:
+    await page.sees(f"{ANSWER}[data-state=finished]")
+    assert await page.words() == list(range(1, WORDS + 1))
+
+
+async def test_a_question_is_answered_with_rendered_markdown(example: Server, new_visitor: NewVisitor) -> None:
+    page = await new_visitor().open(example.base)
+
+    await page.ask(QUESTION)
+
+    await assert_whole(page)
+    assert await page.call("texts", selector=f"{ANSWER} h3") == ["How counting works"]
+    await page.assert_no_problems()
+
+
+async def test_a_page_reloaded_in_mid_answer_goes_on(example: Server, new_visitor: NewVisitor) -> None:
+    page = await new_visitor().open(example.base)
+    await page.ask(QUESTION)
+    await page.sees_word(20)
+
+    await page.call("reload")
+
+    await page.sees(f"{ANSWER}[data-state=running]")
+    await assert_whole(page)
+    await page.assert_no_problems()
+
+
+async def test_a_second_tab_follows_and_the_chat_is_there_when_it_is_opened_again(
+    example: Server, new_visitor: NewVisitor
+) -> None:
+    first = await new_visitor().open(example.base)
+    await first.ask(QUESTION)
+    await first.sees_word(5)
+
+    second = await first.second_tab()
+    await second.sees(f"{ANSWER}[data-state=running]")
+    await second.ask("Nobody reads this: the answer is still being written.")
+
+    await assert_whole(first)
+    await assert_whole(second)
+    await assert_whole(await first.second_tab())
+    await first.assert_no_problems()
+    await second.assert_no_problems()
+
+
+async def test_what_is_asked_in_one_tab_is_answered_in_both(example: Server, new_visitor: NewVisitor) -> None:
+    first = await new_visitor().open(example.base)
+    await first.ask(QUESTION)
+    await assert_whole(first)
+    second = await first.second_tab()
+    await assert_whole(second)
+
+    await second.ask("And how does counting work again?")
+
+    for page in (first, second):
+        await page.sees('article.user:has-text("again")')
+        await page.sees(f"article.user + {ANSWER} + article.user + {ANSWER}[data-state=finished]")
+        assert await page.words() == list(range(1, WORDS + 1))
+        await page.assert_no_problems()
+
+
+async def test_a_stop_shows_in_every_tab(example: Server, new_visitor: NewVisitor) -> None:
+    first = await new_visitor().open(example.base)
+    await first.ask(QUESTION)
+    await first.sees_word(5)
+    second = await first.second_tab()
+    await second.sees_word(5)
+
+    await second.click("#stop")
+
+    for page in (first, second):
+        await page.sees(f"{ANSWER}[data-state=stopped] .badge")
+    shown = await first.words()
+    assert shown == await second.words() == list(range(1, len(shown) + 1))
+    assert len(shown) < WORDS
+    await first.assert_no_problems()
+
+
+async def test_a_cut_connection_resumes_where_it_was(example: Server, new_visitor: NewVisitor) -> None:
+    page = await new_visitor().open(example.base)
+    await page.ask(QUESTION)
+    await page.sees_word(5)
+
+    await page.click("#log-toggle")
+    await page.click("#cut")
+
+    await page.sees("#connection[data-state=cut]")
+    await assert_whole(page)
+    await page.assert_no_problems()
+
+
+async def test_an_answer_whose_server_was_killed_is_kept_and_marked_as_interrupted(
+    example: Server, new_visitor: NewVisitor
+) -> None:
+    page = await new_visitor().open(example.base)
+    await page.ask(QUESTION)
+    await page.sees_word(20)
+
+    example.kill()
+    shown = await page.words()
+    example.restart()
+
+    await page.sees(f'{ANSWER}[data-state=interrupted] .badge:has-text("interrupted")')
+    kept = await page.words()
+    assert kept[: len(shown)] == shown
+    assert kept == list(range(1, len(kept) + 1))
+
+    await page.call("reload")
+    await page.sees(f'{ANSWER}[data-state=interrupted] .badge:has-text("interrupted")')
+    assert await page.words() == kept
+
+    await page.ask(QUESTION)
+    await assert_whole(page)
+
+
+async def test_a_stranger_finds_nothing_at_the_address_of_a_chat(example: Server, new_visitor: NewVisitor) -> None:
+    page = await new_visitor().open(example.base)
+    await page.ask(QUESTION)
+    await page.sees_word(5)
+
+    stranger = await new_visitor().open(await page.call("url"))
+
+    await stranger.sees("#welcome")
+    assert await stranger.call("texts", selector="article") == []
+    await assert_whole(page)
