@@ -1,0 +1,118 @@
+"""The HTTP client beneath the S2 backend: httpx's types, aiohttp's connections, one per event loop.
+
+httpx's own connection pool does work quadratic in its connections, at every request: fifty writers take five times the
+processor that one takes each, and a thousand follows are out of reach. The httpx-aiohttp transport has no such pool, so
+requests are built as ``httpx.Request`` and handed to it directly, unless the user brings a client or transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from .s2_config import S2Config, is_loopback
+
+ClientOption: TypeAlias = httpx.AsyncClient | Callable[[], httpx.AsyncClient]
+TransportOption: TypeAlias = httpx.AsyncBaseTransport | Callable[[], httpx.AsyncBaseTransport]
+
+KEEPALIVE_SECONDS = 30.0
+"""How long an idle connection is kept: below the 60 s after which load balancers commonly drop theirs."""
+
+REQUEST_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, TimeoutError)
+"""What sending a request or reading its response raises. Not every error of aiohttp comes translated."""
+
+
+class S2Client:
+    """Sends requests on one event loop."""
+
+    def __init__(self, config: S2Config) -> None:
+        self.append_slots = asyncio.Semaphore(config.max_concurrent_appends)
+        """Bounds the appends under way: more at once only make each of them slower."""
+        self.send: Callable[[httpx.Request], Awaitable[httpx.Response]]
+        """Send a request and return its response as soon as the head is there; the caller must close it."""
+        self._close: Callable[[], Awaitable[None]] | None
+        if config.client is not None:
+            client = config.client() if callable(config.client) else config.client
+            self.send = functools.partial(client.send, stream=True)
+            self._close = client.aclose if callable(config.client) else None
+        else:
+            transport = _transport(config)
+            self.send = transport.handle_async_request
+            self._close = None if transport is config.transport else transport.aclose
+
+    async def close(self) -> None:
+        """Close the connections, unless the user brought an open client or transport: that stays the user's."""
+        if self._close is not None:
+            await self._close()
+
+
+def _transport(config: S2Config) -> httpx.AsyncBaseTransport:
+    if config.transport is not None:
+        return config.transport() if callable(config.transport) else config.transport
+    tls = config.ssl_context or _default_tls()
+    return AiohttpTransport(
+        verify=tls,
+        proxy=_environment_proxy(config.basin_endpoint),
+        client=functools.partial(_session, config.max_connections, tls),
+    )
+
+
+def _session(max_connections: int, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=max_connections, ssl=tls, keepalive_timeout=KEEPALIVE_SECONDS)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+@functools.cache
+def _default_tls() -> ssl.SSLContext:
+    """Load the trusted certificates once per process: that takes as long as a dozen requests."""
+    return httpx.create_ssl_context()
+
+
+def _environment_proxy(endpoint: str) -> httpx.Proxy | None:
+    """Return the HTTP proxy that the environment names for ``endpoint``, as httpx's own clients would use it."""
+    url = urlsplit(endpoint)
+    host = url.hostname or ""
+    if is_loopback(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all") or ""
+    return httpx.Proxy(proxy) if proxy.startswith(("http://", "https://")) else None
+
+
+def was_never_sent(error: Exception) -> bool:
+    """Tell whether the request surely did not reach the server: no connection for it came about.
+
+    httpx-aiohttp turns aiohttp's errors about lost connections into ``httpx.ConnectTimeout`` too, also where the
+    request was sent before; only the error's cause tells these apart.
+    """
+    cause = _cause(error)
+    if isinstance(cause, aiohttp.ClientError):
+        return isinstance(
+            cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+        )
+    return isinstance(
+        error,
+        (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol),
+    )
+
+
+def describe(error: Exception) -> str:
+    """Describe a failed request for a message; the fix is named where it lies in this process."""
+    cause = _cause(error)
+    if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        return "this process may open no more files: raise its limit, each follow keeps a connection open"
+    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+
+
+def _cause(error: Exception) -> BaseException:
+    return error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error

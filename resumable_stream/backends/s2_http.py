@@ -1,0 +1,174 @@
+"""Requests to S2: built, sent, judged, and repeated where that is safe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, nullcontext
+from functools import lru_cache
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from .. import __version__
+from ..exceptions import AppendOutcomeUnknownError
+from .backoff import Backoff
+from .loop_local import LoopLocal
+from .s2_client import REQUEST_ERRORS, S2Client, describe, was_never_sent
+from .s2_codec import AppendContent
+from .s2_config import S2Config
+from .s2_errors import Answer, Fault, Judge, Kind
+
+
+class S2Http:
+    """Speaks HTTP with one of S2's two endpoints.
+
+    Every request carries the access token and the ``S2-Basin`` header, by which s2-lite tells basins apart.
+    """
+
+    def __init__(self, config: S2Config, endpoint_option: str = "basin_endpoint") -> None:
+        self.config = config
+        self.judge = Judge(config, endpoint_option)
+        self._endpoint: str = getattr(config, endpoint_option)
+        self._clients: LoopLocal[S2Client] = LoopLocal(lambda: S2Client(config), S2Client.close)
+        # httpx.Headers and not a plain dict: its repr masks the token.
+        self._json = httpx.Headers(_headers(config))
+        self._raw_append = httpx.Headers([*self._json.multi_items(), ("Content-Type", "application/json")])
+        self._base64_append = httpx.Headers([*self._raw_append.multi_items(), ("s2-format", "base64")])
+        self._sse = httpx.Headers([*self._json.multi_items(), ("Cache-Control", "no-store")])
+        self._sse["Accept"] = "text/event-stream"
+        self._timeout = {
+            "connect": config.connect_timeout,
+            "pool": config.connect_timeout,
+            "read": config.timeout,
+            "write": config.timeout,
+        }
+        # Parsing a URL costs as much as sending a small request.
+        self._append_urls = lru_cache(maxsize=4096)(self._append_url)
+
+    async def append(self, stream: str, append: AppendContent) -> Answer:
+        """Send an append, again only while it surely was not applied.
+
+        Raises:
+            AppendOutcomeUnknownError: It may have been applied.
+            ResumableStreamError: What S2 says against it.
+        """
+        headers = self._base64_append if append.is_base64 else self._raw_append
+        request = self._request("POST", self._append_urls(stream), headers, append.content)
+        return await self._send(request, stream, (200,), is_append=True)
+
+    async def call(
+        self, method: str, path: str, *, stream: str = "", json: object = None, accept: Collection[int] = (200,)
+    ) -> Answer:
+        """Send a request that may be repeated, and return the answer if its status is one of ``accept``.
+
+        Raises:
+            ResumableStreamError: What S2 says against it; :exc:`BackendUnavailableError` if repeating did not help.
+        """
+        request = self._request(method, self._url(path), self._json)
+        if json is not None:
+            request = httpx.Request(method, request.url, headers=self._json, json=json, extensions=request.extensions)
+        return await self._send(request, stream, accept)
+
+    @asynccontextmanager
+    async def events(self, stream: str, start: int) -> AsyncIterator[httpx.Response | Fault]:
+        """Open a read session from ``start``: a response whose body is to be read as events, or why there is none."""
+        request = self._request("GET", self._url(records_path(stream, seq_num=start)), self._sse)
+        request.extensions["timeout"] = {**self._timeout, "read": self.config.stall_timeout}
+        client = await self._clients.get()
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                response = await client.send(request)
+        except REQUEST_ERRORS as error:
+            fault = self.fault(error)
+        else:
+            try:
+                if response.status_code == 200:
+                    yield response
+                    return
+                fault = await self._refused(response, stream)
+            finally:
+                await response.aclose()
+        yield fault
+
+    def fault(self, error: Exception) -> Fault:
+        """Judge an error of the HTTP libraries."""
+        if was_never_sent(error):
+            return self.judge.unreachable(describe(error))
+        return self.judge.unanswered(describe(error))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._clients.close()
+
+    async def _send(
+        self, request: httpx.Request, stream: str, accept: Collection[int], *, is_append: bool = False
+    ) -> Answer:
+        backoff = Backoff(self.config.retry_seconds)
+        attempt = 1
+        while True:
+            outcome = await self._exchange(request, attempt, is_append)
+            if isinstance(outcome, Answer):
+                if outcome.status in accept:
+                    return outcome
+                outcome = self.judge.answer(outcome, stream=stream, reading=not is_append)
+            if is_append and outcome.kind is Kind.UNKNOWN:
+                raise AppendOutcomeUnknownError(f"The append may have been applied. {outcome.error}")
+            if outcome.kind is Kind.FINAL or not await backoff.wait(outcome.retry_after):
+                raise outcome.error
+            attempt += 1
+
+    async def _exchange(self, request: httpx.Request, attempt: int, is_append: bool) -> Answer | Fault:
+        client = await self._clients.get()
+        try:
+            async with client.append_slots if is_append else nullcontext(), asyncio.timeout(self.config.timeout):
+                response = await client.send(request)
+                try:
+                    content = await response.aread()
+                finally:
+                    await response.aclose()
+        except REQUEST_ERRORS as error:
+            return self.fault(error)
+        return Answer(response.status_code, response.headers, content, attempt)
+
+    async def _refused(self, response: httpx.Response, stream: str) -> Fault:
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                content = await response.aread()
+        except REQUEST_ERRORS as error:
+            return self.fault(error)
+        return self.judge.answer(Answer(response.status_code, response.headers, content), stream=stream, reading=True)
+
+    def _request(
+        self, method: str, url: httpx.URL, headers: httpx.Headers, content: bytes | None = None
+    ) -> httpx.Request:
+        return httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": self._timeout})
+
+    def _url(self, path: str) -> httpx.URL:
+        return httpx.URL(f"{self._endpoint}{path}")
+
+    def _append_url(self, stream: str) -> httpx.URL:
+        return self._url(f"{stream_path(stream)}/records")
+
+
+def stream_path(stream: str) -> str:
+    """Return the path of a stream; a name is one segment, whatever it holds."""
+    return f"/streams/{quote(stream, safe='')}"
+
+
+def records_path(stream: str, **query: int) -> str:
+    """Return the path that reads a stream's records."""
+    return f"{stream_path(stream)}/records?{urlencode(query)}"
+
+
+def _headers(config: S2Config) -> dict[str, str]:
+    headers = {
+        "S2-Basin": config.basin,
+        "Accept": "application/json",
+        # Compressing would cost both sides more than the bytes do, next to a log.
+        "Accept-Encoding": "identity",
+        "User-Agent": f"django-resumable-stream/{__version__}",
+    }
+    if config.access_token:
+        headers["Authorization"] = f"Bearer {config.access_token}"
+    return headers
