@@ -13,4 +13,4 @@ class ResumableStreamConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from . import checks  # noqa: F401 - importing it registers them, and it needs loaded apps
+        from . import checks  # noqa: F401, PLC0415 - importing it registers them; it needs loaded apps

@@ -1,0 +1,91 @@
+"""The function API: resumable answers from any async view."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Literal
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+from .engine import ChatEngine
+from .registry import runtime
+from .responses import Check, event_stream, plain
+
+Delivery = Literal["response", "replay"]
+
+
+class ResumableChat(ChatEngine):
+    """A :class:`~resumable_stream.engine.ChatEngine` that answers with responses.
+
+    ::
+
+        chat = ResumableChat(format="aisdk")
+
+        async def post(request):
+            body = json.loads(request.body)
+            return await chat.make_resumable(f"chat/{request.user.pk}/{body['id']}", lambda: answer(body["messages"]))
+
+        async def get(request, chat_id):
+            return await chat.replay(f"chat/{request.user.pk}/{chat_id}")
+
+    The stream's name is the right to it: build it from who is asking.
+    """
+
+    async def make_resumable(
+        self,
+        stream_name: str,
+        source: object,
+        *,
+        delivery: Delivery = "response",
+        owner: str = "",
+        check: Check | None = None,
+        **start: Any,
+    ) -> HttpResponseBase:
+        """Start a generation and stream it, or with ``delivery="replay"`` answer 202 and let another request stream it.
+
+        ``source`` and the further arguments are those of :meth:`~resumable_stream.engine.ChatEngine.start`, whose
+        errors it raises. The generation runs on when the client goes away.
+        """
+        here = runtime()
+        if delivery == "replay":
+            started = await self.start(stream_name, source, owner=owner, **start)
+            return plain(HTTPStatus.ACCEPTED, generation_id=started.generation_id)
+        place = here.reader_place(owner)
+        try:
+            started = await self.start(stream_name, source, owner=owner, **start)
+        except BaseException:
+            place.release()
+            raise
+        reader = self.reader(stream_name, started)
+        return event_stream(reader, self.format, place, generation_id=started.generation_id, check=check)
+
+    async def replay(
+        self,
+        stream_name: str,
+        *,
+        cursor: int | None = None,
+        is_live: bool = False,
+        owner: str = "",
+        check: Check | None = None,
+    ) -> HttpResponseBase:
+        """Stream the running generation from its start, or the stream from ``cursor`` on; 204 if there is nothing.
+
+        See :meth:`~resumable_stream.engine.ChatEngine.locate` for what is read. ``owner`` is whose limit on readers
+        counts.
+        """
+        reader = await self.locate(stream_name, cursor, is_live=is_live)
+        if reader is None:
+            return plain(HTTPStatus.NO_CONTENT)
+        return event_stream(reader, self.format, runtime().reader_place(owner), check=check)
+
+    async def stop(self, stream_name: str, generation_id: str | None = None) -> HttpResponse:
+        """Stop what runs on the stream: 202, or 204 if nothing does.
+
+        Raises:
+            GenerationActiveError: Another generation than ``generation_id`` runs.
+        """
+        stopped = await self.end(stream_name, generation_id)
+        if stopped is None:
+            return plain(HTTPStatus.NO_CONTENT)
+        return plain(HTTPStatus.ACCEPTED, generation_id=stopped)

@@ -1,0 +1,95 @@
+"""Carries out the protocol's operations on a real log, with patience for its passing faults."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TypeVar
+
+from .backends.base import BaseBackend
+from .exceptions import AppendOutcomeUnknownError, BackendUnavailableError, ResumableStreamError
+from .protocol.effects import Append, Effect, Operation, Read
+from .records import AppendAck, ReadBatch, StreamTail
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_DELAY_SECONDS = 0.05
+LAST_DELAY_SECONDS = 2.0
+REQUEST_PATIENCE_SECONDS = 5.0
+"""How long an operation tries on behalf of somebody who waits for an answer."""
+
+
+class Backoff:
+    """Delays that double from 50 ms to 2 s, each shortened by chance so that many do not return at once."""
+
+    def __init__(self) -> None:
+        self._delay = FIRST_DELAY_SECONDS
+
+    def next(self) -> float:
+        """Return the next delay in seconds."""
+        delay = self._delay
+        self._delay = min(LAST_DELAY_SECONDS, delay * 2)
+        return delay * random.uniform(0.5, 1)  # noqa: S311 - spreads load, keeps no secret
+
+
+async def perform(
+    operation: Operation[T], backend: BaseBackend, stream: str, *, patience_seconds: float = REQUEST_PATIENCE_SECONDS
+) -> T:
+    """Carry ``operation`` out on ``stream`` and return what it returns.
+
+    While the log is unavailable the same request goes again; an append whose outcome is unknown is handed to the
+    operation, which resolves it. Both end ``patience_seconds`` after the last answer.
+
+    Raises:
+        BackendUnavailableError: The log stayed unavailable; the request that failed was not applied.
+        AppendOutcomeUnknownError: The log stayed unavailable; the last append may have been applied.
+        ResumableStreamError: What the operation itself raises.
+
+    Cancelling leaves the outcome of an append under way unknown.
+    """
+    clock = asyncio.get_running_loop().time
+    patience_ends = clock() + patience_seconds
+    backoff = Backoff()
+    try:
+        effect = next(operation)
+        while True:
+            try:
+                answer = await _carry_out(effect, backend, stream)
+            except BackendUnavailableError as error:
+                if clock() >= patience_ends:
+                    raise
+                await _pause(backoff, stream, error)
+            except AppendOutcomeUnknownError as error:
+                if clock() >= patience_ends:
+                    raise
+                await _pause(backoff, stream, error)
+                effect = operation.throw(error)
+            except ResumableStreamError as error:
+                patience_ends = clock() + patience_seconds
+                effect = operation.throw(error)
+            else:
+                effect = operation.send(answer)
+    except StopIteration as stopped:
+        result: T = stopped.value
+        return result
+    finally:
+        operation.close()
+
+
+async def _carry_out(effect: Effect, backend: BaseBackend, stream: str) -> AppendAck | ReadBatch | StreamTail:
+    if isinstance(effect, Append):
+        return await backend.append(
+            stream, effect.records, fencing_token=effect.fencing_token, match_seq_num=effect.match_seq_num
+        )
+    if isinstance(effect, Read):
+        return await backend.read(stream, effect.start, effect.limit)
+    return await backend.tail(stream, last=effect.last)
+
+
+async def _pause(backoff: Backoff, stream: str, error: ResumableStreamError) -> None:
+    delay = backoff.next()
+    logger.warning("log request failed, again in %.2f s stream=%s error=%s", delay, stream, error)
+    await asyncio.sleep(delay)

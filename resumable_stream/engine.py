@@ -1,0 +1,399 @@
+"""Chats on durable streams: start an answer, follow it, end it, read it back. Knows streams and cursors, no requests.
+
+Every door stands on this: views and the function API through :class:`~resumable_stream.chat.ResumableChat`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from django.core.exceptions import ImproperlyConfigured
+
+from .backends import backends
+from .backends.base import BaseBackend
+from .conf import settings
+from .driver import perform
+from .exceptions import GenerationActiveError, RecordsTrimmedError, StreamNotFoundError
+from .formats import get_format
+from .formats.base import ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
+from .generation import INTERRUPTED_TEXT, Generation, Producer
+from .history import read_generations
+from .layout import MAX_APPEND_BYTES, Begin, EndFacts, Token, chunk_records, new_generation_id, user_records
+from .protocol.claim import Claim, Opening, start
+from .protocol.ending import Ending, interrupt, stop
+from .protocol.head import Head, find_head, is_abandoned
+from .reader import Reader
+from .records import MAX_BATCH_RECORDS, Record
+from .registry import runtime
+from .writer import Writer
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["single-use", "shared", "session"]
+MODES = ("single-use", "shared", "session")
+DEFAULT_ERROR_TEXT = "An error occurred."
+STOP_WAIT_SECONDS = 5.0
+"""How long a stop waits for its terminal record before it answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a generation ended, as told to ``on_end``."""
+
+    reason: EndReason
+    text: str
+    """What people were told about a failure or an interruption; otherwise empty."""
+    message: Message | None
+    """The answer, folded from the log as the client library itself would; ``None`` if it holds nothing."""
+    stream_name: str
+    generation_id: str | None
+    begin: Begin | None
+    """What the generation stated about itself when it started."""
+    context: Any
+    """What :meth:`ResumableChat.start` was given; ``None`` if another process's generation was ended here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A start that was granted, or that found the generation it asked for already there."""
+
+    generation_id: str
+    cursor: int
+    """Where the generation's first chunk is read from."""
+    is_new: bool
+    """Whether this start began it; otherwise it has the same idempotency key."""
+
+
+OnError = Callable[[Any, Exception], Awaitable[str]]
+OnEnd = Callable[[End], Awaitable[None]]
+
+
+async def _default_on_error(_context: Any, _error: Exception) -> str:
+    return DEFAULT_ERROR_TEXT
+
+
+class ChatEngine:
+    """Chats of one format on one log.
+
+    Args:
+        format: ``"aisdk"``, ``"text"``, or a :class:`~resumable_stream.formats.base.ChunkFormat`.
+        mode: How generations map to streams: ``"session"`` (one growing log per chat), ``"shared"`` (reused, only the
+            newest kept) or ``"single-use"`` (a stream each).
+        backend: Alias of the log in the ``BACKENDS`` setting.
+        on_error: ``async (context, error) -> str``: words a producer's failure for people.
+        on_end: ``async (end)``: called after a generation's terminal record is on the log, in the process that wrote
+            it; at most once per generation (not at all if that process dies in between).
+    """
+
+    def __init__(
+        self,
+        *,
+        format: str | ChunkFormat = "aisdk",  # noqa: A002 - the word for it everywhere else
+        mode: Mode = "session",
+        backend: str = "default",
+        on_error: OnError | None = None,
+        on_end: OnEnd | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise ImproperlyConfigured(f"mode must be one of {', '.join(map(repr, MODES))}, not {mode!r}.")
+        self.format = get_format(format)
+        self.mode = mode
+        self._alias = backend
+        self._on_error = on_error or _default_on_error
+        self._on_end = on_end
+
+    @property
+    def backend(self) -> BaseBackend:
+        """The log."""
+        return backends[self._alias]
+
+    async def start(
+        self,
+        stream_name: str,
+        source: object,
+        *,
+        generation_id: str | None = None,
+        message_id: str | None = None,
+        user_messages: Sequence[Message] = (),
+        idempotency_key: str = "",
+        owner: str = "",
+        chat_id: str = "",
+        actor: str = "",
+        context: Any = None,
+    ) -> Start:
+        """Claim the stream and run ``source`` in the background, whoever listens.
+
+        Args:
+            stream_name: At most 512 bytes.
+            source: An async or sync iterable of chunks, or a callable that returns one (or a coroutine that gives
+                one). A callable is called only once the claim is granted: a start that is refused costs nothing.
+            generation_id: 20 characters of ``[A-Za-z0-9_-]``, never used before. Default: random.
+            message_id: Id of the answer. Default: the generation's.
+            user_messages: Stored with the generation, so that the chat can be read back from the log.
+            idempotency_key: A start with the key of the stream's newest generation returns that one.
+            owner: Whose limit on running generations counts; ``""`` for none.
+            chat_id: Stored as facts of the generation, for ``on_end``.
+            actor: Likewise: who started it.
+            context: Passed to ``on_error`` and ``on_end``.
+
+        Raises:
+            GenerationActiveError: Another generation runs.
+            LimitExceededError: The owner has too many running.
+            ShuttingDownError: This process is about to end.
+            BackendUnavailableError: The log cannot be reached; nothing has begun.
+            AppendOutcomeUnknownError: The claim may have been granted, but nobody will write under it.
+
+        Cancelling it once the claim is on its way does not undo the start: the generation runs.
+        """
+        generation_id = generation_id or new_generation_id()
+        begin = Begin(
+            generation_id=generation_id,
+            format=self.format.name,
+            message_id=message_id or generation_id,
+            chat_id=chat_id,
+            actor=actor,
+            key=_key_hash(idempotency_key),
+        )
+        starting = self._start(stream_name, source, begin, user_messages, owner, context)
+        # A client that goes away just now must leave no claim behind that nobody writes under.
+        return await runtime().registry.carry_through(starting)
+
+    async def _start(
+        self,
+        stream_name: str,
+        source: object,
+        begin: Begin,
+        user_messages: Sequence[Message],
+        owner: str,
+        context: Any,
+    ) -> Start:
+        encoder = self.format.encoder(generation_id=begin.generation_id, message_id=begin.message_id)
+        records = [begin.record()]
+        records += [record for message in user_messages for record in user_records(message)]
+        records += [record for chunk in encoder.start() for record in chunk_records(chunk)]
+        here = runtime()
+        with here.registry.place(owner):
+            granted, rest = await self._claim(stream_name, begin, records)
+            if isinstance(granted, Head):
+                assert granted.begin is not None
+                return Start(generation_id=granted.begin.generation_id, cursor=granted.start, is_new=False)
+            writer = Writer(self.backend, stream_name, granted, here.pacer)
+            if rest:
+                writer.put_records(rest)
+            generation = Generation(
+                stream=stream_name,
+                owner=owner,
+                claim=granted,
+                encoder=encoder,
+                writer=writer,
+                producer=self._producer(source, stream_name, granted, begin, context),
+            )
+            here.registry.start(self.backend, generation)
+        if granted.ended is not None:
+            await self._tell_ended(stream_name, granted.ended)
+        return Start(generation_id=begin.generation_id, cursor=granted.start, is_new=True)
+
+    async def _claim(
+        self, stream_name: str, begin: Begin, records: list[Record]
+    ) -> tuple[Claim | Head, Sequence[Record]]:
+        """Claim with as many of the first records as one append takes; return what is left of them."""
+        first, rest = _first_append(records)
+        token = Token.owner(begin.generation_id, round(settings.lease_seconds))
+        opening = Opening(token=token, records=first, mode=self.mode, key=begin.key)
+        operation = start(
+            opening,
+            self._encoder_for,
+            text=INTERRUPTED_TEXT,
+            resolution_ms=self.backend.server_time_resolution,
+        )
+        return await perform(operation, self.backend, stream_name), rest
+
+    def _producer(self, source: object, stream_name: str, claim: Claim, begin: Begin, context: Any) -> Producer:
+        async def describe(error: Exception) -> str:
+            try:
+                return str(await self._on_error(context, error))
+            except Exception:  # an app's hook; the generation must end all the same
+                logger.exception("on_error failed stream=%s generation=%s", stream_name, begin.generation_id)
+                return DEFAULT_ERROR_TEXT
+
+        async def ended(facts: EndFacts) -> None:
+            await self._tell(stream_name, claim.start, begin, facts, context)
+
+        return Producer(open=source if callable(source) else lambda: source, describe=describe, ended=ended)
+
+    def _encoder_for(self, begin: Begin | None) -> ChunkEncoder:
+        """Make the encoder that ends somebody else's generation."""
+        format_ = self.format
+        if begin is not None and begin.format != self.format.name:
+            try:
+                format_ = get_format(begin.format)
+            except ImproperlyConfigured:
+                # A format of its own that this process does not know; ours ends it as well as can be.
+                logger.warning("unknown format generation=%s format=%s", begin.generation_id, begin.format)
+        generation_id = begin.generation_id if begin is not None else new_generation_id()
+        message_id = begin.message_id if begin is not None else generation_id
+        return format_.encoder(generation_id=generation_id, message_id=message_id)
+
+    async def head(self, stream_name: str) -> Head | None:
+        """Find the stream's newest generation; ``None`` if the stream does not exist. Costs two reads."""
+        return await perform(find_head(), self.backend, stream_name)
+
+    async def locate(self, stream_name: str, cursor: int | None = None, *, is_live: bool = False) -> Reader | None:
+        """Open a reader, or return ``None`` where nothing runs and the reader has it all.
+
+        Without a cursor it reads the running generation from its start. With one it reads on from there, to the end of
+        the newest generation, also when that is over. A live reader never ends; without a cursor it begins with the
+        running generation, or with what comes next.
+        """
+        head = await self.head(stream_name)
+        if head is None:
+            return self._reader(stream_name, 0, is_live=True) if is_live else None
+        if cursor is None:
+            if not head.is_running and not is_live:
+                return None
+            cursor = head.start if head.is_running else head.tail
+        elif cursor > head.tail or (not is_live and self._has_all(head, cursor)):
+            return None
+        elif cursor < head.start:
+            cursor = await self._kept(stream_name, cursor, head)
+        end_after = head.start if head.is_running else head.tail - 1
+        return self._reader(stream_name, cursor, is_live=is_live, end_after=end_after)
+
+    def _has_all(self, head: Head, cursor: int) -> bool:
+        if head.is_running:
+            return False
+        # Clients that take an event for the end want it even when they have every chunk.
+        has_end_event = self.format.end_event(EndReason.FINISHED, None) is not None
+        return cursor >= (head.tail if has_end_event else head.content_end)
+
+    async def _kept(self, stream_name: str, cursor: int, head: Head) -> int:
+        """Return ``cursor`` if its records are still there, otherwise the newest generation's start."""
+        try:
+            await self.backend.read(stream_name, cursor, 1)
+        except RecordsTrimmedError:
+            return head.start
+        return cursor
+
+    def _reader(self, stream_name: str, cursor: int, *, is_live: bool = False, end_after: int = 0) -> Reader:
+        return Reader(
+            runtime().hub,
+            self.backend,
+            stream_name,
+            cursor,
+            is_live=is_live,
+            end_after=end_after,
+            guard=self._look_after,
+        )
+
+    def reader(self, stream_name: str, start: Start) -> Reader:
+        """Open a reader of a generation that was just started."""
+        return self._reader(stream_name, start.cursor, end_after=start.cursor)
+
+    async def _look_after(self, stream_name: str) -> bool:
+        """End the generation of an owner that has fallen silent; tell whether one runs."""
+        head = await self.head(stream_name)
+        if head is None or not head.is_running:
+            return False
+        if not is_abandoned(head, mode="session", resolution_ms=self.backend.server_time_resolution):
+            return True
+        operation = interrupt(head, self._encoder_for, text=INTERRUPTED_TEXT)
+        ended = await perform(operation, self.backend, stream_name)
+        if ended is not None:
+            await self._tell_ended(stream_name, ended)
+        return ended is None
+
+    async def end(self, stream_name: str, generation_id: str | None = None) -> str | None:
+        """Stop what runs on the stream, wherever it runs; return its id, or ``None`` if nothing does.
+
+        In this process the producer is cancelled at once; elsewhere its writer notices within a second.
+
+        Raises:
+            GenerationActiveError: Another generation than ``generation_id`` runs.
+        """
+        generation = runtime().registry.get(self.backend, stream_name)
+        if generation is not None:
+            if generation_id is not None and generation.id != generation_id:
+                raise GenerationActiveError(generation.id)
+            generation.stop()
+            # The log may be out of reach; what was asked for happens all the same as soon as it is back.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_WAIT_SECONDS):
+                    await generation.is_over.wait()
+            if generation.end is EndReason.STOPPED:
+                return generation.id
+        ended = await perform(stop(generation_id, self._encoder_for), self.backend, stream_name)
+        if ended is None:
+            return None
+        await self._tell_ended(stream_name, ended)
+        return ended.facts.generation_id
+
+    async def history(self, stream_name: str) -> tuple[list[StoredGeneration], int]:
+        """Read everything the stream holds, as generations, and the cursor after it. Costs what it holds."""
+        try:
+            return await read_generations(self.backend, stream_name)
+        except StreamNotFoundError:
+            return [], 0
+
+    async def messages(self, stream_name: str) -> list[Message]:
+        """Fold the chat into the client library's own messages.
+
+        The answer of a running generation is left out (its user message is in): whoever shows the chat gets it by
+        :meth:`replay`.
+        """
+        generations, _ = await self.history(stream_name)
+        return self.fold(generations)
+
+    def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
+        """Fold what :meth:`history` gave, without the answer of a running generation."""
+        return self.format.fold([one if one.end is not None else replace(one, chunks=()) for one in generations])
+
+    async def _tell_ended(self, stream_name: str, ending: Ending) -> None:
+        logger.info(
+            "generation ended from outside stream=%s generation=%s reason=%s",
+            stream_name,
+            ending.facts.generation_id,
+            ending.facts.reason.value,
+        )
+        try:
+            await self._tell(stream_name, ending.start, ending.begin, ending.facts, None)
+        except Exception:  # an app's hook; what it was told of has happened
+            logger.exception("on_end failed stream=%s generation=%s", stream_name, ending.facts.generation_id)
+
+    async def _tell(self, stream_name: str, start: int, begin: Begin | None, facts: EndFacts, context: Any) -> None:
+        if self._on_end is None:
+            return
+        generations, _ = await read_generations(self.backend, stream_name, start=start, count=1)
+        end = End(
+            reason=facts.reason,
+            text=facts.text,
+            message=self.format.fold_answer(generations[0]) if generations else None,
+            stream_name=stream_name,
+            generation_id=facts.generation_id,
+            begin=begin,
+            context=context,
+        )
+        await self._on_end(end)
+
+
+def _key_hash(key: str) -> str:
+    """Shorten an idempotency key: clients choose them, and it stands in a header of the log."""
+    if not key:
+        return ""
+    return base64.urlsafe_b64encode(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]).decode()
+
+
+def _first_append(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+    """Split off what fits into the claim's append, beside its fences and the end of an abandoned generation."""
+    room = MAX_APPEND_BYTES // 2
+    for index, record in enumerate(records[: MAX_BATCH_RECORDS // 2]):
+        room -= record.metered_bytes
+        if room < 0:
+            return records[:index], records[index:]
+    return records[: MAX_BATCH_RECORDS // 2], records[MAX_BATCH_RECORDS // 2 :]

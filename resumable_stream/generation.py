@@ -1,0 +1,175 @@
+"""One running generation: producer, encoder and writer, from the claim to the terminal record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import connections
+
+from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
+from .formats.base import ChunkEncoder, EndReason
+from .layout import Claimed, Ended, EndFacts, Entry
+from .protocol.claim import Claim
+from .sources import items_of
+from .writer import Writer
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED_TEXT = "The answer was interrupted. Please try again."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Producer:
+    """Where a generation's chunks come from, and whom it tells how it went."""
+
+    open: Callable[[], object]
+    """Starts the producer; called once, after the claim was granted."""
+    describe: Callable[[Exception], Awaitable[str]]
+    """Words a failure for the people who read the chat."""
+    ended: Callable[[EndFacts], Awaitable[None]]
+    """Called once when this generation has written its own terminal record."""
+
+
+class Generation:
+    """A generation that this process writes. :meth:`run` is its task; the registry owns it."""
+
+    def __init__(
+        self, *, stream: str, owner: str, claim: Claim, encoder: ChunkEncoder, writer: Writer, producer: Producer
+    ) -> None:
+        assert claim.token.generation_id is not None
+        self.id = claim.token.generation_id
+        self.stream = stream
+        self.owner = owner
+        """Whose limit it counts against."""
+        self.start = claim.start
+        """``seq_num`` of its claim: the cursor of a reader that wants all of it."""
+        self.end: EndReason | None = None
+        """How it ends, once that is decided."""
+        self.is_over = asyncio.Event()
+        """Set when the stream is free again, or lost."""
+        self._encoder = encoder
+        self._writer = writer
+        self._producer = producer
+        self._pump: asyncio.Task[None] | None = None
+        self._facts: EndFacts | None = None
+        self._is_lost = False
+
+    def stop(self) -> None:
+        """End as ``stopped``, with what the producer has yielded so far; the producer is cancelled."""
+        self._decide(EndReason.STOPPED, self._encoder.stop)
+
+    def interrupt(self) -> None:
+        """End as ``interrupted``: this process must go."""
+        self._decide(EndReason.INTERRUPTED, lambda: self._encoder.interrupt(INTERRUPTED_TEXT), INTERRUPTED_TEXT)
+
+    def notice(self, entries: Sequence[Entry]) -> None:
+        """Look at what came in on the stream; an owner or an end that is not ours means that we have lost it."""
+        for entry in entries:
+            if isinstance(entry, Claimed):
+                foreign = entry.token.generation_id != self.id and entry.cursor > self.start
+            elif isinstance(entry, Ended):
+                foreign = self.end is None and entry.facts.generation_id == self.id
+            else:
+                continue
+            if foreign:
+                self._is_lost = True
+                self._writer.abandon()
+                if self._pump is not None:
+                    self._pump.cancel()
+
+    async def run(self, release: Callable[[], None]) -> None:
+        """Produce and write until the terminal record is on the log, then tell :attr:`Producer.ended`.
+
+        ``release`` is called as soon as the stream is free or lost, however long the producer takes to end.
+        Never raises but for cancellation, which leaves the generation to be taken over once its lease has passed.
+        """
+        logger.info("generation started stream=%s generation=%s", self.stream, self.id)
+        # A context of its own: the producer's sync code gets a thread that it shares with no other generation.
+        async with ThreadSensitiveContext():
+            pump = self._pump = asyncio.create_task(self._produce(), name=f"producer {self.id}")
+            try:
+                facts = await self._write()
+                self._is_lost = facts is None
+            finally:
+                pump.cancel()
+                release()
+                self.is_over.set()
+            if facts is not None:
+                await self._tell(facts)
+            # A producer that is slow to notice its cancellation holds up nobody but itself.
+            await asyncio.wait({pump})
+            await sync_to_async(_close_connections)()
+
+    async def _produce(self) -> None:
+        """Move the producer's items to the writer; the top of a task, so every failure ends here."""
+        try:
+            async with aclosing(items_of(self._producer.open())) as items:
+                async for item in items:
+                    if self.end is not None or self._is_lost:
+                        return
+                    for chunk in self._encoder.encode(item):
+                        self._writer.put(chunk)
+                    if self._writer.is_full:
+                        await self._writer.wait_for_room()
+        except Exception as error:  # noqa: BLE001 - whatever a producer raises must end its generation properly
+            await self._fail(error)
+        else:
+            self._decide(self._encoder.end or EndReason.FINISHED, self._encoder.finish)
+
+    async def _fail(self, error: Exception) -> None:
+        if self.end is not None or self._is_lost:
+            logger.warning("producer failed after its end generation=%s", self.id, exc_info=error)
+            return
+        logger.error("generation failed stream=%s generation=%s", self.stream, self.id, exc_info=error)
+        text = await self._producer.describe(error)
+        self._decide(EndReason.FAILED, lambda: self._encoder.fail(text), text)
+
+    def _decide(self, reason: EndReason, closing: Callable[[], list[str]], text: str = "") -> None:
+        """Settle how the generation ends; whoever comes first is heard."""
+        if self.end is not None or self._is_lost:
+            return
+        self.end = reason
+        self._facts = EndFacts(generation_id=self.id, reason=reason, text=text, by=secrets.token_hex(6))
+        self._writer.close(closing(), self._facts)
+        if self._pump is not None and reason in (EndReason.STOPPED, EndReason.INTERRUPTED):
+            self._pump.cancel()
+
+    async def _write(self) -> EndFacts | None:
+        """Run the writer; return the end it has written, or ``None`` if the stream was lost."""
+        try:
+            try:
+                await self._writer.run()
+            except (SeqNumMismatchError, InvalidRecordError) as error:
+                # Somebody wrote into the stream beside us, or the log refuses what a format made: what was under way
+                # is not on the log, but the end can be.
+                await self._fail(error)
+                await self._writer.run()
+        except GenerationLostError as error:
+            logger.info("generation lost stream=%s generation=%s token=%s", self.stream, self.id, error.token)
+        except (ResumableStreamError, OSError) as error:
+            # Nothing more can be written. Whoever finds the stream silent will end the generation.
+            logger.error("log out of reach stream=%s generation=%s", self.stream, self.id, exc_info=error)
+        else:
+            assert self._facts is not None
+            reason = self._facts.reason.value
+            logger.info("generation ended stream=%s generation=%s reason=%s", self.stream, self.id, reason)
+            return self._facts
+        return None
+
+    async def _tell(self, facts: EndFacts) -> None:
+        try:
+            await self._producer.ended(facts)
+        except Exception:  # an app's hook; the generation itself has ended properly
+            logger.exception("on_end failed stream=%s generation=%s", self.stream, self.id)
+
+
+def _close_connections() -> None:
+    # The thread ends with the generation, so its database connections would be left open.
+    for connection in connections.all(initialized_only=True):
+        connection.close()

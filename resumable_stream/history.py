@@ -1,0 +1,78 @@
+"""What a stream holds, read back as generations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .backends.base import BaseBackend
+from .exceptions import RecordsTrimmedError
+from .formats.base import EndReason, Message, StoredGeneration
+from .layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
+
+
+@dataclass(slots=True)
+class _Building:
+    generation_id: str | None = None
+    message_id: str | None = None
+    user_messages: list[Message] = field(default_factory=list)
+    chunks: list[str] = field(default_factory=list)
+    end: EndReason | None = None
+
+    def add(self, entry: Entry) -> None:
+        if isinstance(entry, Chunk):
+            self.chunks.append(entry.body)
+        elif isinstance(entry, UserMessage):
+            self.user_messages.append(entry.message)
+        elif isinstance(entry, Began):
+            self.message_id = entry.begin.message_id or None
+        elif isinstance(entry, Claimed):
+            self.generation_id = entry.token.generation_id
+        else:
+            self.end = entry.facts.reason
+
+    def built(self, *, is_last: bool) -> StoredGeneration:
+        # A generation without an end that another one follows was cut short by a program that writes no such end.
+        end = self.end or (None if is_last else EndReason.INTERRUPTED)
+        return StoredGeneration(
+            generation_id=self.generation_id,
+            message_id=self.message_id,
+            user_messages=self.user_messages,
+            chunks=self.chunks,
+            end=end,
+        )
+
+
+async def read_generations(
+    backend: BaseBackend, stream: str, *, start: int = 0, count: int | None = None
+) -> tuple[list[StoredGeneration], int]:
+    """Read up to ``count`` generations from ``start`` on, and the cursor after them.
+
+    The last one may still be running. What retention has taken is left out.
+
+    Raises:
+        StreamNotFoundError: There is no such stream.
+    """
+    found: list[_Building] = []
+    decoder = Decoder(start)
+    position = start
+    while True:
+        try:
+            batch = await backend.read(stream, position)
+        except RecordsTrimmedError as error:
+            position = error.first_seq_num
+            decoder = Decoder(position)
+            continue
+        if not batch.records:
+            break
+        position = batch.records[-1].seq_num + 1
+        for entry in decoder.feed(batch.records):
+            if isinstance(entry, Claimed) or not found:
+                found.append(_Building())
+            found[-1].add(entry)
+            if isinstance(entry, Ended) and count is not None and len(found) >= count:
+                return _built(found), entry.cursor
+    return _built(found), decoder.boundary
+
+
+def _built(found: list[_Building]) -> list[StoredGeneration]:
+    return [building.built(is_last=building is found[-1]) for building in found]

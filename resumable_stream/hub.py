@@ -1,0 +1,277 @@
+"""One follow per stream and process, shared by all its readers.
+
+A :class:`SharedFollow` reads its stream once, decodes it once, and keeps the newest entries in a ring that is bounded
+in bytes. Readers take what they have not seen; who falls behind the ring's beginning reads from the log at its own pace
+and comes back, so a slow reader costs nobody else memory or time, and loses nothing.
+
+Cursors: everywhere in this app a cursor is the ``seq_num`` a reader wants next. The cursor of a chunk is the position
+after it, so resuming needs no arithmetic. Numbers increase but are not consecutive, since records that are no chunks
+take numbers too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Sequence
+
+from .backends.base import BaseBackend
+from .conf import settings
+from .driver import Backoff
+from .exceptions import BackendUnavailableError, ResumableStreamError, ShuttingDownError, StreamNotFoundError
+from .layout import Chunk, Decoder, Ended, Entry
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+RETRY_SECONDS = 60.0
+"""How long a follow that fails is tried again before its readers are told."""
+
+FrameEncoder = Callable[[Chunk], bytes]
+Guard = Callable[[str], Awaitable[bool]]
+"""Looks whether the stream's owner is still alive, ends its generation if not; tells whether one (still) runs."""
+
+
+class Frame:
+    """An entry on its way to readers, with its encoded forms."""
+
+    __slots__ = ("_encoded", "entry")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self._encoded: tuple[tuple[FrameEncoder, bytes], ...] = ()
+
+    def encoded(self, encoder: FrameEncoder) -> bytes:
+        """Return the bytes of a chunk for a wire; made once however many readers ask. Empty for other entries."""
+        for known, frame in self._encoded:
+            if known is encoder:
+                return frame
+        frame = encoder(self.entry) if isinstance(self.entry, Chunk) else b""
+        self._encoded += ((encoder, frame),)
+        return frame
+
+    @property
+    def size(self) -> int:
+        """Roughly what the frame holds in memory, in bytes."""
+        return len(self.entry.body) * 2 + 300 if isinstance(self.entry, Chunk) else 300
+
+
+class Ring:
+    """The newest frames of a stream, in order; the older ones fall out when there are too many bytes."""
+
+    def __init__(self, position: int, limit_bytes: int) -> None:
+        self.start = position
+        """Cursor from which on the ring has everything."""
+        self.end = position
+        """Cursor of a reader that has taken everything."""
+        self._limit = limit_bytes
+        self._frames: list[Frame] = []
+        self._bytes = 0
+
+    def extend(self, entries: Sequence[Entry], boundary: int) -> None:
+        """Add what the stream has up to ``boundary``."""
+        for entry in entries:
+            frame = Frame(entry)
+            self._frames.append(frame)
+            self._bytes += frame.size
+        self.end = boundary
+        if self._bytes > self._limit:
+            self._drop_oldest()
+
+    def since(self, cursor: int) -> list[Frame]:
+        """Return the frames after ``cursor``, which must not lie before :attr:`start`."""
+        frames = self._frames
+        # The common case: a reader that misses only the newest.
+        if not frames or frames[-1].entry.cursor <= cursor:
+            return []
+        if len(frames) == 1 or frames[-2].entry.cursor <= cursor:
+            return frames[-1:]
+        return frames[bisect_right(frames, cursor, key=_cursor_of) :]
+
+    def _drop_oldest(self) -> None:
+        # Down to three quarters at once: dropping from a list's front costs as much for one as for many.
+        count = 0
+        while self._bytes > self._limit * 3 // 4 and count < len(self._frames) - 1:
+            self._bytes -= self._frames[count].size
+            count += 1
+        if count:
+            self.start = self._frames[count - 1].entry.cursor
+            del self._frames[:count]
+
+
+def _cursor_of(frame: Frame) -> int:
+    return frame.entry.cursor
+
+
+class SharedFollow:
+    """One stream as this process sees it. Made by the :class:`Hub`; ends when nobody is attached."""
+
+    def __init__(self, backend: BaseBackend, stream: str, position: int) -> None:
+        self.backend = backend
+        self.stream = stream
+        self.ring = Ring(position, settings.ring_bytes)
+        self.error: ResumableStreamError | None = None
+        """Why the follow has ended for good."""
+        self.listeners: list[Callable[[Sequence[Entry]], None]] = []
+        """Called with new entries as they come, before the readers are woken. They must not raise."""
+        self.guard: Guard | None = None
+        self.attached = 0
+        self._loop = asyncio.get_running_loop()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._poked = asyncio.Event()
+        self._is_quiet = False
+        self._last_record = self._last_wake = self._loop.time()
+        self._guarding: asyncio.Task[None] | None = None
+        self._task = self._loop.create_task(self._run(), name=f"follow {stream}")
+
+    async def wait(self) -> None:
+        """Wait until there is something new, or a moment to show that the connection lives."""
+        waiter = self._loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def wake(self) -> None:
+        """Let every waiting reader look."""
+        self._last_wake = self._loop.time()
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def poke(self) -> None:
+        """Try again at once if the stream did not exist or the log failed."""
+        self._poked.set()
+
+    def tick(self, keepalive_seconds: float, lease_seconds: float) -> None:
+        """Do what is due while nothing comes: show readers a sign of life, look after a silent owner."""
+        now = self._loop.time()
+        if now - self._last_wake >= keepalive_seconds:
+            self.wake()
+        if self.guard is None or self._is_quiet or self._guarding is not None:
+            return
+        if now - self._last_record >= lease_seconds:
+            self._guarding = self._loop.create_task(self._look_after(self.guard), name=f"guard {self.stream}")
+
+    def fail(self, error: ResumableStreamError) -> None:
+        """End the follow for good; its readers raise ``error``."""
+        logger.info("follow ended stream=%s error=%s", self.stream, error)
+        self.error = error
+        self.wake()
+
+    def close(self) -> None:
+        """End the follow; whoever still waits is woken."""
+        self._task.cancel()
+        if self._guarding is not None:
+            self._guarding.cancel()
+        self.wake()
+
+    async def _look_after(self, guard: Guard) -> None:
+        try:
+            self._is_quiet = not await guard(self.stream)
+        except ResumableStreamError as error:
+            logger.warning("owner could not be looked after stream=%s error=%s", self.stream, error)
+        finally:
+            self._guarding = None
+
+    async def _run(self) -> None:
+        decoder = Decoder(self.ring.end)
+        backoff = Backoff()
+        failing_since: float | None = None
+        while self.error is None:
+            try:
+                async for batch in self.backend.follow(self.stream, decoder.boundary):
+                    backoff, failing_since = Backoff(), None
+                    if batch.records:
+                        self._publish(decoder.feed(batch.records), decoder.boundary)
+            except StreamNotFoundError as error:
+                # From its beginning, this is a stream that somebody waits for: it comes with its first generation.
+                if decoder.boundary > 0:
+                    self.fail(error)
+            except BackendUnavailableError as error:
+                failing_since = failing_since or self._loop.time()
+                if self._loop.time() - failing_since > RETRY_SECONDS:
+                    self.fail(error)
+            except ResumableStreamError as error:
+                self.fail(error)
+            decoder = Decoder(decoder.boundary)
+            await self._pause(backoff.next())
+
+    async def _pause(self, delay: float) -> None:
+        self._poked.clear()
+        if self.error is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._poked.wait()
+
+    def _publish(self, entries: list[Entry], boundary: int) -> None:
+        self._last_record = self._loop.time()
+        self._is_quiet = bool(entries) and isinstance(entries[-1], Ended)
+        self.ring.extend(entries, boundary)
+        if entries:
+            for listener in tuple(self.listeners):
+                listener(entries)
+            self.wake()
+
+
+class Hub:
+    """The follows of one event loop."""
+
+    def __init__(self) -> None:
+        self._follows: dict[tuple[str, str], SharedFollow] = {}
+        self._ticker: asyncio.Task[None] | None = None
+        self.is_closed = False
+
+    def close(self) -> None:
+        """End every reader with :exc:`ShuttingDownError`, now and from now on."""
+        self.is_closed = True
+        for follow in self._follows.values():
+            follow.fail(ShuttingDownError())
+
+    def find(self, backend: BaseBackend, stream: str) -> SharedFollow | None:
+        """Return the follow of ``stream`` if there is one that works."""
+        follow = self._follows.get((backend.alias, stream))
+        return follow if follow is not None and follow.error is None else None
+
+    def attach(self, backend: BaseBackend, stream: str, position: int, *, guard: Guard | None = None) -> SharedFollow:
+        """Join the follow of ``stream``, or begin one at ``position``. Every attach needs its :meth:`detach`.
+
+        ``guard`` is asked to look after the stream's owner when it has been silent for a lease.
+        """
+        follow = self.find(backend, stream)
+        if self.is_closed:
+            raise ShuttingDownError
+        if follow is None:
+            follow = self._follows[backend.alias, stream] = SharedFollow(backend, stream, position)
+        if self._ticker is None:
+            self._ticker = asyncio.get_running_loop().create_task(self._tick(), name="hub ticker")
+        follow.guard = guard or follow.guard
+        follow.attached += 1
+        return follow
+
+    def detach(self, follow: SharedFollow) -> None:
+        """Leave a follow; the last one to leave ends it."""
+        follow.attached -= 1
+        if follow.attached:
+            return
+        follow.close()
+        key = (follow.backend.alias, follow.stream)
+        if self._follows.get(key) is follow:
+            del self._follows[key]
+
+    def __len__(self) -> int:
+        return len(self._follows)
+
+    async def _tick(self) -> None:
+        try:
+            while self._follows:
+                await asyncio.sleep(TICK_SECONDS)
+                keepalive, lease = settings.keepalive_seconds, settings.lease_seconds
+                for follow in tuple(self._follows.values()):
+                    follow.tick(keepalive, lease)
+        finally:
+            self._ticker = None

@@ -1,0 +1,129 @@
+"""What clients send, checked before anything is read or created: bodies, ids, cursors."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest
+from django.http.request import RawPostDataException
+
+from .exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
+
+MAX_DEPTH = 64
+"""Levels of nesting in a body: far more than any client's messages have, far fewer than what exhausts a stack."""
+MAX_CURSOR = 2**63 - 1
+_CHAT_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}\Z", re.ASCII)
+_GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
+_CURSOR = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
+_IDEMPOTENCY_KEY_BYTES = 512
+
+
+def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
+    """Read the request's body as a JSON object; an empty one is ``{}`` unless it is required.
+
+    Raises:
+        UnsupportedMediaTypeError: Its content type is not JSON.
+        RequestTooLargeError: It is larger than ``DATA_UPLOAD_MAX_MEMORY_SIZE``.
+        InvalidRequestError: It is not a JSON object, or nested too deeply.
+    """
+    try:
+        raw = request.body
+    except RequestDataTooBig as error:
+        raise RequestTooLargeError("The request is too large. Send less, for instance smaller attachments.") from error
+    except RawPostDataException as error:
+        raise InvalidRequestError("The request's body was already read as a form. Send JSON.") from error
+    if not raw and not required:
+        return {}
+    if request.content_type != "application/json" and not (request.content_type or "").endswith("+json"):
+        raise UnsupportedMediaTypeError("Send the request as JSON, with the content type application/json.")
+    try:
+        body = json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError("The request's body is not valid JSON.") from error
+    if not isinstance(body, dict):
+        raise InvalidRequestError("The request's body must be a JSON object.")
+    if _is_deeper_than(body, MAX_DEPTH):
+        raise InvalidRequestError(f"The request's body is nested more than {MAX_DEPTH} levels deep.")
+    return body
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_deeper_than(value: object, limit: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(limit):
+        nested = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [inner for items in nested for inner in items if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def parse_chat_id(value: object) -> str:
+    """Check the id of a chat.
+
+    Raises:
+        InvalidRequestError: It is not 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``.
+    """
+    if not isinstance(value, str) or not _CHAT_ID.match(value):
+        raise InvalidRequestError(
+            "The chat's id must be a string of 1 to 128 letters, digits or . _ : ~ - (send it as 'id')."
+        )
+    return value
+
+
+def parse_generation_id(value: object) -> str | None:
+    """Check the id of a generation; ``None`` if there is none.
+
+    Raises:
+        InvalidRequestError: It cannot be one.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _GENERATION_ID.match(value):
+        raise InvalidRequestError("The generation's id must be the one the server gave (X-Generation-Id).")
+    return value
+
+
+def parse_cursor(request: HttpRequest) -> int | None:
+    """Find where the client wants to go on: ``Last-Event-ID``, else ``?from=``, else ``?offset=``.
+
+    The header wins: a client that reconnects to the same URL adds it. One that is no cursor of ours is passed over,
+    since a browser cannot help what it sends; in the query it is a mistake.
+
+    Raises:
+        InvalidRequestError: The query's cursor is not a whole number.
+    """
+    header = request.headers.get("Last-Event-ID", "")
+    if _CURSOR.match(header) and int(header) <= MAX_CURSOR:
+        return int(header)
+    for name in ("from", "offset"):
+        value = request.GET.get(name)
+        if value is None:
+            continue
+        if not _CURSOR.match(value) or int(value) > MAX_CURSOR:
+            raise InvalidRequestError(f"'{name}' must be a cursor: the number that came as the id of an event.")
+        return int(value)
+    return None
+
+
+def parse_flag(request: HttpRequest, name: str) -> bool:
+    """Read a flag from the query: ``1`` or ``true`` is on."""
+    return request.GET.get(name, "").lower() in ("1", "true")
+
+
+def parse_idempotency_key(request: HttpRequest) -> str:
+    """Read the ``Idempotency-Key`` header; empty if there is none.
+
+    Raises:
+        InvalidRequestError: It is too long.
+    """
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > _IDEMPOTENCY_KEY_BYTES:
+        raise InvalidRequestError(f"The Idempotency-Key has more than {_IDEMPOTENCY_KEY_BYTES} characters.")
+    return key

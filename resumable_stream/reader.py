@@ -1,0 +1,125 @@
+"""A reader of one stream: catches up from the log at its own pace, then follows with the others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from .backends.base import BaseBackend
+from .exceptions import StreamNotFoundError
+from .hub import Frame, Guard, Hub
+from .layout import Decoder, Ended
+from .records import MAX_BATCH_RECORDS
+
+FIRST_PAGE_RECORDS = 100
+"""A small first page: the first byte of a long replay comes as soon as that of a short one."""
+PAGE_RECORDS = MAX_BATCH_RECORDS // 2
+
+
+class Reader:
+    """Yields a stream's frames from a cursor on, each exactly once and in order.
+
+    With ``is_live`` it goes on for ever, otherwise it ends with the first terminal record after ``end_after``.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        backend: BaseBackend,
+        stream: str,
+        cursor: int,
+        *,
+        is_live: bool = False,
+        end_after: int = 0,
+        guard: Guard | None = None,
+    ) -> None:
+        self.cursor = cursor
+        """Where a reader that has what was yielded so far goes on."""
+        self.has_ended = False
+        """Whether the terminal record was among what was yielded last."""
+        self._hub = hub
+        self._backend = backend
+        self._stream = stream
+        self._is_live = is_live
+        self._end_after = end_after
+        self._guard = guard
+        self._page = FIRST_PAGE_RECORDS
+
+    async def frames(self) -> AsyncGenerator[list[Frame], None]:
+        """Yield what comes, in batches; an empty batch where nothing came for the keep-alive time.
+
+        Raises:
+            RecordsTrimmedError: What it wanted next is gone.
+            StreamNotFoundError: The stream was deleted.
+            ReadUnwrittenError: The cursor lies beyond the tail.
+            BackendUnavailableError: The log has been out of reach for a minute.
+
+        Close it (``aclosing``) when leaving it early.
+        """
+        while True:
+            if not self._can_join():
+                async for frames in self._catch_up():
+                    yield self._cut(frames)
+                    if self.has_ended:
+                        return
+            async for frames in self._follow():
+                yield self._cut(frames)
+                if self.has_ended:
+                    return
+
+    def _can_join(self) -> bool:
+        follow = self._hub.find(self._backend, self._stream)
+        return follow is not None and self.cursor >= follow.ring.start
+
+    def _cut(self, frames: list[Frame]) -> list[Frame]:
+        """Drop what follows the terminal record, for a reader that ends there."""
+        if self._is_live:
+            return frames
+        for index, frame in enumerate(frames):
+            if isinstance(frame.entry, Ended) and frame.entry.cursor > self._end_after:
+                self.has_ended = True
+                self.cursor = frame.entry.cursor
+                return frames[: index + 1]
+        return frames
+
+    async def _catch_up(self) -> AsyncGenerator[list[Frame], None]:
+        """Read from the log up to its tail, or up to where the shared follow has everything."""
+        decoder = Decoder(self.cursor)
+        position = self.cursor
+        while True:
+            try:
+                batch = await self._backend.read(self._stream, position, self._page)
+            except StreamNotFoundError:
+                if self._is_live and position == 0:
+                    return
+                raise
+            self._page = PAGE_RECORDS
+            if not batch.records:
+                return
+            position = batch.records[-1].seq_num + 1
+            frames = [Frame(entry) for entry in decoder.feed(batch.records)]
+            self.cursor = decoder.boundary
+            if frames:
+                yield frames
+            if self._can_join():
+                return
+
+    async def _follow(self) -> AsyncGenerator[list[Frame], None]:
+        """Take from the shared follow until its ring has moved on without us."""
+        follow = self._hub.attach(self._backend, self._stream, self.cursor, guard=self._guard)
+        try:
+            if self.cursor < follow.ring.start:
+                # We are at the tail, in the middle of a chunk that the follow has not seen from its beginning.
+                await follow.wait()
+            while self.cursor >= follow.ring.start:
+                if frames := follow.ring.since(self.cursor):
+                    self.cursor = frames[-1].entry.cursor
+                    yield frames
+                    continue
+                self.cursor = max(self.cursor, follow.ring.end)
+                if follow.error is not None:
+                    raise follow.error
+                await follow.wait()
+                if not follow.ring.since(self.cursor):
+                    yield []
+        finally:
+            self._hub.detach(follow)

@@ -1,0 +1,172 @@
+"""The generations that this process writes, without any model: owned here, found and stopped here.
+
+One :class:`Runtime` for each event loop holds the registry, the hub of readers and the pacer; :func:`runtime` finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import weakref
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from . import shutdown
+from .backends.base import BaseBackend
+from .conf import settings
+from .exceptions import LimitExceededError, ShuttingDownError
+from .generation import Generation
+from .hub import Hub
+from .pacing import Pacer
+
+T = TypeVar("T")
+
+LAST_WORDS_SECONDS = 2.0
+"""How long the terminal records of interrupted generations may take at shutdown."""
+
+
+class Registry:
+    """The running generations of one event loop. It owns their tasks until they are done."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._generations: dict[tuple[str, str], Generation] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._starting: Counter[str] = Counter()
+        self.is_draining = False
+
+    @contextmanager
+    def place(self, owner: str) -> Iterator[None]:
+        """Hold a place for a generation of ``owner`` while it is being started.
+
+        Raises:
+            ShuttingDownError: This process takes no new generations.
+            LimitExceededError: The owner has ``MAX_GENERATIONS_PER_OWNER`` running.
+        """
+        if self.is_draining:
+            raise ShuttingDownError
+        limit = settings.max_generations_per_owner
+        running = sum(generation.owner == owner for generation in self._generations.values()) if limit else 0
+        if limit is not None and owner and running + self._starting[owner] >= limit:
+            raise LimitExceededError("Too many answers are being written for you at once. Wait for one to end.")
+        self._starting[owner] += 1
+        try:
+            yield
+        finally:
+            self._starting[owner] -= 1
+            self._starting += Counter()
+
+    def start(self, backend: BaseBackend, generation: Generation) -> None:
+        """Run a claimed generation in a task of its own, in a fresh context: nothing of the request goes with it."""
+        key = backend.alias, generation.stream
+        follow = self._hub.attach(backend, generation.stream, generation.start)
+        follow.listeners.append(generation.notice)
+        follow.poke()
+        self._generations[key] = generation
+
+        def release() -> None:
+            follow.listeners.remove(generation.notice)
+            self._hub.detach(follow)
+            if self._generations.get(key) is generation:
+                del self._generations[key]
+
+        task = asyncio.get_running_loop().create_task(
+            generation.run(release), name=f"generation {generation.id}", context=contextvars.Context()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def carry_through(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await ``coroutine`` in a task of its own, which goes on if the caller is cancelled."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    def get(self, backend: BaseBackend, stream: str) -> Generation | None:
+        """Return the generation that this process writes to ``stream``."""
+        return self._generations.get((backend.alias, stream))
+
+    def __iter__(self) -> Iterator[Generation]:
+        return iter(tuple(self._generations.values()))
+
+    def __len__(self) -> int:
+        return len(self._generations)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take no more starts, let what runs finish for ``grace_seconds``, and end the rest as ``interrupted``.
+
+        Returns when all have their terminal record on the log, or a second after they were told.
+        """
+        self.is_draining = True
+        if self._tasks and grace_seconds:
+            await asyncio.wait(self._tasks, timeout=grace_seconds)
+        for generation in self:
+            generation.interrupt()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)
+
+
+class Place:
+    """One of the readers that an owner may have open; given back by :meth:`release`, at the latest when forgotten."""
+
+    def __init__(self, readers: Counter[str], owner: str) -> None:
+        self._readers = readers
+        self._owner: str | None = owner
+        readers[owner] += 1
+
+    def release(self) -> None:
+        """Give the place back; may be called more than once."""
+        if self._owner is None:
+            return
+        self._readers[self._owner] -= 1
+        if not self._readers[self._owner]:
+            del self._readers[self._owner]
+        self._owner = None
+
+    # A response whose request is cancelled between the view and the first byte is never closed by anyone.
+    __del__ = release
+
+
+class Runtime:
+    """What one event loop shares: the hub of readers, the registry of generations, the pacer of appends."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.registry = Registry(self.hub)
+        self.pacer = Pacer()
+        self._readers: Counter[str] = Counter()
+
+    def reader_place(self, owner: str) -> Place:
+        """Take a reader's place for ``owner``.
+
+        Raises:
+            ShuttingDownError: This process is about to end.
+            LimitExceededError: The owner has ``MAX_READERS_PER_OWNER`` open.
+        """
+        if self.hub.is_closed:
+            raise ShuttingDownError
+        limit = settings.max_readers_per_owner
+        if limit is not None and owner and self._readers[owner] >= limit:
+            raise LimitExceededError("You have too many connections open to your chats. Close a tab and try again.")
+        return Place(self._readers, owner)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """End this loop's work: generations first, then readers, which will reconnect elsewhere by cursor."""
+        await self.registry.drain(grace_seconds)
+        self.hub.close()
+
+
+_runtimes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = weakref.WeakKeyDictionary()
+
+
+def runtime() -> Runtime:
+    """Return the runtime of the running event loop."""
+    loop = asyncio.get_running_loop()
+    found = _runtimes.get(loop)
+    if found is None:
+        found = _runtimes[loop] = Runtime()
+        shutdown.notice_signals(loop, found.drain)
+    return found

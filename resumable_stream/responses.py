@@ -1,0 +1,131 @@
+"""HTTP responses: event streams, and errors as people and clients can read them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from http import HTTPStatus
+
+from django.http import HttpResponse, StreamingHttpResponse
+
+from .conf import settings
+from .exceptions import GenerationActiveError, ResumableStreamError
+from .formats.base import ChunkFormat, EndReason
+from .hub import Frame
+from .layout import Ended
+from .reader import Reader
+from .registry import Place
+from .sse import CONTENT_TYPE, HEADERS, KEEP_ALIVE, PROLOGUE, blocks, encode_event, frame_encoder
+
+logger = logging.getLogger(__name__)
+
+GENERATION_HEADER = "X-Generation-Id"
+FORBIDDEN_TEXT = "You no longer have access to this chat."
+
+Check = Callable[[], Awaitable[bool]]
+"""Tells whether a reader may go on."""
+
+
+class EventStreamResponse(StreamingHttpResponse):
+    """A response that gives its reader's place back when it is closed, even if its body was never begun."""
+
+    place: Place
+
+    def close(self) -> None:
+        """Close the response; Django does so once it is sent or its client has gone."""
+        super().close()
+        self.place.release()
+
+
+def event_stream(
+    reader: Reader, format_: ChunkFormat, place: Place, *, generation_id: str | None = None, check: Check | None = None
+) -> EventStreamResponse:
+    """Answer with what ``reader`` yields, as Server-Sent Events.
+
+    The body ends cleanly only after a terminal record (or where ``check`` says that access has ended); otherwise the
+    connection is torn down, so that no client takes a torn answer for a whole one.
+    """
+    body = _body(reader, format_, place, check)
+    response = EventStreamResponse(body, content_type=CONTENT_TYPE, headers={**HEADERS, **format_.headers})
+    response.place = place
+    if generation_id:
+        response.headers[GENERATION_HEADER] = generation_id
+    return response
+
+
+async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check | None) -> AsyncGenerator[bytes, None]:
+    encoder = frame_encoder(format_)
+    clock = asyncio.get_running_loop().time
+    check_at = clock() + settings.reauthorize_seconds
+    frames: list[Frame] = []
+    try:
+        yield PROLOGUE
+        async with aclosing(reader.frames()) as batches:
+            async for frames in batches:
+                for block in blocks(frames, encoder):
+                    yield block
+                if not frames:
+                    yield KEEP_ALIVE
+                if check is not None and clock() >= check_at:
+                    if not await check():
+                        yield _forbidden(format_, reader.cursor)
+                        return
+                    check_at = clock() + settings.reauthorize_seconds
+        yield _end(format_, frames)
+    except ResumableStreamError as error:
+        logger.warning("reader cut off cursor=%s error=%s", reader.cursor, error)
+        # Django takes a cancelled body for a client that has gone, and leaves it unfinished: the server then drops the
+        # connection. Another exception would do the same, with a traceback for every reader at every deploy.
+        raise asyncio.CancelledError from error
+    finally:
+        place.release()
+
+
+def _end(format_: ChunkFormat, frames: list[Frame]) -> bytes:
+    last = frames[-1].entry if frames else None
+    if not isinstance(last, Ended):
+        return b""
+    event = format_.end_event(last.facts.reason, last.facts.text or None)
+    return b"" if event is None else encode_event(event[1], event=event[0], cursor=last.cursor)
+
+
+def _forbidden(format_: ChunkFormat, cursor: int) -> bytes:
+    """Tell a reader whose access has ended, in a way that makes its client stop."""
+    event = format_.end_event(EndReason.FAILED, FORBIDDEN_TEXT)
+    if event is not None:
+        return encode_event(event[1], event=event[0], cursor=cursor)
+    encoder = format_.encoder(generation_id="", message_id="")
+    last = encoder.fail(FORBIDDEN_TEXT)[-1]
+    return encode_event(last, event=format_.event(last), cursor=cursor)
+
+
+def plain(status: int, text: str = "", *, generation_id: str | None = None) -> HttpResponse:
+    """Answer with a line of text, which clients show to people, or with nothing."""
+    response = HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    if generation_id:
+        response.headers[GENERATION_HEADER] = generation_id
+    return response
+
+
+def error_response(error: ResumableStreamError) -> HttpResponse:
+    """Translate an error: a client's own says what to do, ours says nothing of our insides and is logged here."""
+    status = error.status_code
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("request failed status=%s error=%s", status, error, exc_info=error)
+    text = str(error) if _is_for_client(error) else "The chat service cannot be reached. Try again in a moment."
+    response = plain(status, text)
+    if isinstance(error, GenerationActiveError) and error.generation_id:
+        response.headers[GENERATION_HEADER] = error.generation_id
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is None and status == HTTPStatus.SERVICE_UNAVAILABLE:
+        retry_after = 2
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def _is_for_client(error: ResumableStreamError) -> bool:
+    return error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR or hasattr(error, "retry_after")

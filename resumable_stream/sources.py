@@ -1,0 +1,71 @@
+"""Producers, whatever they are, as asynchronous iterators.
+
+A producer is an async iterable, a sync iterable (a generator over a blocking client), or an awaitable of either. A sync
+iterable is advanced in a thread, the same one that Django's ``sync_to_async`` uses for the generation, so that the ORM
+keeps its connection.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Iterator
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+
+Source = AsyncIterable[Any] | Iterable[Any] | Awaitable[AsyncIterable[Any] | Iterable[Any]]
+
+_EXHAUSTED: Final = object()
+
+
+async def items_of(source: object) -> AsyncGenerator[Any, None]:
+    """Yield the items of ``source``; closing this closes the source.
+
+    Raises:
+        TypeError: It is nothing that can be iterated; the message says what to return instead.
+    """
+    if inspect.isawaitable(source):
+        source = await source
+    if isinstance(source, AsyncIterable):
+        iterator = aiter(source)
+        try:
+            async for item in iterator:
+                yield item
+        finally:
+            await _aclose(iterator)
+    elif isinstance(source, Iterable) and not isinstance(source, (str, bytes, dict)):
+        sync_iterator: Iterator[Any] = await sync_to_async(source.__iter__)()
+        try:
+            async for item in _in_thread(sync_iterator):
+                yield item
+        finally:
+            await _close(sync_iterator)
+    else:
+        raise TypeError(
+            f"generate() gave {type(source).__name__}, which cannot be iterated. Make it an async generator "
+            "(yield the chunks), or return an async or sync iterable of chunks."
+        )
+
+
+async def _in_thread(iterator: Iterator[Any]) -> AsyncGenerator[Any, None]:
+    # next() with a default: StopIteration cannot pass through a coroutine.
+    advance = sync_to_async(lambda: next(iterator, _EXHAUSTED))
+    while (item := await advance()) is not _EXHAUSTED:
+        yield item
+
+
+async def _aclose(iterator: object) -> None:
+    # Not every iterator can be closed: those that wrap a response often have close() instead.
+    for name in ("aclose", "close"):
+        close = getattr(iterator, name, None)
+        if close is not None:
+            result = close()
+            if inspect.isawaitable(result):
+                await result
+            return
+
+
+async def _close(iterator: Iterator[Any]) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        await sync_to_async(close)()

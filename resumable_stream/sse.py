@@ -1,0 +1,68 @@
+r"""Bytes of Server-Sent Events (HTML standard, section 9.2); pure functions.
+
+A frame is ``[event: NAME\n]id: CURSOR\ndata: ONE LINE\n\n``, in this order: clients exist that attach an id to the
+``data`` line after it. The id is the cursor after the chunk, so a client that sends it back gets what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+from .formats.base import ChunkFormat
+from .hub import Frame, FrameEncoder
+from .layout import Chunk
+
+PROLOGUE = b"retry: 1000\n\n: stream\n\n"
+"""Sent at once: flushes the headers through servers that wait for a body, and sets EventSource's delay."""
+KEEP_ALIVE = b": keep-alive\n\n"
+MAX_BLOCK_BYTES = 64 * 1024
+
+HEADERS = {
+    "Cache-Control": "no-cache, no-transform",
+    # nginx: do not buffer.
+    "X-Accel-Buffering": "no",
+    # Compression would hold frames back (Django's GZipMiddleware, nginx); both leave encoded bodies alone.
+    "Content-Encoding": "identity",
+}
+CONTENT_TYPE = "text/event-stream"
+
+
+def encode_event(data: str, *, event: str | None = None, cursor: int | None = None) -> bytes:
+    """Encode one event; ``data`` may have several lines."""
+    lines = [] if event is None else [f"event: {event}"]
+    if cursor is not None:
+        lines.append(f"id: {cursor}")
+    lines += [f"data: {line}" for line in data.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def _encode_plain(chunk: Chunk) -> bytes:
+    # Every chunk of most formats comes through here.
+    return b"id: %d\ndata: %s\n\n" % (chunk.cursor, chunk.body.encode())
+
+
+def _named_encoder(name: Callable[[str], str | None]) -> FrameEncoder:
+    return lambda chunk: encode_event(chunk.body, event=name(chunk.body), cursor=chunk.cursor)
+
+
+@lru_cache(maxsize=64)
+def frame_encoder(format_: ChunkFormat) -> FrameEncoder:
+    """Return the encoder of a format's chunks; always the same one for the same format."""
+    return _encode_plain if type(format_).event is ChunkFormat.event else _named_encoder(format_.event)
+
+
+def blocks(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterator[bytes]:
+    """Join the frames' bytes into blocks of about 64 KiB: one send each rather than one for each frame."""
+    block: list[bytes] = []
+    size = 0
+    for frame in frames:
+        data = frame.encoded(encoder)
+        if data:
+            block.append(data)
+            size += len(data)
+            if size >= MAX_BLOCK_BYTES:
+                yield b"".join(block)
+                block, size = [], 0
+    if block:
+        yield block[0] if len(block) == 1 else b"".join(block)

@@ -1,0 +1,45 @@
+"""What a view's hooks are told: one turn of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.http import HttpRequest
+
+from .formats.base import Message
+from .layout import Begin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A request for an answer, and the answer's ids."""
+
+    chat_id: str
+    generation_id: str
+    """Names this run: on the log, in logs, and for a stop that must not hit the next one."""
+    message_id: str
+    """The id of the answer's message in the client; what to store the answer under."""
+    messages: list[Message] = field(default_factory=list)
+    """The messages of the request, in order, as the client library has them."""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """The whole JSON object of the request."""
+    request: HttpRequest | None = None
+    """The request that started the turn. Its connection may be gone: ask it for nothing but what it carries."""
+    user: Any = None
+    """The signed-in user; ``None`` for an anonymous visitor, or without Django's authentication."""
+    actor: str = ""
+    """Whose turn it is, as the view's ``get_owner`` says; survives on the log."""
+
+    @classmethod
+    def of_stranger(cls, begin: Begin | None) -> Turn:
+        """Make what is known of a turn that another process started: what it stated on the log."""
+        if begin is None:
+            return cls(chat_id="", generation_id="", message_id="")
+        return cls(
+            chat_id=begin.chat_id,
+            generation_id=begin.generation_id,
+            message_id=begin.message_id,
+            actor=begin.actor,
+        )

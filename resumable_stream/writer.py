@@ -1,0 +1,185 @@
+"""The writer of one generation: batches of chunks on their way to the log, under one token.
+
+At most one append is under way; what arrives meanwhile goes into the next. The first chunk after a pause goes at once,
+further appends keep the distance that the process's load asks for. What is not yet acknowledged is bounded: past the
+bound the producer waits. While nothing comes, heartbeats show that the owner lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from .backends.base import BaseBackend
+from .conf import settings
+from .driver import perform
+from .exceptions import GenerationLostError, InvalidRecordError, SeqNumMismatchError
+from .layout import HEARTBEAT, MAX_APPEND_BYTES, EndFacts, chunk_records, terminal_records, with_back
+from .pacing import Pacer
+from .protocol.claim import Claim
+from .protocol.effects import append_once
+from .records import MAX_BATCH_RECORDS, Record, utf8_length
+
+BACK_HEADER_BYTES = 64
+"""Room for the header on the last record of an append."""
+
+
+class Writer:
+    """Appends what is :meth:`put` until it is closed. :meth:`run` does the work and must be awaited once."""
+
+    def __init__(self, backend: BaseBackend, stream: str, claim: Claim, pacer: Pacer) -> None:
+        self.position = claim.end
+        """The ``seq_num`` that the next record will get."""
+        self._backend = backend
+        self._stream = stream
+        self._start = claim.start
+        self._token = claim.token.text
+        self._lease = claim.token.lease_seconds or settings.lease_seconds
+        self._pacer = pacer
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[tuple[Record, int]] = deque()
+        self._unacknowledged = 0
+        self._under_way = 0
+        self._is_abandoned = False
+        self._limit = settings.max_pending_bytes
+        self._end: tuple[Sequence[str], EndFacts] | None = None
+        self._work: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._last_append = 0.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the producer should wait before it puts more."""
+        return self._unacknowledged >= self._limit
+
+    def put(self, chunk: str) -> None:
+        """Queue a chunk.
+
+        Raises:
+            InvalidRecordError: It is larger than ``MAX_CHUNK_BYTES``, or no Unicode text.
+        """
+        try:
+            size = utf8_length(chunk)
+        except UnicodeEncodeError:
+            raise InvalidRecordError("A chunk holds a lone surrogate; its format should have escaped it.") from None
+        if size > settings.max_chunk_bytes:
+            raise InvalidRecordError(
+                f"A chunk of {size} bytes is over the limit of {settings.max_chunk_bytes}. Yield smaller chunks, or "
+                "raise RESUMABLE_STREAM['MAX_CHUNK_BYTES']."
+            )
+        self.put_records(chunk_records(chunk))
+
+    def put_records(self, records: Sequence[Record]) -> None:
+        """Queue records as they are; each at most as long as one append."""
+        for record in records:
+            size = record.metered_bytes
+            self._queue.append((record, size))
+            self._unacknowledged += size
+        self._wake_up()
+
+    async def wait_for_room(self) -> None:
+        """Wait until enough is acknowledged; returns at once if the writer is not full."""
+        while self.is_full and self._end is None and not self._is_abandoned:
+            self._room = self._room or self._loop.create_future()
+            await asyncio.shield(self._room)
+
+    def close(self, chunks: Sequence[str], facts: EndFacts) -> None:
+        """End the generation once everything queued is on the log; nothing can be put after this."""
+        self._end = (chunks, facts)
+        self._wake_up()
+        self._make_room()
+
+    def abandon(self) -> None:
+        """Give up: the stream is known to be lost. :meth:`run` raises :exc:`GenerationLostError`."""
+        self._is_abandoned = True
+        self._wake_up()
+        self._make_room()
+
+    async def run(self) -> None:
+        """Append until the terminal record is on the log.
+
+        Raises:
+            GenerationLostError: Somebody else owns the stream now, or has ended the generation.
+            SeqNumMismatchError: Somebody wrote into the stream without asking for its token; :attr:`position` is
+                right again, so that :meth:`run` may be called once more to end the generation.
+            BackendUnavailableError: The log was out of reach for ``APPEND_TIMEOUT_SECONDS``.
+            AppendOutcomeUnknownError: So it was, and the last append may be on it.
+        """
+        self._last_append = self._loop.time()
+        while True:
+            await self._wait_for_work()
+            if self._is_abandoned:
+                raise GenerationLostError("")
+            records = self._take()
+            if self._end is not None and not self._queue:
+                await self._finish(records, *self._end)
+                return
+            await self._append(self._marked(records or [HEARTBEAT]))
+            await self._keep_distance()
+
+    async def _wait_for_work(self) -> None:
+        if self._queue or self._end is not None or self._is_abandoned:
+            return
+        self._work = self._loop.create_future()
+        # A timer rather than a timeout around the wait: it is the one thing that happens for every chunk.
+        timer = self._loop.call_at(self._last_append + self._lease / 3, self._wake_up)
+        try:
+            await self._work
+        finally:
+            timer.cancel()
+            self._work = None
+
+    def _wake_up(self) -> None:
+        if self._work is not None and not self._work.done():
+            self._work.set_result(None)
+
+    def _make_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    def _take(self) -> list[Record]:
+        """Take from the queue what fits into one append."""
+        records: list[Record] = []
+        room = MAX_APPEND_BYTES - BACK_HEADER_BYTES
+        most = min(MAX_BATCH_RECORDS, settings.batch_size)
+        while self._queue and len(records) < most and self._queue[0][1] <= room:
+            record, size = self._queue.popleft()
+            records.append(record)
+            room -= size
+            self._under_way += size
+        return records
+
+    def _marked(self, records: Sequence[Record]) -> list[Record]:
+        return with_back(records, self.position + len(records) - 1 - self._start)
+
+    async def _append(self, records: Sequence[Record]) -> None:
+        self._last_append = self._loop.time()
+        operation = append_once(records, token=self._token, at=self.position)
+        patience = settings.append_timeout_seconds
+        try:
+            ack = await perform(operation, self._backend, self._stream, patience_seconds=patience)
+        except SeqNumMismatchError as error:
+            self.position = error.expected
+            raise
+        self.position = ack.end
+        self._unacknowledged -= self._under_way
+        self._under_way = 0
+        if not self.is_full:
+            self._make_room()
+
+    async def _finish(self, records: list[Record], chunks: Sequence[str], facts: EndFacts) -> None:
+        """Append what is left and the end, in one append if it fits."""
+        terminal = terminal_records(chunks, facts, back=self.position + len(records) - self._start)
+        together = [*records, *terminal]
+        size = sum(record.metered_bytes for record in together)
+        if records and (len(together) > MAX_BATCH_RECORDS or size > MAX_APPEND_BYTES):
+            await self._append(self._marked(records))
+            together = terminal
+        await self._append(together)
+
+    async def _keep_distance(self) -> None:
+        rest = self._last_append + self._pacer.distance_seconds() - self._loop.time()
+        if rest > 0 and self._end is None:
+            await asyncio.sleep(rest)
