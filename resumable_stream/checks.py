@@ -1,1 +1,159 @@
-"""System checks."""
+"""System checks: one function per topic; ids are never used again for anything else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Info, Warning, register  # noqa: A004 - Django's name for it
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from .backends import backends
+from .conf import SETTING_NAME, known_settings, settings, user_settings
+
+TAG = "resumable_stream"
+
+E001_NOT_A_DICTIONARY = "resumable_stream.E001"
+E002_BAD_VALUE = "resumable_stream.E002"
+E003_BAD_BACKEND = "resumable_stream.E003"
+E004_BAD_CHAT_VIEW = "resumable_stream.E004"
+W001_UNKNOWN_SETTING = "resumable_stream.W001"
+W002_BACKEND_FORGETS = "resumable_stream.W002"
+W003_NO_ASGI = "resumable_stream.W003"
+W004_KEEPALIVE_TOO_LONG = "resumable_stream.W004"
+W005_NO_SESSIONS = "resumable_stream.W005"
+I001_GZIP = "resumable_stream.I001"
+
+PROXY_IDLE_SECONDS = 60
+"""After this long without a byte nginx, ALB and others cut a connection, unless told otherwise."""
+GZIP_MIDDLEWARE = "django.middleware.gzip.GZipMiddleware"
+SESSION_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
+
+
+@register(TAG)
+def check_values(**_: Any) -> list[CheckMessage]:
+    """Judge every key of the dictionary, and the environment variables that stand in for it."""
+    try:
+        values = user_settings()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint=f"Write {SETTING_NAME} = {{...}}.", id=E001_NOT_A_DICTIONARY)]
+    known = known_settings()
+    messages: list[CheckMessage] = [_unknown(key, known) for key in values if key not in known]
+    for setting in known.values():
+        try:
+            problem = setting.problem(setting.value(values))
+        except ImproperlyConfigured as error:
+            problem = str(error)
+        if problem is not None:
+            messages.append(Error(problem, hint="See the settings in the manual.", id=E002_BAD_VALUE))
+    return messages
+
+
+def _unknown(key: object, known: Iterable[str]) -> CheckMessage:
+    close = difflib.get_close_matches(str(key).upper(), list(known), n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(sorted(known))}."
+    return Warning(f"{SETTING_NAME} has no setting {key!r}.", hint=hint, id=W001_UNKNOWN_SETTING)
+
+
+@register(TAG)
+def check_backends(**_: Any) -> list[CheckMessage]:
+    """Make each backend, without opening anything, and let it judge its own options."""
+    try:
+        aliases = list(settings.backends)
+    except ImproperlyConfigured:
+        return []  # told by check_values
+    messages: list[CheckMessage] = []
+    for alias in aliases:
+        try:
+            backend = backends[alias]
+        except ImproperlyConfigured as error:
+            hint = f"Correct {SETTING_NAME}['BACKENDS'][{alias!r}]."
+            messages.append(Error(str(error), hint=hint, id=E003_BAD_BACKEND))
+            continue
+        messages += backend.check()
+        if not backend.is_durable and not django_settings.DEBUG:
+            messages.append(
+                Warning(
+                    f"The backend {alias!r} forgets every chat when its process ends, and DEBUG is off.",
+                    hint="Use the SQLite backend (the default) or S2; the memory backend is for tests.",
+                    id=W002_BACKEND_FORGETS,
+                )
+            )
+    return messages
+
+
+@register(TAG)
+def check_chat_view(**_: Any) -> list[CheckMessage]:
+    """Import the view that ``include("resumable_stream.urls")`` would serve."""
+    try:
+        path = settings.chat_view
+    except ImproperlyConfigured:
+        return []  # told by check_values
+    if path is None:
+        return []
+    try:
+        import_string(path)
+    except ImportError as error:
+        hint = "Name your ResumableChatView subclass by its dotted path, for instance 'support.views.SupportChat'."
+        return [Error(f"{SETTING_NAME}['CHAT_VIEW'] = {path!r}: {error}", hint=hint, id=E004_BAD_CHAT_VIEW)]
+    return []
+
+
+@register(TAG)
+def check_server(**_: Any) -> list[CheckMessage]:
+    """Look for signs that the project is served by ASGI."""
+    if getattr(django_settings, "ASGI_APPLICATION", None) or apps.is_installed("daphne"):
+        return []
+    return [
+        Warning(
+            "Nothing says that this project is served by ASGI; under WSGI an event stream arrives in one piece.",
+            hint="Set ASGI_APPLICATION and run an ASGI server (uvicorn, daphne). For runserver, put 'daphne' first "
+            "in INSTALLED_APPS.",
+            id=W003_NO_ASGI,
+        )
+    ]
+
+
+@register(TAG)
+def check_middleware(**_: Any) -> list[CheckMessage]:
+    """Look at middleware that event streams and anonymous visitors depend on."""
+    messages: list[CheckMessage] = []
+    if GZIP_MIDDLEWARE in django_settings.MIDDLEWARE:
+        messages.append(
+            Info(
+                "GZipMiddleware is active. Event streams are exempt: compressed frames would be held back.",
+                hint="Keep the header 'Content-Encoding: identity' that our responses carry.",
+                id=I001_GZIP,
+            )
+        )
+    if SESSION_MIDDLEWARE not in django_settings.MIDDLEWARE:
+        messages.append(
+            Warning(
+                "SessionMiddleware is missing: anonymous visitors cannot own chats.",
+                hint=f"Add {SESSION_MIDDLEWARE!r} to MIDDLEWARE. If your views override get_owner(), silence this.",
+                id=W005_NO_SESSIONS,
+            )
+        )
+    return messages
+
+
+@register(TAG)
+def check_keepalive(**_: Any) -> list[CheckMessage]:
+    """Compare the keep-alive interval with what common proxies allow."""
+    try:
+        seconds = settings.keepalive_seconds
+    except ImproperlyConfigured:
+        return []  # told by check_values
+    if seconds < PROXY_IDLE_SECONDS:
+        return []
+    return [
+        Warning(
+            f"{SETTING_NAME}['KEEPALIVE_SECONDS'] is {seconds}: proxies commonly cut after {PROXY_IDLE_SECONDS} s.",
+            hint="Leave it at 15 unless you know every proxy on the way.",
+            id=W004_KEEPALIVE_TOO_LONG,
+        )
+    ]
