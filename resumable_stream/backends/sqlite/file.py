@@ -1,0 +1,198 @@
+"""The file: how it is opened, what is in it, and what its errors mean.
+
+``sqlite3 resumable_stream.sqlite3 'SELECT * FROM records'`` shows a log as it is. The tables may be read by anything;
+what writes to them other than this package must not expect followers to notice.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from ...exceptions import BackendUnavailableError, InvalidBackendError, ResumableStreamError
+
+APPLICATION_ID = 0x52735374
+"""Marks the file as ours: "RsSt"."""
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again, so that followers notice a successor of the same name
+    name TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,            -- milliseconds since the Unix epoch, like every time here
+    tail INTEGER NOT NULL,                  -- seq_num of the next record
+    first INTEGER NOT NULL,                 -- first seq_num that is kept; equals the tail if none is
+    timestamp INTEGER NOT NULL,             -- arrival of the last record
+    fencing_token TEXT NOT NULL,
+    changed INTEGER NOT NULL                -- number of the commit that changed it last
+);
+CREATE INDEX streams_changed ON streams (changed);
+CREATE TABLE records (
+    stream_id INTEGER NOT NULL,
+    seq_num INTEGER NOT NULL,
+    timestamp INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    headers TEXT,                           -- JSON [["name", "value"], ...]; NULL for none
+    PRIMARY KEY (stream_id, seq_num)
+) WITHOUT ROWID;
+CREATE TABLE garbage (                      -- trimmed and deleted records that still take space
+    stream_id INTEGER PRIMARY KEY,
+    before INTEGER NOT NULL,                -- seq_num, exclusive
+    since INTEGER NOT NULL
+);
+CREATE TABLE log (                          -- one row
+    commits INTEGER NOT NULL,               -- how many commits have changed the log
+    last_deletion INTEGER NOT NULL          -- number of the commit that last deleted a stream
+);
+INSERT INTO log VALUES (0, 0);
+"""
+
+CONTENT = """
+SELECT
+    (SELECT application_id FROM pragma_application_id),
+    (SELECT user_version FROM pragma_user_version),
+    (SELECT count(*) FROM sqlite_master)
+"""
+"""What a file is, in one statement: another process may be making it right now."""
+
+BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+ADVICE = {
+    sqlite3.SQLITE_BUSY: "is locked by another process. End that process, or raise OPTIONS['timeout_seconds']",
+    sqlite3.SQLITE_LOCKED: "is locked by another process. End that process, or raise OPTIONS['timeout_seconds']",
+    sqlite3.SQLITE_READONLY: "cannot be written to. Give this user write permission for the file and its directory",
+    sqlite3.SQLITE_PERM: "cannot be opened. Give this user permission for the file and its directory",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened. Give this user write permission for the file and its directory",
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full. Free some space",
+    sqlite3.SQLITE_IOERR: "cannot be read or written. Look at the disk, its quota and the system's log",
+    sqlite3.SQLITE_CORRUPT: "is damaged. Put a backup in its place, or move it away: a new one will be made",
+}
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows which file it opened."""
+
+    identity: tuple[int, int] | None = None
+
+    def is_current(self, path: Path) -> bool:
+        """Tell whether ``path`` still is the file that was opened; somebody may have deleted or replaced it."""
+        return self.identity is not None and self.identity == _identity(path)
+
+
+class LogFile:
+    """Where the log is, and how to open it."""
+
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        self.path = path
+        self.timeout_seconds = timeout_seconds
+        """How long to wait for another process's lock."""
+
+    def connect(self) -> Connection:
+        """Open the file, make it if there is none.
+
+        Raises:
+            InvalidBackendError: The path leads to something that is not this version's log.
+            BackendUnavailableError: The directory cannot be made.
+            sqlite3.Error: See :meth:`explain`.
+        """
+        self._make_directory()
+        connection = sqlite3.connect(
+            self.path,
+            timeout=self.timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,  # Each is used by one thread at a time.
+            factory=Connection,
+        )
+        try:
+            self._prepare_patiently(connection)
+            connection.identity = _identity(self.path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def explain(self, error: sqlite3.Error) -> ResumableStreamError:
+        """Turn an error of SQLite's into one that names the file and says what to do."""
+        code = primary_code(error)
+        if code == sqlite3.SQLITE_NOTADB:
+            return self._invalid("is not an SQLite database")
+        return BackendUnavailableError(f"The log {str(self.path)!r} {ADVICE.get(code, 'failed')} ({error}).")
+
+    def _make_directory(self) -> None:
+        directory = self.path.parent
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BackendUnavailableError(
+                f"The directory {str(directory)!r} of the log cannot be made: {error.strerror}. Make it, or set "
+                "OPTIONS['path']."
+            ) from error
+        if self.path.is_dir():
+            raise self._invalid("is a directory")
+
+    def _prepare_patiently(self, connection: Connection) -> None:
+        """Prepare; of several processes that make the file at once, all but one may have to try again.
+
+        SQLite's own patience does not cover the switch to WAL mode.
+        """
+        deadline = time.monotonic() + self.timeout_seconds
+        while True:
+            try:
+                return self._prepare(connection)
+            except sqlite3.OperationalError as error:
+                if primary_code(error) not in BUSY_CODES or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
+
+    def _prepare(self, connection: Connection) -> None:
+        if not self._has_schema(connection):
+            self._create(connection)
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+            raise self._invalid("is in a place where SQLite cannot share memory; it must be on a local disk")
+        connection.execute("PRAGMA synchronous = FULL")
+        # What a burst has made of the WAL file is given back.
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+
+    def _has_schema(self, connection: Connection) -> bool:
+        application_id, version, tables = connection.execute(CONTENT).fetchone()
+        if application_id == APPLICATION_ID and version == SCHEMA_VERSION:
+            return True
+        if application_id == APPLICATION_ID:
+            raise self._invalid(
+                f"has schema version {version}, and this release of resumable_stream knows {SCHEMA_VERSION}",
+                "Install the release that wrote it, or",
+            )
+        if application_id or version or tables:
+            raise self._invalid("is the database of another application")
+        return False
+
+    def _create(self, connection: Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if not self._has_schema(connection):  # Another process may have been faster.
+                for statement in SCHEMA.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _invalid(self, what: str, advice: str = "Please") -> InvalidBackendError:
+        return InvalidBackendError(f"The log {str(self.path)!r} {what}. {advice} set OPTIONS['path'] to another file.")
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code; the extended ones have more bits."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
