@@ -1,0 +1,32 @@
+/** What there is to say about the connection, in one place and in words. */
+
+const SILENCE_MS = 4_000;
+
+/** The words of the indicator in the page's head. */
+export function lineText(line, cursor, now = Date.now()) {
+  const seconds = Math.max(1, Math.ceil((line.until - now) / 1000));
+  switch (line.state) {
+    case "connecting":
+      return "Connecting";
+    case "live":
+      return "Live";
+    case "waiting":
+      return `Offline, next try in ${seconds} s`;
+    case "cut":
+      return `Cut, back in ${seconds} s at record ${cursor}`;
+    case "resting":
+      return "Resting";
+    default:
+      return "Ready";
+  }
+}
+
+/** What to say below an answer that is being written; `idleMs`: since its last word. */
+export function answerNote(line, chat, idleMs) {
+  if (chat.isStopping) return "Stopping…";
+  if (chat.answer === null) return "";
+  if (line.state === "cut") return `The answer is still being written. This page goes on at record ${chat.cursor}.`;
+  if (line.state === "waiting") return `Connection lost. This page goes on at record ${chat.cursor} when the server is back.`;
+  if (idleMs < SILENCE_MS) return "";
+  return `No new words for ${Math.round(idleMs / 1000)} s. If the server writing this answer is gone, the log will say so.`;
+}
