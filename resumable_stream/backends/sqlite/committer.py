@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from ...exceptions import AppendOutcomeUnknownError, BackendUnavailableError, ResumableStreamError
 from .file import Connection, LogFile, primary_code
@@ -79,7 +80,9 @@ class Committer:
             self.close()
         if self._connection is None:
             self._connection = self._file.connect()
-        self._connection.execute("BEGIN IMMEDIATE")
+            # SQLite waits ever longer between its tries, up to 100 ms; a commit of another process takes a few.
+            self._connection.execute("PRAGMA busy_timeout = 0")
+        self._file.patiently(partial(self._connection.execute, "BEGIN IMMEDIATE"))
         return self._connection
 
     def _fail(self, group: Sequence[Request], error: Exception, committing: bool) -> None:

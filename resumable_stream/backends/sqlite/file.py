@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from ...exceptions import BackendUnavailableError, InvalidBackendError, ResumableStreamError
+
+T = TypeVar("T")
 
 APPLICATION_ID = 0x52735374
 """Marks the file as ours: "RsSt"."""
@@ -57,6 +61,7 @@ SELECT
 """
 """What a file is, in one statement: another process may be making it right now."""
 
+LOCK_POLL_SECONDS = 0.001
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 ADVICE = {
     sqlite3.SQLITE_BUSY: "is locked by another process. End that process, or raise OPTIONS['timeout_seconds']",
@@ -105,12 +110,25 @@ class LogFile:
             factory=Connection,
         )
         try:
-            self._prepare_patiently(connection)
+            # SQLite's own patience does not cover the switch to WAL mode: of several processes that make the file at
+            # once, all but one may have to try again.
+            self.patiently(lambda: self._prepare(connection))
             connection.identity = _identity(self.path)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def patiently(self, action: Callable[[], T]) -> T:
+        """Repeat ``action`` for as long as another process holds a lock that it needs, up to the timeout."""
+        deadline = time.monotonic() + self.timeout_seconds
+        while True:
+            try:
+                return action()
+            except sqlite3.OperationalError as error:
+                if primary_code(error) not in BUSY_CODES or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOCK_POLL_SECONDS)
 
     def explain(self, error: sqlite3.Error) -> ResumableStreamError:
         """Turn an error of SQLite's into one that names the file and says what to do."""
@@ -130,20 +148,6 @@ class LogFile:
             ) from error
         if self.path.is_dir():
             raise self._invalid("is a directory")
-
-    def _prepare_patiently(self, connection: Connection) -> None:
-        """Prepare; of several processes that make the file at once, all but one may have to try again.
-
-        SQLite's own patience does not cover the switch to WAL mode.
-        """
-        deadline = time.monotonic() + self.timeout_seconds
-        while True:
-            try:
-                return self._prepare(connection)
-            except sqlite3.OperationalError as error:
-                if primary_code(error) not in BUSY_CODES or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.01)
 
     def _prepare(self, connection: Connection) -> None:
         if not self._has_schema(connection):
