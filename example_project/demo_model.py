@@ -10,7 +10,7 @@ import asyncio
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class DemoModel:
         self._readme = readme
         self._word_seconds = word_seconds
 
-    async def answer(self, messages: Sequence[Mapping[str, Any]]) -> AsyncIterator[Item]:
+    async def answer(self, messages: Sequence[Mapping[str, Any]]) -> AsyncGenerator[Item]:
         """Yield the answer to the last of ``messages`` (UI messages) as text and AI SDK chunks."""
         question = last_question(messages)
         index = load_index(self._readme)

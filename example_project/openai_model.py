@@ -33,7 +33,7 @@ class OpenAIModel:
         self._url = (base_url or OPENAI_URL).rstrip("/") + "/chat/completions"
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
-    async def answer(self, messages: Sequence[Mapping[str, Any]]) -> AsyncIterator[Item]:
+    async def answer(self, messages: Sequence[Mapping[str, Any]]) -> AsyncGenerator[Item]:
         """Yield the model's answer to ``messages`` (UI messages) as text, and its reasoning as AI SDK chunks.
 
         Raises:

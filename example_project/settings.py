@@ -37,6 +37,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_AGE = 365 * 24 * 60 * 60
 
 STATIC_URL = "static/"
+TIME_ZONE = "UTC"
 USE_TZ = True
 
 # Seconds between two words of the built-in demo model: about the pace at which people read along.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
-from typing import Any
+from typing import cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
@@ -16,8 +16,11 @@ from django.views.decorators.http import require_safe
 
 from resumable_stream import ResumableChatView
 from resumable_stream.backends import backends
+from resumable_stream.engine import DEFAULT_ERROR_TEXT
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
 from resumable_stream.layout import Decoder, UserMessage
+from resumable_stream.records import FollowBatch
+from resumable_stream.turns import Turn
 
 from .demo_model import DemoModel, Item, message_text
 from .log_records import describe
@@ -43,17 +46,17 @@ class DemoChat(ResumableChatView):
 
     format = "aisdk"
 
-    async def generate(self, turn: Any) -> AsyncIterator[Item]:
+    async def generate(self, turn: Turn) -> AsyncIterator[Item]:
         """Answer with the model that the settings name."""
         async with aclosing(chosen_model().answer(turn.messages)) as items:
             async for item in items:
                 yield item
 
-    def on_error(self, turn: Any, error: BaseException) -> str:
+    def on_error(self, turn: Turn, error: Exception) -> str:
         """Tell people what is wrong with the model's server; keep everything else to the log."""
         if isinstance(error, ModelServerError):
             return str(error)
-        return super().on_error(turn, error)
+        return DEFAULT_ERROR_TEXT
 
 
 def chosen_model() -> DemoModel | OpenAIModel:
@@ -65,11 +68,14 @@ def chosen_model() -> DemoModel | OpenAIModel:
     return DemoModel(settings.DEMO_README, word_seconds=settings.DEMO_WORD_SECONDS)
 
 
+async def _stream_name(request: HttpRequest, chat_id: str) -> str:
+    """Name the visitor's own stream: whatever id is asked for, it leads to nobody else's."""
+    return await cast("Awaitable[str]", DemoChat().get_stream_name(request, chat_id))
+
+
 @require_safe
 async def page(request: HttpRequest, chat_id: str = "") -> HttpResponse:
     """Show the page, at the chat with this id or at a new one."""
-    # Makes the visitor's id now: the page's first requests run side by side and would each make their own.
-    await DemoChat().get_stream_name(request, "new")
     model = settings.OPENAI_MODEL if isinstance(chosen_model(), OpenAIModel) else ""
     response = render(request, "example_project/chat.html", {"chat_id": chat_id, "model": model})
     response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
@@ -79,7 +85,7 @@ async def page(request: HttpRequest, chat_id: str = "") -> HttpResponse:
 @require_safe
 async def chats(request: HttpRequest) -> JsonResponse:
     """List the visitor's chats, the newest first, as the log knows them."""
-    name = await DemoChat().get_stream_name(request, "new")
+    name = await _stream_name(request, "any")
     prefix = name[: name.rindex("/") + 1]
     listing = await backends["default"].list_streams(prefix)
     newest = sorted(listing.streams, key=lambda stream: stream.created_at, reverse=True)[:MOST_CHATS]
@@ -105,7 +111,7 @@ async def _title(stream_name: str) -> str:
 @require_safe
 async def log(request: HttpRequest, chat_id: str) -> HttpResponseBase:
     """Stream the raw records of the visitor's chat as server-sent events; 204 while there is no such chat."""
-    stream_name = await DemoChat().get_stream_name(request, chat_id)
+    stream_name = await _stream_name(request, chat_id)
     try:
         tail = await backends["default"].tail(stream_name, last=LOG_HISTORY)
     except StreamNotFoundError:
@@ -129,7 +135,8 @@ async def log(request: HttpRequest, chat_id: str) -> HttpResponseBase:
 async def _log_frames(stream_name: str, start: int) -> AsyncIterator[str]:
     yield ": the records of one stream\n\n"
     try:
-        async with aclosing(backends["default"].follow(stream_name, start)) as batches:
+        follow = cast("AsyncGenerator[FollowBatch]", backends["default"].follow(stream_name, start))
+        async with aclosing(follow) as batches:
             async for batch in batches:
                 frames = (
                     f"id: {record.seq_num + 1}\ndata: {json.dumps(describe(record))}\n\n" for record in batch.records
