@@ -1,0 +1,46 @@
+"""Formats by name."""
+
+from __future__ import annotations
+
+from inspect import isabstract
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
+
+__all__ = ["ChatRequest", "ChunkEncoder", "ChunkFormat", "EndReason", "Message", "StoredGeneration", "get_format"]
+
+# Dotted paths, so that a project loads the formats it uses and no others.
+_FORMATS = {
+    "aisdk": "resumable_stream.formats.aisdk.AISDKFormat",
+    "text": "resumable_stream.formats.text.TextFormat",
+}
+
+
+def get_format(chosen: str | ChunkFormat | type[ChunkFormat]) -> ChunkFormat:
+    """Return the format that a view's ``format`` names: a name, a dotted path, a class or an instance.
+
+    Raises:
+        ImproperlyConfigured: There is no such format.
+    """
+    found = _load(chosen) if isinstance(chosen, str) else chosen
+    if isinstance(found, type) and issubclass(found, ChunkFormat) and not isabstract(found):
+        found = found()
+    if isinstance(found, ChunkFormat):
+        return found
+    raise ImproperlyConfigured(f"{chosen!r} is no ChunkFormat that can be used. {_choices()}")
+
+
+def _load(name: str) -> object:
+    path = _FORMATS.get(name, name)
+    if "." not in path:
+        raise ImproperlyConfigured(f"There is no format {name!r}. {_choices()}")
+    try:
+        return import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"The format {name!r} cannot be imported: {error} {_choices()}") from error
+
+
+def _choices() -> str:
+    return f"Choose {', '.join(map(repr, _FORMATS))}, or give a ChunkFormat class or its dotted path."

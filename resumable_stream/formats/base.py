@@ -133,6 +133,14 @@ class ChunkFormat(ABC):
         """
         return None
 
+    def rebuild(self, message: Message) -> list[str]:
+        """Return chunks from which a client makes ``message``; none if its clients need no such thing.
+
+        A generation may continue a message that the client brought along. A replay to a client that starts from
+        nothing sends these chunks before the generation's own; they are not stored.
+        """
+        return []
+
     @abstractmethod
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into the messages the client library itself would hold, in order.

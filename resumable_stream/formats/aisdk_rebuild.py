@@ -1,0 +1,116 @@
+"""Turn an AI SDK message back into chunks: the reverse of the fold.
+
+A generation may continue a message that the client brought along (with a tool's output, or an approval). Its own
+chunks then make sense only after that message, and a client that replays them from nothing needs these chunks first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .aisdk_chunks import NEWEST_VERSION, is_taken
+from .aisdk_tools import Chunk, Part, is_dynamic, is_static, pick, tool_name
+from .base import Message
+from .jsontext import encode
+
+
+def rebuild(message: Message, *, version: int | None) -> list[str]:
+    """Return chunks that make ``message`` for a client of ``version``; ``None`` is a client of any version.
+
+    What no chunk can say is left out: for clients of versions 5 and 6 how an approval was answered, and so too if the
+    version is not known, since they would fail at the chunk that says it.
+    """
+    start = {"type": "start", "messageId": message["id"]}
+    if message.get("metadata") is not None:
+        start["messageMetadata"] = message["metadata"]
+    chunks: list[Chunk] = [start]
+    says_answers = version is not None and version >= 7
+    for index, part in enumerate(message["parts"]):
+        chunks += _rebuild_part(part, f"rebuilt-{index}", says_answers=says_answers)
+    # The message came from a client: what its version does not take, it does not have either, unless it is made up.
+    return [encode(chunk) for chunk in chunks if is_taken(chunk, version or NEWEST_VERSION)]
+
+
+def _rebuild_part(part: Part, part_id: str, *, says_answers: bool) -> Iterator[Chunk]:
+    if part["type"] == "step-start":
+        yield {"type": "start-step"}
+    elif part["type"] in ("text", "reasoning"):
+        yield from _rebuild_text(part, str(part.get("id", part_id)))
+    elif is_static(part) or is_dynamic(part):
+        yield from _rebuild_call(part)
+        if "approval" in part:
+            yield from _rebuild_approval(part, says_answers=says_answers)
+        yield from _rebuild_result(part)
+    else:
+        yield part
+
+
+def _rebuild_text(part: Part, part_id: str) -> Iterator[Chunk]:
+    kind = part["type"]
+    yield {"type": f"{kind}-start", "id": part_id} | pick(part, "providerMetadata")
+    if part["text"]:
+        yield {"type": f"{kind}-delta", "id": part_id, "delta": part["text"]}
+    if part.get("state") != "streaming":
+        yield {"type": f"{kind}-end", "id": part_id} | pick(part, "citations")
+
+
+def _call(kind: str, part: Part) -> Chunk:
+    chunk = {"type": kind, "toolCallId": part["toolCallId"], "toolName": tool_name(part)}
+    chunk |= pick(part, "providerExecuted", "title", "toolMetadata")
+    if is_dynamic(part):
+        chunk["dynamic"] = True
+    if "callProviderMetadata" in part:
+        chunk["providerMetadata"] = part["callProviderMetadata"]
+    return chunk
+
+
+def _rebuild_call(part: Part) -> Iterator[Chunk]:
+    if part.get("state") == "input-streaming":
+        yield _call("tool-input-start", part) | pick(part, "inputEncoding")
+        raw_input = part.get("rawInput") or (encode(part["input"]) if "input" in part else "")
+        if raw_input:
+            yield {"type": "tool-input-delta", "toolCallId": part["toolCallId"], "inputTextDelta": raw_input}
+    elif _had_erroneous_input(part):
+        chunk = _call("tool-input-error", part) | {"input": part["rawInput"]} | pick(part, "errorText")
+        yield chunk
+    else:
+        yield _call("tool-input-available", part) | pick(part, "input")
+
+
+def _had_erroneous_input(part: Part) -> bool:
+    return part.get("state") == "output-error" and "rawInput" in part and "input" not in part
+
+
+def _rebuild_approval(part: Part, *, says_answers: bool) -> Iterator[Chunk]:
+    approval = part["approval"]
+    request = {"type": "tool-approval-request", "approvalId": approval.get("id"), "toolCallId": part["toolCallId"]}
+    request |= pick(approval, "inputSchemaInput", "signature", "isAutomatic")
+    if "descriptor" in approval:
+        request["approvalDescriptor"] = approval["descriptor"]
+    if "requestReason" in approval:
+        request["reason"] = approval["requestReason"]
+    yield request
+    if says_answers and "approved" in approval:
+        response = {"type": "tool-approval-response", "approvalId": approval.get("id")}
+        yield response | pick(approval, "approved", "reason")
+
+
+def _rebuild_result(part: Part) -> Iterator[Chunk]:
+    state = part.get("state")
+    make = _RESULTS.get(str(state))
+    if make is None or _had_erroneous_input(part):
+        return
+    chunk = make(part) | {"toolCallId": part["toolCallId"]} | pick(part, "providerExecuted")
+    if is_dynamic(part):
+        chunk["dynamic"] = True
+    if "resultProviderMetadata" in part:
+        chunk["providerMetadata"] = part["resultProviderMetadata"]
+    yield chunk
+
+
+_RESULTS: dict[str, Callable[[Part], dict[str, Any]]] = {
+    "output-available": lambda part: {"type": "tool-output-available"} | pick(part, "output", "preliminary"),
+    "output-error": lambda part: {"type": "tool-output-error"} | pick(part, "errorText"),
+    "output-denied": lambda _: {"type": "tool-output-denied"},
+}

@@ -1,0 +1,51 @@
+"""Read what model libraries stream, by its shape and without importing any of them.
+
+Each is read from the library's own objects and from their JSON alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..deltas import Item
+from .agui import AGUI
+from .anthropic import Anthropic
+from .base import ProducerError, ToolCalls, look
+from .langchain import LangChain
+from .openai import ChatCompletions, Responses
+
+__all__ = ["ProducerError", "Producers"]
+
+_HELPER_EVENTS = frozenset(Anthropic.helper_events + ChatCompletions.helper_events)
+
+
+class Producers:
+    """Reads one generation's items; remembers the tool calls that span several of them."""
+
+    def __init__(self) -> None:
+        self._calls = ToolCalls()
+        self._chat = ChatCompletions(self._calls)
+        self._responses = Responses(self._calls)
+        kinds = (self._chat, self._responses, Anthropic(self._calls), LangChain(self._calls), AGUI(self._calls))
+        self._readers = {kind: reader for producer in kinds for kind, reader in producer.readers().items()}
+
+    def flush(self) -> list[Item]:
+        """Complete the calls that the producer left open when it came to its end."""
+        return self._calls.end_all()
+
+    def read(self, item: Any) -> list[Item] | None:
+        """Read an item of a known producer; ``None`` if it is not one.
+
+        Raises:
+            ProducerError: The item says that the producer failed.
+        """
+        kind = look(item, "type")
+        if not isinstance(kind, str):
+            return self._chat.read(item) if look(item, "object") == self._chat.object_name else None
+        reader = self._readers.get(kind)
+        if reader is not None:
+            return reader(item)
+        # Helper events exist as objects only; a mapping of such a type is an event of the app's own.
+        is_helper = kind in _HELPER_EVENTS and not isinstance(item, Mapping)
+        return [] if is_helper or self._responses.is_event(kind, item) else None

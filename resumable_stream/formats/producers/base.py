@@ -1,0 +1,79 @@
+"""What the readers of producers' streams share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...exceptions import ResumableStreamError
+from ..deltas import InvalidToolInput, Item, Reasoning, ToolInput, ToolInputDelta, ToolInputStart
+from ..jsontext import decode
+
+Reader = Callable[[Any], list[Item] | None]
+"""Reads one item of a producer; ``None`` if it only looks like one."""
+
+
+class ProducerError(ResumableStreamError):
+    """The producer's own stream says that it failed; the message is the producer's and not for people."""
+
+
+def look(source: Any, name: str) -> Any:
+    """Return a field of a library's object or of its JSON; ``None`` if it is not there."""
+    if type(source) is dict or isinstance(source, Mapping):
+        return source.get(name)
+    return getattr(source, name, None)
+
+
+def text(value: Any) -> list[Item]:
+    """Make a piece of text, unless it is empty or none."""
+    return [value] if isinstance(value, str) and value else []
+
+
+def reasoning(value: Any) -> list[Item]:
+    """Make a piece of reasoning, unless it is empty or none."""
+    return [Reasoning(value)] if isinstance(value, str) and value else []
+
+
+def skip(_event: Any) -> list[Item]:
+    """Read an event that adds nothing to the answer."""
+    return []
+
+
+class ToolCalls:
+    """The calls whose input is being streamed, by whatever the producer numbers them with."""
+
+    def __init__(self) -> None:
+        self._open: dict[Any, tuple[str, str, list[str]]] = {}
+
+    def begin(self, key: Any, call_id: Any, name: Any) -> list[Item]:
+        """Open a call; one that is still open under the same key is complete."""
+        items = self.end(key)
+        self._open[key] = (str(call_id), str(name or ""), [])
+        return [*items, ToolInputStart(str(call_id), str(name or ""))]
+
+    def is_open(self, key: Any, call_id: Any) -> bool:
+        """Tell whether this very call is open."""
+        return key in self._open and self._open[key][0] == call_id
+
+    def add(self, key: Any, delta: Any) -> list[Item]:
+        """Take a piece of a call's input."""
+        if key not in self._open or not isinstance(delta, str) or not delta:
+            return []
+        call_id, _, pieces = self._open[key]
+        pieces.append(delta)
+        return [ToolInputDelta(call_id, delta)]
+
+    def end(self, key: Any) -> list[Item]:
+        """Complete a call."""
+        if key not in self._open:
+            return []
+        call_id, name, pieces = self._open.pop(key)
+        raw_input = "".join(pieces)
+        try:
+            return [ToolInput(call_id, name, decode(raw_input) if raw_input else {})]
+        except (ValueError, TypeError):
+            return [InvalidToolInput(call_id, name, raw_input)]
+
+    def end_all(self) -> list[Item]:
+        """Complete every open call."""
+        return [item for key in list(self._open) for item in self.end(key)]

@@ -1,0 +1,122 @@
+"""OpenAI: chat completion chunks, Responses events, and what the Agents SDK wraps around those."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..deltas import Item, Reasoning, ToolOutput
+from .base import ProducerError, Reader, ToolCalls, look, reasoning, skip, text
+
+
+class ChatCompletions:
+    """Chat completion chunks: of ``openai``, of ``litellm`` and of every server that speaks them."""
+
+    object_name = "chat.completion.chunk"
+    helper_events = (
+        *("content.delta", "content.done", "refusal.delta", "refusal.done"),
+        *("tool_calls.function.arguments.delta", "tool_calls.function.arguments.done"),
+        *("logprobs.content.delta", "logprobs.content.done", "logprobs.refusal.delta", "logprobs.refusal.done"),
+    )
+    """What the SDK's helper stream adds to the raw chunks; it repeats them."""
+
+    def __init__(self, calls: ToolCalls) -> None:
+        self._calls = calls
+
+    def readers(self) -> dict[str, Reader]:
+        """Map the types of events to what reads them."""
+        return {"chunk": self._read_wrapper}
+
+    def read(self, chunk: Any) -> list[Item]:
+        """Read one chunk."""
+        choices = look(chunk, "choices")
+        if not choices or look(choices[0], "index"):
+            # No choice: usage figures. Another choice than the first: an alternative to the answer.
+            return []
+        delta = look(choices[0], "delta")
+        items = reasoning(look(delta, "reasoning_content") or look(delta, "reasoning"))
+        items += text(look(delta, "content")) + text(look(delta, "refusal"))
+        for call in look(delta, "tool_calls") or ():
+            items += self._read_call(call)
+        if look(choices[0], "finish_reason"):
+            items += self._calls.end_all()
+        return items
+
+    def _read_call(self, call: Any) -> list[Item]:
+        key, call_id, function = look(call, "index"), look(call, "id"), look(call, "function")
+        items: list[Item] = []
+        # Some servers repeat the id in every piece, and some give every call the index 0.
+        if call_id and not self._calls.is_open(key, call_id):
+            items += self._calls.begin(key, call_id, look(function, "name"))
+        return items + self._calls.add(key, look(function, "arguments"))
+
+    def _read_wrapper(self, event: Any) -> list[Item] | None:
+        chunk = look(event, "chunk")
+        return self.read(chunk) if look(chunk, "object") == self.object_name else None
+
+
+class Responses:
+    """Events of the Responses API, plain or as the Agents SDK passes them on."""
+
+    def __init__(self, calls: ToolCalls) -> None:
+        self._calls = calls
+        self._readers: dict[str, Reader] = {
+            "response.output_text.delta": lambda event: text(look(event, "delta")),
+            "response.refusal.delta": lambda event: text(look(event, "delta")),
+            "response.reasoning_text.delta": lambda event: reasoning(look(event, "delta")),
+            "response.reasoning_summary_text.delta": lambda event: reasoning(look(event, "delta")),
+            "response.reasoning_summary_part.added": self._read_summary_part,
+            "response.output_item.added": self._read_item_added,
+            "response.function_call_arguments.delta": self._read_arguments,
+            "response.output_item.done": self._read_item_done,
+            "response.failed": self._read_failed,
+        }
+
+    def readers(self) -> dict[str, Reader]:
+        """Map the types of events to what reads them."""
+        return {
+            **self._readers,
+            "error": self._read_error,
+            "raw_response_event": self._read_raw,
+            "run_item_stream_event": self._read_run_item,
+            "agent_updated_stream_event": skip,
+        }
+
+    def is_event(self, kind: str, item: Any) -> bool:
+        """Tell whether an item is one of the many events that add nothing to the answer."""
+        return kind.startswith("response.") and look(item, "sequence_number") is not None
+
+    def _read_summary_part(self, event: Any) -> list[Item]:
+        return [Reasoning("\n\n")] if look(event, "summary_index") else []
+
+    def _read_item_added(self, event: Any) -> list[Item]:
+        item = look(event, "item")
+        if look(item, "type") != "function_call":
+            return []
+        return self._calls.begin(look(item, "id"), look(item, "call_id"), look(item, "name"))
+
+    def _read_arguments(self, event: Any) -> list[Item]:
+        return self._calls.add(look(event, "item_id"), look(event, "delta"))
+
+    def _read_item_done(self, event: Any) -> list[Item]:
+        return self._calls.end(look(look(event, "item"), "id"))
+
+    def _read_failed(self, event: Any) -> list[Item]:
+        error = look(look(event, "response"), "error")
+        raise ProducerError(f"The response failed: {look(error, 'code')}: {look(error, 'message')}")
+
+    def _read_error(self, event: Any) -> list[Item] | None:
+        # The AI SDK has an error chunk too, which is a chunk like others.
+        if look(event, "sequence_number") is None:
+            return None
+        raise ProducerError(f"The response failed: {look(event, 'code')}: {look(event, 'message')}")
+
+    def _read_raw(self, event: Any) -> list[Item] | None:
+        data = look(event, "data")
+        reader = self._readers.get(look(data, "type") or "")
+        return reader(data) if reader is not None else []
+
+    def _read_run_item(self, event: Any) -> list[Item]:
+        item = look(event, "item")
+        if look(event, "name") != "tool_output":
+            return []
+        return [ToolOutput(str(look(look(item, "raw_item"), "call_id")), look(item, "output"))]

@@ -1,0 +1,166 @@
+"""Plain text, for pages that read an ``EventSource`` or a ``fetch`` body themselves.
+
+A chunk is a JSON string, a piece of the answer's text, or a JSON object, an event of the app's own. The first comes as
+an SSE message, the second as the event ``data``, and the last thing on a body is the event ``end``::
+
+    const source = new EventSource(url);
+    source.onmessage = ({ data }) => (answer.textContent += JSON.parse(data));
+    source.addEventListener("end", () => source.close());
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from ..exceptions import InvalidRequestError
+from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
+from .conversation import place_answer, place_user_message
+from .deltas import Chunk, Item
+from .items import ItemReader, may_be_encoded
+from .jsontext import decode, encode, encode_text, mend_surrogates
+
+DATA_EVENT = "data"
+END_EVENT = "end"
+
+_ROLES = ("system", "user", "assistant")
+
+
+class TextEncoder(ChunkEncoder):
+    """Encodes one generation. Nothing is ever open in it; how it ended is told by the ``end`` event alone."""
+
+    def __init__(self) -> None:
+        self._reader = ItemReader()
+
+    @property
+    def end(self) -> EndReason | None:
+        """Always none: a producer of text just comes to its end."""
+        return None
+
+    def start(self) -> list[str]:
+        """Return nothing: text has no frame."""
+        return []
+
+    def encode(self, item: object) -> list[str]:
+        """Encode text as a JSON string, and an event as a JSON object."""
+        if type(item) is str and not may_be_encoded(item):
+            return [encode_text(item)] if item else []
+        return [chunk for piece in self._reader.read(item) for chunk in _encode_item(piece)]
+
+    def observe(self, chunk: str) -> None:
+        """Do nothing: there is nothing that would have to be closed."""
+
+    def finish(self) -> list[str]:
+        """Return nothing: the ``end`` event says it."""
+        return []
+
+    def stop(self) -> list[str]:
+        """Return nothing: the ``end`` event says it."""
+        return []
+
+    def fail(self, text: str) -> list[str]:
+        """Return nothing: the ``end`` event says it."""
+        return []
+
+    def interrupt(self, text: str) -> list[str]:
+        """Return nothing: the ``end`` event says it."""
+        return []
+
+
+def _encode_item(item: Item) -> list[str]:
+    """Encode text and events; what a model thinks or calls is not text, and is left out."""
+    if isinstance(item, str):
+        return [encode_text(item)]
+    if not isinstance(item, Chunk):
+        return []
+    if not isinstance(item.data, (str, Mapping)):
+        raise TypeError(f"The text format takes str and mappings, not {item.text:.100} in an encoded event.")
+    return [item.text]
+
+
+class TextFormat(ChunkFormat):
+    """Text deltas as JSON strings, and events of the app's own as JSON objects."""
+
+    name: ClassVar[str] = "text"
+
+    def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
+        """Read ``{id, message}`` or ``{id, messages}``; a message is a text, or has ``content`` or ``parts``."""
+        if "messages" in body:
+            messages = body["messages"]
+            if not isinstance(messages, list) or not messages:
+                raise InvalidRequestError("'messages' must be a list of at least one message.")
+            parsed = [_parse_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+        elif "message" in body:
+            parsed = [_parse_message(body["message"], "message")]
+        else:
+            raise InvalidRequestError("The body must have 'message', the user's text, or 'messages', a list.")
+        return ChatRequest(chat_id=body.get("id"), messages=parsed)
+
+    def encoder(self, *, generation_id: str, message_id: str) -> TextEncoder:
+        """Make the encoder of one generation."""
+        return TextEncoder()
+
+    def event(self, chunk: str) -> str | None:
+        """Name the event of an object; text is an SSE message without a name."""
+        return DATA_EVENT if chunk.startswith("{") else None
+
+    def end_event(self, reason: EndReason, text: str | None) -> tuple[str, str] | None:
+        """Tell how the answer ended, and after a failure why."""
+        data = {"reason": reason.value} if text is None else {"reason": reason.value, "error": text}
+        return END_EVENT, encode(data)
+
+    def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
+        """Fold what is stored into ``{id, role, content}`` messages."""
+        messages: list[Message] = []
+        for generation in generations:
+            for message in generation.user_messages:
+                place_user_message(messages, message)
+            answer = _fold_answer(generation, fallback_id=f"message-{len(messages)}")
+            if answer is not None:
+                place_answer(messages, answer)
+        return messages
+
+    def fold_answer(self, generation: StoredGeneration) -> Message | None:
+        """Fold one generation's text; events are not part of it."""
+        return _fold_answer(generation, fallback_id="message-0")
+
+
+def _fold_answer(generation: StoredGeneration, *, fallback_id: str) -> Message | None:
+    deltas = [_read_delta(chunk) for chunk in generation.chunks if chunk.startswith('"')]
+    if not deltas:
+        return None
+    message_id = generation.message_id or generation.generation_id or fallback_id
+    return {"id": message_id, "role": "assistant", "content": mend_surrogates("".join(deltas))}
+
+
+def _read_delta(chunk: str) -> str:
+    try:
+        return str(decode(chunk))
+    except ValueError:
+        # Another program's record, which no client could read either.
+        return ""
+
+
+def _parse_message(value: Any, where: str) -> Message:
+    if isinstance(value, str):
+        value = {"content": value}
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{where} must be a text, or an object with 'content'.")
+    role, message_id = value.get("role", "user"), value.get("id")
+    if role not in _ROLES:
+        raise InvalidRequestError(f"{where}.role must be 'user', 'assistant' or 'system'.")
+    if message_id is not None and not isinstance(message_id, str):
+        raise InvalidRequestError(f"{where}.id must be a string.")
+    content = _parse_content(value, where)
+    return {"id": message_id or f"msg-{secrets.token_hex(8)}", "role": role, "content": content}
+
+
+def _parse_content(value: Mapping[str, Any], where: str) -> str:
+    if isinstance(value.get("content"), str):
+        return str(value["content"])
+    parts = value.get("parts")
+    if not isinstance(parts, list):
+        raise InvalidRequestError(f"{where} must have 'content', a text, or 'parts', a list.")
+    texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "".join(texts)
