@@ -73,7 +73,8 @@ async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check
                         yield _forbidden(format_, reader.cursor)
                         return
                     check_at = clock() + settings.reauthorize_seconds
-        yield _end(format_, frames)
+        if end := _end(format_, frames):
+            yield end
     except ResumableStreamError as error:
         logger.warning("reader cut off cursor=%s error=%s", reader.cursor, error)
         # Django takes a cancelled body for a client that has gone, and leaves it unfinished: the server then drops the
