@@ -65,97 +65,85 @@ def start(
     who wait for the abandoned answer. Returns the head instead if its generation has the same idempotency key.
 
     Raises:
-        GenerationActiveError: Another generation runs.
+        GenerationActiveError: Another generation runs, or the stream was for a single use.
         GenerationLostError: Granted, its reply lost, and ended by somebody since.
         AppendOutcomeUnknownError: It may have been granted; nobody will write under it.
     """
-    while True:
-        if opening.key:
-            head = yield from find_head()
-            if _has_key(head, opening.key):
-                return head
-            guess = head.token.text if head is not None else ""
-        try:
-            # With a key the swap must be from the very state that was looked at: a generation with the same key could
-            # have come and gone since.
-            granted: Claim | Head | None = yield from claim(opening, guess=guess, exact=bool(opening.key))
-        except GenerationActiveError as error:
-            granted = yield from _contend(opening, encoder_for, error, text=text, resolution_ms=resolution_ms)
+    head = (yield from find_head()) if opening.key else None
+    while not _has_key(head, opening.key):
+        if head is None or not _is_taken(head, opening.mode):
+            token = guess if head is None else head.token.text
+            granted = yield from claim(opening, guess=token, at=_position(head, opening))
+        elif opening.mode == "single-use" or not is_abandoned(head, mode=opening.mode, resolution_ms=resolution_ms):
+            raise GenerationActiveError(head.token.generation_id)
+        else:
+            granted = yield from take_over(head, encoder_for, opening, text=text)
         if granted is not None:
             return granted
-
-
-def _contend(
-    opening: Opening,
-    encoder_for: EncoderFactory,
-    refusal: GenerationActiveError,
-    *,
-    text: str,
-    resolution_ms: int,
-) -> Operation[Claim | Head | None]:
-    """Look at the generation that holds the stream: attach to it or take over; ``None`` if it has ended meanwhile."""
-    head = yield from find_head()
-    if _has_key(head, opening.key):
-        return head
-    if head is None or not head.is_running:
-        if opening.mode == "single-use":
-            raise refusal
-        return None
-    if not is_abandoned(head, mode=opening.mode, resolution_ms=resolution_ms):
-        raise GenerationActiveError(head.token.generation_id) from refusal
-    return (yield from take_over(head, encoder_for, opening, text=text))
+        head = yield from find_head()
+    return head
 
 
 def _has_key(head: Head | None, key: str) -> TypeGuard[Head]:
     return bool(key) and head is not None and head.begin is not None and head.begin.key == key
 
 
-def claim(opening: Opening, *, guess: str = "", exact: bool = False) -> Operation[Claim | None]:
+def _is_taken(head: Head, mode: str) -> bool:
+    return head.is_running or (mode == "single-use" and head.tail > 0)
+
+
+def _position(head: Head | None, opening: Opening) -> int | None:
+    """Tell where a claim must stand, if that matters."""
+    if opening.mode == "single-use":
+        return 0
+    if not opening.key:
+        return None
+    # It must follow the very state that was looked at: a generation with the same key could have come and gone since.
+    return 0 if head is None else head.tail
+
+
+def claim(opening: Opening, *, guess: str = "", at: int | None = None) -> Operation[Claim | None]:
     """Become the owner of a free stream, with one append if ``guess`` is its token, otherwise with two.
 
-    ``None`` only with ``exact``: the stream is free, but its token is not ``guess``. Raises as :func:`start` does.
+    ``None`` if the stream is owned, or if its tail is not ``at``. Raises as :func:`start` does, but for
+    :exc:`GenerationActiveError`.
     """
     records = _claim_records(opening)
+    # The swap would also succeed under an owner's token, and rob it.
+    token = guess if Token.parse(guess).is_free else ""
     uncertain = False
     while True:
         try:
-            ack: AppendAck = yield Append(records, guess, 0 if opening.mode == "single-use" else None)
+            ack: AppendAck = yield Append(records, token, at)
             return _granted(opening, ack.end)
         except AppendOutcomeUnknownError:
             uncertain = True
         except FencingTokenMismatchError as error:
+            if uncertain:
+                return (yield from _resolve(opening, error))
             actual = Token.parse(error.actual)
-            if uncertain and actual.generation_id == opening.token.generation_id:
-                return (yield from _granted_earlier(opening, actual))
-            _refuse_claim(opening, actual, uncertain, error)
-            if exact:
+            if not actual.is_free:
                 return None
-            guess = actual.text
-        except SeqNumMismatchError as error:
-            raise GenerationActiveError(None) from error
+            token = actual.text
+        except SeqNumMismatchError:
+            # The token is as it was, so no earlier attempt was applied; nor can one be, now that the tail has moved.
+            return None
 
 
-def _refuse_claim(opening: Opening, actual: Token, uncertain: bool, error: FencingTokenMismatchError) -> None:
-    """Raise unless the claim may go again under the token that the stream has."""
-    if not actual.is_free or (opening.mode == "single-use" and not uncertain):
-        raise GenerationActiveError(actual.generation_id) from error
-    if uncertain:
+def _resolve(opening: Opening, refusal: FencingTokenMismatchError) -> Operation[Claim]:
+    """Find out what became of a claim whose reply was lost, once its repetition was refused."""
+    actual = Token.parse(refusal.actual)
+    if actual.generation_id != opening.token.generation_id:
         # It may have been granted and ended by now: claiming again could begin the generation twice.
-        raise AppendOutcomeUnknownError("It is not known whether the stream was claimed.") from error
+        raise AppendOutcomeUnknownError("It is not known whether the stream was claimed.") from refusal
+    head = (yield from find_head()) if actual.end is None else None
+    if head is None or head.token != opening.token:
+        raise GenerationLostError(actual.text if head is None else head.token.text) from refusal
+    return _granted(opening, head.start + 1 + len(opening.records))
 
 
 def _granted(opening: Opening, end: int) -> Claim:
     return Claim(token=opening.token, start=end - len(opening.records) - 1, end=end)
-
-
-def _granted_earlier(opening: Opening, actual: Token) -> Operation[Claim]:
-    """Find the position of a claim whose reply was lost."""
-    if actual.text != opening.token.text:
-        raise GenerationLostError(actual.text)
-    head = yield from find_head()
-    if head is None or head.token.text != opening.token.text:
-        raise GenerationLostError(head.token.text if head is not None else "")
-    return _granted(opening, head.start + 1 + len(opening.records))
 
 
 def _claim_records(opening: Opening) -> list[Record]:

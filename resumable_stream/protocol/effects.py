@@ -48,9 +48,10 @@ def append_once(records: Sequence[Record], *, token: str, at: int) -> Operation[
     """Append as the owner, exactly once.
 
     Raises:
-        GenerationLostError: Another token holds the stream, and these records are not on it.
+        GenerationLostError: Another token holds the stream, and these records are not on it (any more).
         SeqNumMismatchError: Somebody appended to our stream without asking for the token.
     """
+    end = at + len(records)
     uncertain = False
     while True:
         try:
@@ -59,22 +60,35 @@ def append_once(records: Sequence[Record], *, token: str, at: int) -> Operation[
         except AppendOutcomeUnknownError:
             uncertain = True
         except FencingTokenMismatchError as error:
-            if uncertain and (yield from landed(records, at)):
-                return AppendAck(start=at, end=at + len(records), tail=at + len(records))
+            if uncertain and (yield from _has_landed_and_stayed(records, at)):
+                return AppendAck(start=at, end=end, tail=end)
             raise GenerationLostError(error.actual) from error
         except SeqNumMismatchError as error:
-            if uncertain and error.expected >= at + len(records) and (yield from landed(records, at)):
-                return AppendAck(start=at, end=at + len(records), tail=error.expected)
+            if uncertain and (yield from _has_landed_and_stayed(records, at)):
+                return AppendAck(start=at, end=end, tail=error.expected)
             raise
 
 
+def _has_landed_and_stayed(records: Sequence[Record], at: int) -> Operation[bool]:
+    try:
+        return (yield from landed(records, at))
+    except AppendOutcomeUnknownError:
+        return False
+
+
 def landed(records: Sequence[Record], at: int) -> Operation[bool]:
-    """Tell whether the log holds exactly ``records`` at ``at``."""
+    """Tell whether the log holds exactly ``records`` at ``at``.
+
+    Raises:
+        AppendOutcomeUnknownError: What it held there was trimmed.
+    """
     found: list[SequencedRecord] = []
     while len(found) < len(records):
         try:
             batch: ReadBatch = yield Read(at + len(found), len(records) - len(found))
-        except (ReadUnwrittenError, RecordsTrimmedError, StreamNotFoundError):
+        except RecordsTrimmedError as error:
+            raise AppendOutcomeUnknownError("What the append would have written was trimmed since.") from error
+        except (ReadUnwrittenError, StreamNotFoundError):
             return False
         if not batch.records:
             return False

@@ -11,11 +11,12 @@ from ..exceptions import (
     AppendOutcomeUnknownError,
     FencingTokenMismatchError,
     GenerationActiveError,
+    RecordsTrimmedError,
     SeqNumMismatchError,
 )
 from ..formats.base import ChunkEncoder, EndReason
 from ..layout import Begin, Chunk, Decoder, EndFacts, new_generation_id, terminal_records
-from ..records import Record
+from ..records import AppendAck, Record
 from .effects import Append, Operation, landed, read_range
 from .head import Head, find_head
 
@@ -43,6 +44,7 @@ def stop(generation_id: str | None, encoder_for: EncoderFactory) -> Operation[En
 
     Raises:
         GenerationActiveError: Another generation than ``generation_id`` runs.
+        AppendOutcomeUnknownError: This may have ended it, and what would tell was trimmed since.
     """
     closing: Closing | None = None
     for attempt in range(STOP_ATTEMPTS + 1):
@@ -56,14 +58,18 @@ def stop(generation_id: str | None, encoder_for: EncoderFactory) -> Operation[En
         if attempt < STOP_ATTEMPTS:
             ended = yield from closing.end_at_tail(head.tail)
         else:
-            ended = yield from closing.end_anywhere(head.tail)
+            ended = yield from closing.end_anywhere()
         if ended is not None:
             return ended
     return None
 
 
 def interrupt(head: Head, encoder_for: EncoderFactory, *, text: str) -> Operation[Ending | None]:
-    """End the generation of an owner that ``head`` shows to be silent; ``None`` if it, or anybody, has acted since."""
+    """End the generation of an owner that ``head`` shows to be silent; ``None`` if it, or anybody, has acted since.
+
+    Raises:
+        AppendOutcomeUnknownError: This may have ended it, and what would tell was trimmed since.
+    """
     closing = Closing(head, encoder_for(head.begin), EndReason.INTERRUPTED, text)
     return (yield from closing.end_at_tail(head.tail))
 
@@ -88,20 +94,18 @@ class Closing:
         """End exactly at ``tail``, all chunks before it known; ``None`` if the stream has moved on."""
         yield from self._catch_up(tail)
         records = terminal_records(self._closing_chunks(), self._facts, back=tail - self.start)
-        ended = self._ended(tail + len(records))
-        if (yield from self._append([*records, *following], at=tail)):
-            return ended
-        return None
+        end = yield from self._append([*records, *following], at=tail)
+        return None if end is None else self._ended(end - len(following))
 
-    def end_anywhere(self, tail: int) -> Operation[Ending | None]:
+    def end_anywhere(self) -> Operation[Ending | None]:
         """End wherever the stream is by now.
 
         For an owner that writes so fast that its tail cannot be met: what it has opened since is not known, so nothing
         is closed but the answer as a whole.
         """
         chunks = self._closing_chunks()[-1:]
-        records = terminal_records(chunks, self._facts, back=None)
-        return self._ended(tail) if (yield from self._append(records, at=None)) else None
+        end = yield from self._append(terminal_records(chunks, self._facts, back=None), at=None)
+        return None if end is None else self._ended(end)
 
     def _closing_chunks(self) -> list[str]:
         # A copy: the attempt may be refused, and what the encoder has observed must go on from here.
@@ -114,26 +118,35 @@ class Closing:
         return Ending(start=self.start, tail=tail, begin=self._head.begin, facts=self._facts)
 
     def _catch_up(self, tail: int) -> Operation[None]:
-        for record in (records := (yield from read_range(self._position, tail))):
-            for entry in self._decoder.feed((record,)):
+        while self._position < tail:
+            try:
+                records = yield from read_range(self._position, tail)
+            except RecordsTrimmedError as error:
+                # What is gone cannot be closed; what is left can.
+                self._position = max(error.first_seq_num, self._position + 1)
+                continue
+            if not records:
+                return
+            for entry in self._decoder.feed(records):
                 if isinstance(entry, Chunk):
                     self._encoder.observe(entry.body)
-        self._position += len(records)
+            self._position += len(records)
 
-    def _append(self, records: Sequence[Record], *, at: int | None) -> Operation[bool]:
-        """Append under the owner's token; tell whether it is on the log."""
+    def _append(self, records: Sequence[Record], *, at: int | None) -> Operation[int | None]:
+        """Append under the owner's token; return the position after that, or ``None`` if it is not on the log."""
         uncertain = False
         while True:
             try:
-                yield Append(records, self._head.token.text, at)
-                return True
+                ack: AppendAck = yield Append(records, self._head.token.text, at)
+                return ack.end
             except AppendOutcomeUnknownError:
                 uncertain = True
             except (FencingTokenMismatchError, SeqNumMismatchError):
-                return uncertain and (yield from self._is_there(records, at))
+                return (yield from self._find(records, at)) if uncertain else None
 
-    def _is_there(self, records: Sequence[Record], at: int | None) -> Operation[bool]:
+    def _find(self, records: Sequence[Record], at: int | None) -> Operation[int | None]:
         if at is not None:
-            return (yield from landed(records, at))
+            return at + len(records) if (yield from landed(records, at)) else None
         head = yield from find_head()
-        return head is not None and head.end is not None and head.end.by == self._facts.by
+        is_ours = head is not None and head.end is not None and head.end.by == self._facts.by
+        return head.tail if head is not None and is_ours else None
