@@ -39,6 +39,7 @@ MAX_PART_BYTES = 800_000
 _OWNER = re.compile(r"gen-([0-9a-z]{1,5})-([A-Za-z0-9_-]{20})\Z")
 _TERMINAL = re.compile(r"(?:end|error)-([a-z]+)-([A-Za-z0-9_-]{20})\Z")
 _PART = re.compile(r"([0-9]{1,9})/([0-9]{1,9})\Z")
+_BACK = re.compile(r"[0-9]{1,18}\Z")
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -271,7 +272,7 @@ class Decoder:
         """A position from which a fresh decoder gives everything that this one has not yet given."""
         self._parts: list[str] = []
         self._count = 0
-        self._facts: EndFacts | None = None
+        self._facts: tuple[int, EndFacts] | None = None
 
     def feed(self, records: Iterable[SequencedRecord]) -> list[Entry]:
         """Return the entries that ``records`` complete."""
@@ -290,7 +291,7 @@ class Decoder:
         if record.is_command:
             return self._decode_command(record, cursor)
         facts = dict(record.headers)
-        kind = facts.get("rs", "")
+        kind = facts.get("rs", "") if not record.body else ""
         if record.body or kind == "user":
             text = facts.get("rs-json", "") if kind == "user" else record.body
             whole = self._join(text, facts.get("rs-part"))
@@ -300,14 +301,15 @@ class Decoder:
             return _user_message(cursor, whole) if kind == "user" else Chunk(cursor, whole)
         if kind == "end":
             # The fence that makes it true is the next record of the same append.
-            self._facts = EndFacts.parse(record.headers)
+            self._facts = cursor, EndFacts.parse(record.headers)
             return None
         if not self._parts:
             self.boundary = cursor
         return Began(cursor, Begin.parse(record.headers)) if kind == "begin" else None
 
     def _decode_command(self, record: SequencedRecord, cursor: int) -> Entry | None:
-        facts, self._facts = self._facts, None
+        position, facts = self._facts or (None, None)
+        self._facts = None
         self._parts.clear()
         self.boundary = cursor
         if not record.is_fence or not record.body:
@@ -315,7 +317,7 @@ class Decoder:
         token = Token.parse(record.body)
         if token.end is None:
             return Claimed(cursor, token)
-        if facts is None or facts.generation_id != token.generation_id:
+        if facts is None or position != record.seq_num or facts.generation_id != token.generation_id:
             facts = EndFacts(generation_id=token.generation_id, reason=token.end)
         return Ended(cursor, facts)
 
@@ -338,13 +340,18 @@ class Decoder:
         return whole
 
 
-def _user_message(cursor: int, text: str) -> UserMessage:
-    return UserMessage(cursor, json.loads(text))
+def _user_message(cursor: int, text: str) -> UserMessage | None:
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        # Not written by us: a reader has no use for it, and must get past it.
+        return None
+    return UserMessage(cursor, message) if isinstance(message, dict) else None
 
 
 def back_of(record: SequencedRecord) -> int | None:
     """Read how many records before ``record`` its generation's claim stands; ``None`` if it does not say."""
     for name, value in reversed(record.headers):
-        if name == "rs-back" and value.isdecimal():
+        if name == "rs-back" and _BACK.match(value):
             return int(value)
     return None
