@@ -10,7 +10,7 @@ import { LogPanel } from "./log-panel.js";
 import { MessageList } from "./render.js";
 import { Scroller } from "./scroller.js";
 import { Sidebar } from "./sidebar.js";
-import { answerNote, lineText } from "./status.js";
+import { SPOKEN_STATES, answerNote, lineText } from "./status.js";
 import { oncePerFrame } from "./visibility.js";
 
 const CUT_MS = 6_000;
@@ -127,7 +127,8 @@ class App {
     document.title = title || "Resumable chat";
     if (title && !chat.isNew && !this.sidebar.titleOf(chat.id)) this.announce(title);
     byId("connection").dataset.state = line.state;
-    setText(byId("connection-text"), lineText(line, chat.cursor));
+    setText(byId("connection-text"), lineText(line));
+    if (SPOKEN_STATES[line.state]) setText(byId("connection-spoken"), SPOKEN_STATES[line.state]);
     byId("cut").disabled = line.state === "cut" || chat.isNew;
     byId("second-tab").href = chatPath(chat.id);
     byId("second-tab").hidden = chat.isNew;
@@ -145,8 +146,10 @@ class App {
   }
 
   openSidebar(isOpen) {
+    if (isOpen === document.body.classList.contains("has-sidebar")) return;
     document.body.classList.toggle("has-sidebar", isOpen);
     byId("menu").setAttribute("aria-expanded", String(isOpen));
+    byId(isOpen ? "new-chat" : "menu").focus();
   }
 }
 

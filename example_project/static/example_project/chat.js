@@ -34,6 +34,7 @@ export class Chat extends EventTarget {
   #outgoing = null;
   #unconfirmed = null;
   #generation = null;
+  /** The message id of the answer that begins next, `ANY` for an answer of our own, or null if none is awaited. */
   #expected = null;
   #isStale = true;
   #isToResume = false;
@@ -51,7 +52,8 @@ export class Chat extends EventTarget {
 
   /** Whether an answer is on its way. */
   get isBusy() {
-    return this.#outgoing !== null || this.#unconfirmed !== null || this.answer !== null;
+    const isAsked = this.#outgoing !== null || this.#unconfirmed !== null || this.#expected !== null;
+    return isAsked || this.answer !== null;
   }
 
   open() {
@@ -228,7 +230,11 @@ export class Chat extends EventTarget {
 
   async #follow(signal) {
     const events = await this.api.follow(this.id, this.cursor, signal);
-    if (events === null) return this.#untilWoken(signal);
+    if (events === null) {
+      // The log has nothing at this cursor: it is another log than the one the chat was read from.
+      this.#isStale = true;
+      throw new Error("The chat's stream is gone.");
+    }
     this.line.established();
     this.#restWhenHidden(signal);
     await this.#read(events, signal);

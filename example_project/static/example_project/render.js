@@ -22,9 +22,9 @@ export class MessageList {
   /** Shows a chat; `note` is what there is to say below its last message. */
   render(chat, note) {
     const messages = [...chat.messages];
-    if (chat.unsent && !messages.includes(chat.unsent.message)) messages.push(chat.unsent.message);
-    if (chat.answer && chat.answer.message.id) this.#insertAnswer(messages, chat.answer.message);
+    if (chat.answer) this.#insertAnswer(messages, chat.answer.message);
     else if (chat.isBusy) messages.push(WAITING);
+    if (chat.unsent) messages.push(chat.unsent.message);
     const views = messages.map((message, index) => {
       const isLast = index === messages.length - 1;
       const view = this.#view(message);

@@ -13,26 +13,28 @@ export function onLongHidden(ms, signal, callback) {
 }
 
 const CHEAP_MS = 8;
+const LONGEST_WAIT_MS = 250;
 
 /**
  * Returns a function that runs `draw` once before the next frame, however often it is called until then. Where drawing
  * is slow, the pauses grow with it: the page stays usable while a very long block is being written.
  */
 export function oncePerFrame(draw) {
-  let isPending = false;
+  let pending = null;
   let pause = 0;
   const run = () => {
-    isPending = false;
+    cancelAnimationFrame(pending.frame);
+    clearTimeout(pending.timer);
+    pending = null;
     const started = performance.now();
     draw();
     const cost = performance.now() - started;
     pause = cost > CHEAP_MS ? 3 * cost : 0;
   };
   return () => {
-    if (isPending) return;
-    isPending = true;
-    // Hidden tabs get no frames, and their content would grow stale.
-    if (document.hidden || pause) setTimeout(run, document.hidden ? 250 : pause);
-    else requestAnimationFrame(run);
+    if (pending) return;
+    // Tabs that nobody sees get no frames, and their content would grow stale.
+    pending = { timer: setTimeout(run, pause || LONGEST_WAIT_MS) };
+    if (!pause) pending.frame = requestAnimationFrame(run);
   };
 }
