@@ -146,11 +146,14 @@ def read(stream: str, start: int, limit: int, connection: Connection) -> ReadBat
 
 
 def read_page(stream: str, start: int, expected_id: int | None, connection: Connection) -> Page:
-    """Select the next records for a follower; those that were discarded a moment ago are still served."""
+    """Select the next records for a follower.
+
+    One that goes on (it names the stream's id) still gets records that were discarded a moment ago.
+    """
     stream_id, first, tail, _ = _find(connection, stream)
     if expected_id not in (None, stream_id):
         raise StreamNotFoundError(stream)
-    require_readable(start, first=0, tail=tail)
+    require_readable(start, first=first if expected_id is None else 0, tail=tail)
     try:
         records = _select(connection, stream_id, start, MAX_BATCH_RECORDS)
     except RecordsTrimmedError:
