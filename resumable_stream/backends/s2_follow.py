@@ -84,10 +84,10 @@ class Follower:
                         self._fault = self._http.judge.ended(event.data)
                         return
                     yield delivery
-        except REQUEST_ERRORS as error:
-            self._fault = self._http.fault(error)
         except (SSEError, ValueError, KeyError, TypeError) as error:
             self._fault = self._http.judge.malformed(f"{type(error).__name__}: {error}")
+        except REQUEST_ERRORS as error:
+            self._fault = self._http.fault(error)
 
     async def _take(self, delivery: Delivery) -> FollowBatch | None:
         records, tail = delivery

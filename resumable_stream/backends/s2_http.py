@@ -19,6 +19,8 @@ from .s2_codec import AppendContent
 from .s2_config import S2Config
 from .s2_errors import Answer, Fault, Judge, Kind
 
+SLICE_BYTES = 256 * 1024
+
 
 class S2Http:
     """Speaks HTTP with one of S2's two endpoints.
@@ -142,13 +144,29 @@ class S2Http:
     def _request(
         self, method: str, url: httpx.URL, headers: httpx.Headers, content: bytes | None = None
     ) -> httpx.Request:
-        return httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": self._timeout})
+        extensions = {"timeout": self._timeout}
+        if content is None or len(content) <= SLICE_BYTES:
+            return httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
+        request = httpx.Request(method, url, headers=headers, stream=_Slices(content), extensions=extensions)
+        request.headers["Content-Length"] = str(len(content))
+        return request
 
     def _url(self, path: str) -> httpx.URL:
         return httpx.URL(f"{self._endpoint}{path}")
 
     def _append_url(self, stream: str) -> httpx.URL:
         return self._url(f"{stream_path(stream)}/records")
+
+
+class _Slices(httpx.AsyncByteStream):
+    """A large body, written bit by bit so that other tasks get their turn; may be sent several times."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._content), SLICE_BYTES):
+            yield self._content[start : start + SLICE_BYTES]
 
 
 def stream_path(stream: str) -> str:

@@ -1,0 +1,120 @@
+"""A TCP proxy before a log that breaks connections where a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from enum import Enum
+from typing import Any
+
+
+class Fault(Enum):
+    """What the proxy does to whatever passes from now on."""
+
+    NONE = "forward everything"
+    CUT_BEFORE = "reset the connection instead of forwarding the request"
+    CUT_AFTER = "forward the request, then reset the connection instead of forwarding the answer"
+    STALL = "forward the request and keep the answer for ever"
+
+
+class FaultProxy:
+    """Forwards to ``port``; ``fault`` and ``answer_bytes`` may be changed at any time."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+        self.connections = 0
+        self.fault = Fault.NONE
+        self.answer_bytes: int | None = None
+        """How many more bytes of answers pass before their connection is reset; ``None`` for all."""
+        self.hit = asyncio.Event()
+        """Set when a fault took effect."""
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuse connections and end those there are."""
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self.port}"
+        return {"account_endpoint": url, "basin_endpoint": url}
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        pair = {writer, upstream_writer}
+        self._writers |= pair
+        tasks = [
+            asyncio.create_task(self._requests(reader, writer, upstream_writer)),
+            asyncio.create_task(self._answers(upstream_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for end in pair:
+                end.close()
+            self._writers -= pair
+
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if self.fault is Fault.CUT_BEFORE:
+                    self._reset(writer)
+                    return
+                upstream.write(data)
+                await upstream.drain()
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if self.fault is Fault.STALL:
+                    self.hit.set()
+                    continue
+                if self.fault is Fault.CUT_AFTER:
+                    self._reset(writer)
+                    return
+                passed = data if self.answer_bytes is None else data[: self.answer_bytes]
+                writer.write(passed)
+                await writer.drain()
+                if self.answer_bytes is not None:
+                    self.answer_bytes -= len(passed)
+                    if not self.answer_bytes:
+                        self.answer_bytes = None
+                        self._reset(writer)
+                        return
+
+    def _reset(self, writer: asyncio.StreamWriter) -> None:
+        """Close with RST, as a process that dies does; what was written before may be lost with it."""
+        sock: socket.socket = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        self.hit.set()
+
+
+@contextlib.asynccontextmanager
+async def fault_proxy(port: int) -> AsyncIterator[FaultProxy]:
+    """Run a proxy before ``port``."""
+    proxy = FaultProxy(port)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
