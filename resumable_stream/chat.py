@@ -8,6 +8,7 @@ from typing import Any, Literal
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
+from .conf import settings
 from .engine import ChatEngine
 from .registry import runtime
 from .responses import Check, event_stream, plain
@@ -53,7 +54,8 @@ class ResumableChat(ChatEngine):
             return plain(HTTPStatus.ACCEPTED, generation_id=started.generation_id)
         place = here.reader_place(owner)
         try:
-            started = await self.start(stream_name, source, owner=owner, **start)
+            is_previewed = settings.deliver == "live"
+            started = await self.start(stream_name, source, owner=owner, is_previewed=is_previewed, **start)
         except BaseException:
             place.release()
             raise

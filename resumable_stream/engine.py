@@ -25,12 +25,23 @@ from .formats import get_format
 from .formats.base import ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
 from .generation import INTERRUPTED_TEXT, Generation, Producer
 from .history import read_generations
-from .layout import MAX_APPEND_BYTES, Begin, EndFacts, Token, chunk_records, new_generation_id, user_records
+from .layout import (
+    MAX_APPEND_BYTES,
+    Begin,
+    Chunk,
+    Decoder,
+    EndFacts,
+    Token,
+    chunk_records,
+    new_generation_id,
+    user_records,
+)
+from .preview import Preview, PreviewReader
 from .protocol.claim import Claim, Opening, start
 from .protocol.ending import Ending, interrupt, stop
 from .protocol.head import Head, find_head, is_abandoned
 from .reader import Reader
-from .records import MAX_BATCH_RECORDS, Record
+from .records import MAX_BATCH_RECORDS, Record, SequencedRecord
 from .registry import runtime
 from .writer import Writer
 
@@ -69,6 +80,8 @@ class Start:
     """Where the generation's first chunk is read from."""
     is_new: bool
     """Whether this start began it; otherwise it has the same idempotency key."""
+    preview: Preview | None = None
+    """Where chunks can be seen before they are on the log, if that was asked for."""
 
 
 OnError = Callable[[Any, Exception], Awaitable[str]]
@@ -127,6 +140,7 @@ class ChatEngine:
         chat_id: str = "",
         actor: str = "",
         context: Any = None,
+        is_previewed: bool = False,
     ) -> Start:
         """Claim the stream and run ``source`` in the background, whoever listens.
 
@@ -142,6 +156,7 @@ class ChatEngine:
             chat_id: Stored as facts of the generation, for ``on_end``.
             actor: Likewise: who started it.
             context: Passed to ``on_error`` and ``on_end``.
+            is_previewed: Whether one reader wants chunks before they are on the log.
 
         Raises:
             GenerationActiveError: Another generation runs.
@@ -161,7 +176,7 @@ class ChatEngine:
             actor=actor,
             key=_key_hash(idempotency_key),
         )
-        starting = self._start(stream_name, source, begin, user_messages, owner, context)
+        starting = self._start(stream_name, source, begin, user_messages, owner, context, is_previewed)
         # A client that goes away just now must leave no claim behind that nobody writes under.
         return await runtime().registry.carry_through(starting)
 
@@ -173,6 +188,7 @@ class ChatEngine:
         user_messages: Sequence[Message],
         owner: str,
         context: Any,
+        is_previewed: bool,
     ) -> Start:
         encoder = self.format.encoder(generation_id=begin.generation_id, message_id=begin.message_id)
         records = [begin.record()]
@@ -185,6 +201,8 @@ class ChatEngine:
                 assert granted.begin is not None
                 return Start(generation_id=granted.begin.generation_id, cursor=granted.start, is_new=False)
             writer = Writer(self.backend, stream_name, granted, here.pacer)
+            if is_previewed:
+                writer.preview = _preview(granted, records)
             if rest:
                 writer.put_records(rest)
             generation = Generation(
@@ -198,7 +216,7 @@ class ChatEngine:
             here.registry.start(self.backend, generation)
         if granted.ended is not None:
             await self._tell_ended(stream_name, granted.ended)
-        return Start(generation_id=begin.generation_id, cursor=granted.start, is_new=True)
+        return Start(generation_id=begin.generation_id, cursor=granted.start, is_new=True, preview=writer.preview)
 
     async def _claim(
         self, stream_name: str, begin: Begin, records: list[Record]
@@ -294,7 +312,10 @@ class ChatEngine:
 
     def reader(self, stream_name: str, start: Start) -> Reader:
         """Open a reader of a generation that was just started."""
-        return self._reader(stream_name, start.cursor, end_after=start.cursor)
+        if start.preview is None:
+            return self._reader(stream_name, start.cursor, end_after=start.cursor)
+        options = {"end_after": start.cursor, "guard": self._look_after}
+        return PreviewReader(start.preview, runtime().hub, self.backend, stream_name, start.cursor, **options)
 
     async def _look_after(self, stream_name: str) -> bool:
         """End the generation of an owner that has fallen silent; tell whether one runs."""
@@ -387,6 +408,13 @@ def _key_hash(key: str) -> str:
     if not key:
         return ""
     return base64.urlsafe_b64encode(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]).decode()
+
+
+def _preview(claim: Claim, records: Sequence[Record]) -> Preview:
+    """Show what went with the claim, which is on the log already."""
+    opening = records[: claim.end - claim.start - 1]
+    sequenced = (SequencedRecord(claim.start + 1 + at, 0, *record) for at, record in enumerate(opening))
+    return Preview(claim.end, [entry for entry in Decoder(claim.start).feed(sequenced) if isinstance(entry, Chunk)])
 
 
 def _first_append(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from .backends.base import BaseBackend
 from .conf import settings
 from .driver import perform
-from .exceptions import GenerationLostError, InvalidRecordError, SeqNumMismatchError
-from .layout import HEARTBEAT, MAX_APPEND_BYTES, EndFacts, chunk_records, terminal_records, with_back
+from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
+from .layout import HEARTBEAT, MAX_APPEND_BYTES, Chunk, EndFacts, chunk_records, terminal_records, with_back
 from .pacing import Pacer
+from .preview import Preview
 from .protocol.claim import Claim
 from .protocol.effects import append_once
 from .records import MAX_BATCH_RECORDS, Record, utf8_length
@@ -31,6 +32,9 @@ class Writer:
     def __init__(self, backend: BaseBackend, stream: str, claim: Claim, pacer: Pacer) -> None:
         self.position = claim.end
         """The ``seq_num`` that the next record will get."""
+        self.preview: Preview | None = None
+        """Shown every chunk as it is queued, if there is one."""
+        self._queued_to = claim.end
         self._backend = backend
         self._stream = stream
         self._start = claim.start
@@ -69,6 +73,8 @@ class Writer:
                 "raise RESUMABLE_STREAM['MAX_CHUNK_BYTES']."
             )
         self.put_records(chunk_records(chunk))
+        if self.preview is not None:
+            self.preview.add(Chunk(self._queued_to, chunk))
 
     def put_records(self, records: Sequence[Record]) -> None:
         """Queue records as they are; each at most as long as one append."""
@@ -76,6 +82,7 @@ class Writer:
             size = record.metered_bytes
             self._queue.append((record, size))
             self._unacknowledged += size
+        self._queued_to += len(records)
         self._wake_up()
 
     async def wait_for_room(self) -> None:
@@ -87,6 +94,8 @@ class Writer:
     def close(self, chunks: Sequence[str], facts: EndFacts) -> None:
         """End the generation once everything queued is on the log; nothing can be put after this."""
         self._end = (chunks, facts)
+        if self.preview is not None:
+            self.preview.close()
         self._wake_up()
         self._make_room()
 
@@ -110,12 +119,16 @@ class Writer:
         while True:
             await self._wait_for_work()
             if self._is_abandoned:
+                self._end_preview()
                 raise GenerationLostError("")
             records = self._take()
             if self._end is not None and not self._queue:
                 await self._finish(records, *self._end)
                 return
-            await self._append(self._marked(records or [HEARTBEAT]))
+            if not records:
+                records = [HEARTBEAT]
+                self._queued_to += 1
+            await self._append(self._marked(records))
             await self._keep_distance()
 
     async def _wait_for_work(self) -> None:
@@ -160,14 +173,21 @@ class Writer:
         patience = settings.append_timeout_seconds
         try:
             ack = await perform(operation, self._backend, self._stream, patience_seconds=patience)
-        except SeqNumMismatchError as error:
-            self.position = error.expected
+        except ResumableStreamError as error:
+            self._end_preview()
+            if isinstance(error, SeqNumMismatchError):
+                self.position = error.expected
             raise
         self.position = ack.end
         self._unacknowledged -= self._under_way
         self._under_way = 0
         if not self.is_full:
             self._make_room()
+
+    def _end_preview(self) -> None:
+        """Take back what was shown and will not be on the log."""
+        if self.preview is not None:
+            self.preview.close(at=self.position)
 
     async def _finish(self, records: list[Record], chunks: Sequence[str], facts: EndFacts) -> None:
         """Append what is left and the end, in one append if it fits."""
