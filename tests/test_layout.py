@@ -223,13 +223,24 @@ class TestSplitting:
     def test_a_heartbeat_does_not_break_a_chunk(self) -> None:
         with small_parts():
             first, second = chunk_records("a chunk in two parts, no more")
-        assert decode([first, *with_back([HEARTBEAT], 3), second]) == [Chunk(3, "a chunk in two parts, no more")]
+        records = sequenced([first, *with_back([HEARTBEAT], 3), second])
+        decoder = Decoder(0)
+        assert decoder.feed(records[:2]) == []
+        assert decoder.boundary == 0
+        assert decoder.feed(records[2:]) == [Chunk(3, "a chunk in two parts, no more")]
+        assert decoder.boundary == 3
+
+    def test_a_whole_chunk_between_the_parts_of_another_ends_that_other(self) -> None:
+        with small_parts():
+            first, second = chunk_records("a chunk in two parts, no more")
+        assert decode([first, Record("whole"), second]) == [Chunk(2, "whole")]
 
     def test_parts_that_do_not_follow_each_other_give_nothing(self) -> None:
         with small_parts():
             parts = chunk_records("0123456789abcdef" * 3)
-        assert decode([parts[0], parts[2]]) == []
-        assert decode([parts[1], parts[2]]) == []
+        assert decode([parts[0], parts[2], parts[2]]) == []
+        assert decode([parts[1], parts[2], parts[0]]) == []
+        assert decode([parts[0], *chunk_records("a"), parts[1], parts[2]]) == [Chunk(2, "a")]
         assert decode([parts[0], parts[0], parts[1], parts[2]]) == [Chunk(4, "0123456789abcdef" * 3)]
 
 
@@ -243,12 +254,21 @@ def stranger_headers() -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
     return st.lists(st.tuples(names, kinds | texts), max_size=4).map(tuple)
 
 
+def facts_of(reason: EndReason) -> Record:
+    return EndFacts(generation_id=ID, reason=reason, text="Told to people.").record()
+
+
 @st.composite
 def streams(draw: st.DrawFn) -> list[Record]:
     """Draw what may stand on a stream: our records, whole or broken off, among those of strangers."""
+    long_texts = st.builds(str.__mul__, st.text("abß😀", min_size=1), st.integers(1, 20))
     end = st.builds(EndFacts, generation_id=st.sampled_from([ID, OTHER_ID]), reason=reasons, text=texts)
     pieces: st.SearchStrategy[Sequence[Record]] = st.one_of(
-        texts.map(chunk_records),
+        (texts | long_texts).map(chunk_records),
+        long_texts.map(
+            lambda chunk: [beat_or_part for part in chunk_records(chunk) for beat_or_part in (part, HEARTBEAT)]
+        ),
+        reasons.map(lambda reason: [facts_of(reason), Record("1"), Record.fence(Token.terminal(ID, reason).text)]),
         messages.map(user_records),
         st.just([HEARTBEAT]),
         st.builds(Begin, generation_id=ids, format=texts).map(lambda begin: [begin.record()]),
@@ -256,8 +276,6 @@ def streams(draw: st.DrawFn) -> list[Record]:
         st.builds(terminal_records, st.lists(texts, max_size=2), end, back=st.integers(0, 99)),
         st.sampled_from(["session-x", "end-x", "error-x", ""]).map(lambda token: [Record.fence(token)]),
         st.integers(0, 99).map(lambda seq_num: [Record.trim(seq_num)]),
-        st.builds(EndFacts, generation_id=st.just(ID), reason=reasons, text=texts).map(lambda facts: [facts.record()]),
-        reasons.map(lambda reason: [Record.fence(Token.terminal(ID, reason).text)]),
         bad_json.map(lambda text: [Record("", (("rs", "user"), ("rs-json", text)))]),
         st.builds(Record, texts, stranger_headers()).map(lambda record: [record]),
     )
@@ -333,16 +351,14 @@ class TestReading:
             cut += decoder.feed(sequenced(records)[start:end])
         assert cut == decode(records)
 
-    @given(streams(), st.data())
-    def test_a_fresh_decoder_at_the_boundary_goes_on_where_the_old_one_stood(
-        self, records: list[Record], data: st.DataObject
-    ) -> None:
-        all_ = sequenced(records)
-        at = data.draw(st.integers(0, len(records)))
-        old = Decoder(0)
-        given_so_far = old.feed(all_[:at])
-        assert old.boundary <= at
-        assert all(entry.cursor <= old.boundary for entry in given_so_far)
-        fresh = Decoder(old.boundary)
-        assert given_so_far + fresh.feed(all_[old.boundary :]) == decode(records)
-        assert given_so_far + old.feed(all_[at:]) == decode(records)
+    @given(streams())
+    def test_a_fresh_decoder_at_the_boundary_goes_on_where_the_old_one_stood(self, records: list[Record]) -> None:
+        all_, whole = sequenced(records), decode(records)
+        for cut in range(len(all_) + 1):
+            old = Decoder(0)
+            before = old.feed(all_[:cut])
+            assert old.boundary <= cut
+            assert all(entry.cursor <= old.boundary for entry in before)
+            fresh = Decoder(old.boundary)
+            assert before + fresh.feed(all_[old.boundary :]) == whole
+            assert before + old.feed(all_[cut:]) == whole
