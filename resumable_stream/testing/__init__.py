@@ -21,12 +21,21 @@ from __future__ import annotations
 from .appends import AppendContract, ConditionContract
 from .cancellation import CancellationContract
 from .follows import FollowContract
-from .helpers import WAIT_SECONDS, Probe, eventually, read_all
+from .helpers import WAIT_SECONDS, Probe, bodies, eventually, read_all, texts
 from .model import backend_state_machine
 from .reads import ReadContract, StreamContract
 from .trims import TrimContract
 
-__all__ = ["WAIT_SECONDS", "BackendContract", "Probe", "backend_state_machine", "eventually", "read_all"]
+__all__ = [
+    "WAIT_SECONDS",
+    "BackendContract",
+    "Probe",
+    "backend_state_machine",
+    "bodies",
+    "eventually",
+    "read_all",
+    "texts",
+]
 
 
 class BackendContract(
