@@ -52,6 +52,8 @@ class NodeHost:
             self._process.kill()
             self._process.wait()
         self._listener.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
         self._errors.close()
 
     def _listen(self) -> None:

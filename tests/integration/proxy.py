@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 
@@ -31,14 +31,10 @@ async def cutting_proxy(port: int) -> AsyncIterator[Proxy]:
     """Run a proxy in front of ``port``; everything that it opened is closed on the way out."""
     connections: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_relay(proxy, port, reader, writer))
         connections.add(task)
-        try:
-            await _relay(proxy, port, reader, writer)
-        finally:
-            connections.discard(task)
+        task.add_done_callback(connections.discard)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     proxy = Proxy(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
@@ -58,8 +54,9 @@ async def _relay(
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     upward = asyncio.create_task(_copy(client_reader, writer, None))
     try:
-        if await _copy(reader, client_writer, allowed):
-            proxy.cuts += 1
+        with suppress(ConnectionError):
+            if await _copy(reader, client_writer, allowed):
+                proxy.cuts += 1
     finally:
         upward.cancel()
         await asyncio.gather(upward, return_exceptions=True)

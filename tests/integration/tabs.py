@@ -46,7 +46,9 @@ class Tab:
         await self._host.call("regenerate", tab=self._name)
 
     async def resume(self) -> None:
+        """Resume, and wait until the server has said whether there is something."""
         await self._host.call("resume", tab=self._name)
+        await self._host.call("responds", tab=self._name)
 
     async def stop(self) -> None:
         """Do what the library's own ``stop()`` does: leave the response."""

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
 from .proxy import Proxy, cutting_proxy, seeded_cuts
-from .servers import Server
+from .servers import PATIENCE_SECONDS, Server
 from .visitor import Frame, Gathered, Reading, Step, Visitor, expect, gather, new_id
 
-SCRIPT: tuple[Step, ...] = (
-    {"count": 150, "every_ms": 2},
-    {"type": "data-blob", "data": '\u2028\u2029\x00\\"\n' * 500},
-    {"count": 150, "every_ms": 2},
-)
+BLOB = '\u2028\u2029\x00\\"\n' * 100
+SCRIPT: tuple[Step, ...] = ({"count": 150, "every_ms": 2}, BLOB, {"count": 150, "every_ms": 2})
 PREFIXES = ("/api/chat", "/api/single-use", "/api/shared", "/api/text")
 
 
 async def gather_over_cuts(visitor: Visitor, proxy: Proxy, chat: str, cursor: int) -> list[Frame]:
     """Reconnect with the cursor until the answer is over."""
     gathered: list[Frame] = []
-    async with httpx.AsyncClient(base_url=proxy.base, cookies=visitor.http.cookies, timeout=None) as http:
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        httpx.AsyncClient(base_url=proxy.base, cookies=visitor.http.cookies) as http,
+    ):
         while True:
             query = {"id": chat, "from": cursor}
             try:
@@ -45,7 +47,7 @@ async def test_a_reader_who_is_cut_gathers_what_an_uninterrupted_one_sees(
     chat = new_id()
     async with Visitor(server.base, prefix) as visitor, cutting_proxy(server.port) as proxy:
         # The headers take some 500 bytes, so that most connections bring a few frames and some bring none.
-        proxy.bytes_before_cut = seeded_cuts(seed, 300, 5000)
+        proxy.bytes_before_cut = seeded_cuts(seed, 300, 6000)
         async with visitor.starting(chat, *SCRIPT) as response:
             uninterrupted = Reading(response)
             first = (await uninterrupted.take(1)).frames[0]
@@ -109,13 +111,11 @@ async def test_a_repeated_post_with_a_cursor_attaches_and_asks_nothing_twice(vis
     chat = new_id()
     body = visitor.body(chat, "Before. ", {"gate": chat}, "After.")
     async with visitor.http.stream("POST", visitor.prefix, json=body) as response:
-        generation = response.headers["X-Generation-Id"]
         seen = await Reading(response).take(3)
 
     headers = {"Last-Event-ID": str(seen.cursor)}
     async with visitor.http.stream("POST", visitor.prefix, json=body, headers=headers) as response:
         await expect(response, 200)
-        assert response.headers["X-Generation-Id"] == generation
         await visitor.open_gate(chat)
         rest = await gather(response)
 

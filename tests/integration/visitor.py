@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ class Frame:
     """One event of an event stream, as it came over the wire."""
 
     id: int
-    data: dict[str, Any]
+    data: Any
+    event: str | None = None
 
 
 @dataclass(slots=True)
@@ -178,7 +180,7 @@ async def gather(response: httpx.Response) -> Gathered:
 
 
 async def frames(response: httpx.Response) -> AsyncIterator[Frame]:
-    """Parse frames as they come: exactly ``id: N``, then ``data: JSON``; comments and ``retry`` are passed over."""
+    """Parse frames as they come: ``event: …`` if any, ``id: N``, ``data: JSON``; no comments, no ``retry``."""
     rest = b""
     async for part in response.aiter_bytes():
         *blocks, rest = (rest + part).split(b"\n\n")
@@ -188,7 +190,8 @@ async def frames(response: httpx.Response) -> AsyncIterator[Frame]:
 
 
 def _frame(block: bytes) -> Frame:
-    id_line, data_line = block.split(b"\n")
-    assert id_line.startswith(b"id: ")
-    assert data_line.startswith(b"data: ")
-    return Frame(int(id_line[4:]), json.loads(data_line[6:]))
+    # Anything more, or in another order, breaks one client or another.
+    match = re.fullmatch(rb"(?:event: ([a-z_]+)\n)?id: ([0-9]+)\ndata: ([^\r\n]+)", block)
+    assert match, block
+    event, position, data = match.groups()
+    return Frame(int(position), json.loads(data), event.decode() if event else None)

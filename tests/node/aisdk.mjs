@@ -87,7 +87,10 @@ function stateOf({ chat, problems }) {
 
 function run(name, request) {
   const tab = tabs.get(name);
-  tab.running = request(tab.chat).catch((error) => tab.problems.push(error.stack));
+  tab.response = new Promise((resolve) => (tab.responded = resolve));
+  tab.running = request(tab.chat)
+    .catch((error) => tab.problems.push(error.stack))
+    .finally(tab.responded);
 }
 
 await serve({
@@ -97,16 +100,26 @@ await serve({
   },
   cookies: ({ visitor }) => visitors.get(visitor).cookies,
 
-  open({ tab, visitor, api, id, messages }) {
-    const { fetch, headers } = visitors.get(visitor);
-    const transport = new DefaultChatTransport({ api, fetch, headers });
-    tabs.set(tab, { chat: new Chat({ id, transport, messages }), running: Promise.resolve(), problems: [] });
+  open({ tab: name, visitor, api, id, messages }) {
+    const tab = { problems: [], running: Promise.resolve() };
+    const fetch = async (...request) => {
+      const response = await visitors.get(visitor).fetch(...request);
+      tab.responded();
+      return response;
+    };
+    const transport = new DefaultChatTransport({ api, fetch, headers: visitors.get(visitor).headers });
+    tab.chat = new Chat({ id, transport, messages });
+    tabs.set(name, tab);
   },
   send: ({ tab, text }) => run(tab, (chat) => chat.sendMessage({ text })),
   regenerate: ({ tab }) => run(tab, (chat) => chat.regenerate()),
   resume: ({ tab }) => run(tab, (chat) => chat.resumeStream()),
   stop: ({ tab }) => tabs.get(tab).chat.stop(),
 
+  // Waits until the server has answered the running request, be it with a stream.
+  async responds({ tab }) {
+    await tabs.get(tab).response;
+  },
   // Waits until the last answer holds `text`.
   async shows({ tab, text }) {
     const { chat } = tabs.get(tab);

@@ -57,6 +57,8 @@ async def play(messages: list[dict[str, Any]]) -> AsyncIterator[str | dict[str, 
 
 
 def newest_text(messages: list[dict[str, Any]]) -> str:
-    """Return the text of the last user message."""
+    """Return the text of the last user message, in the shape of the AI SDK (``parts``) or as plain ``content``."""
     newest = [message for message in messages if message["role"] == "user"][-1]
+    if "content" in newest:
+        return str(newest["content"])
     return "".join(part["text"] for part in newest["parts"] if part["type"] == "text")
