@@ -40,13 +40,18 @@ class Backoff:
         self._last_try = time.monotonic()
         return True
 
-    def succeeded(self) -> None:
-        """Note a sign that trying makes sense: the patience starts anew.
+    def got_a_sign(self) -> None:
+        """Note that trying makes sense: the patience starts anew.
 
-        The length of the waits does not, until it has gone well for a while: what works for a moment and fails again,
-        over and over, is not to be tried a hundred times a second.
+        The length of the waits does not, until it has gone well for a while: what comes up for a moment and breaks
+        again, over and over, is not to be tried a hundred times a second.
         """
         self._failing_since = None
+
+    def got_on(self) -> None:
+        """Note that something was achieved: the next failure counts as the first."""
+        self._failing_since = None
+        self._tries = 0
 
     def _next_delay(self, now: float) -> float:
         if now - self._last_try > STEADY_SECONDS:

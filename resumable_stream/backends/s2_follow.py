@@ -69,7 +69,6 @@ class Follower:
             self._was_open, self._not_found = True, 0
             async with aclosing(self._deliveries(opened)) as deliveries:
                 async for delivery in deliveries:
-                    self._backoff.succeeded()
                     batch = await self._take(delivery)
                     if batch is not None:
                         yield batch
@@ -95,6 +94,10 @@ class Follower:
         if gap is not None:
             raise RecordsTrimmedError(gap)
         self._position += len(records)
+        if records:
+            self._backoff.got_on()
+        else:
+            self._backoff.got_a_sign()
         if tail is not None and tail > self._position:
             # S2 skips in silence what was trimmed before it could be sent. A read tells that from a ping that overtook
             # a batch, which S2 does not promise not to do.

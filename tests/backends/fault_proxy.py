@@ -27,6 +27,7 @@ class FaultProxy:
         self._target = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None] | None] = set()
         self.port = 0
         self.connections = 0
         self.fault = Fault.NONE
@@ -45,6 +46,7 @@ class FaultProxy:
         self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
+        await asyncio.gather(*filter(None, self._serving))
         await self._server.wait_closed()
 
     @property
@@ -54,6 +56,7 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._serving.add(asyncio.current_task())
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target)
         pair = {writer, upstream_writer}
         self._writers |= pair
@@ -61,15 +64,12 @@ class FaultProxy:
             asyncio.create_task(self._requests(reader, writer, upstream_writer)),
             asyncio.create_task(self._answers(upstream_reader, writer)),
         ]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for end in pair:
-                end.close()
-            self._writers -= pair
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for end in pair:
+            end.transport.abort()  # Ends the other task, too.
+        await asyncio.wait(tasks)
+        self._writers -= pair
+        self._serving.discard(asyncio.current_task())
 
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: asyncio.StreamWriter
