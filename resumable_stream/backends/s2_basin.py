@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from .s2_config import S2Config
+from .s2_errors import Answer
 from .s2_http import S2Http
 
 
@@ -17,7 +18,7 @@ async def basin_config(config: S2Config) -> dict[str, Any]:
         InvalidBackendError: There is no such basin, or the token may not see it.
     """
     async with _account(config) as account:
-        return (await account.call("GET", _path(config))).json_object()
+        return _configuration(account, await account.call("GET", _path(config)))
 
 
 async def ensure_basin(config: S2Config, retention_seconds: int | None) -> str:
@@ -33,7 +34,7 @@ async def ensure_basin(config: S2Config, retention_seconds: int | None) -> str:
                 raise account.judge.answer(answer).error
             await account.call("PUT", _path(config), json={"config": wanted}, accept=(200, 201))
             return "created"
-        if _holds(answer.json_object(), wanted):
+        if _holds(_configuration(account, answer), wanted):
             return "kept"
         await account.call("PATCH", _path(config), json=wanted)
         return "updated"
@@ -50,6 +51,13 @@ async def _account(config: S2Config) -> AsyncGenerator[S2Http, None]:
 
 def _path(config: S2Config) -> str:
     return f"/basins/{config.basin}"
+
+
+def _configuration(account: S2Http, answer: Answer) -> dict[str, Any]:
+    found = answer.json_object()
+    if "create_stream_on_append" not in found:
+        raise account.judge.malformed("no configuration of a basin").error
+    return found
 
 
 def _wanted(retention_seconds: int | None) -> dict[str, Any]:

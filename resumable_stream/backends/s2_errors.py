@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -60,8 +60,9 @@ class Answer:
     """A response of S2, read to its end."""
 
     status: int
-    headers: Mapping[str, str]
-    content: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    """Not in the repr, like the headers: a server might repeat what it was sent."""
     attempt: int = 1
     """How many times the request had been sent when this answer came."""
 

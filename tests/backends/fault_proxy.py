@@ -33,6 +33,8 @@ class FaultProxy:
         self.fault = Fault.NONE
         self.answer_bytes: int | None = None
         """How many more bytes of answers pass before their connection is reset; ``None`` for all."""
+        self.reply: bytes | None = None
+        """What comes in place of any answer, if not ``None``."""
         self.hit = asyncio.Event()
         """Set when a fault took effect."""
 
@@ -90,6 +92,10 @@ class FaultProxy:
                     continue
                 if self.fault is Fault.CUT_AFTER:
                     self._reset(writer)
+                    return
+                if self.reply is not None:
+                    writer.write(self.reply)
+                    await writer.drain()
                     return
                 passed = data if self.answer_bytes is None else data[: self.answer_bytes]
                 writer.write(passed)
