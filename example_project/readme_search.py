@@ -15,7 +15,7 @@ from .markdown_text import Section, split_sections
 
 _WORD = re.compile(r"[^\W_]+")
 _PART = re.compile(r"[A-Z][a-z]+|[A-Z]+(?![a-z])")
-_SUFFIX = re.compile(r"(?<=[a-z]{3})(?:ations?|ings?|ed|es|(?<!s)s|e)\Z")
+_SUFFIX = re.compile(r"(?<=[a-z]{3})(?:ations?|ings?|ed|ies|y|es|(?<!s)s|e)\Z")
 _STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -34,7 +34,7 @@ _ANCESTOR_WEIGHT = 1
 # The two usual constants of BM25: how soon repeating a word stops to count, and how much long sections are held back.
 _SATURATION = 1.2
 _LENGTH_PENALTY = 0.6
-_LEAST_COVERAGE = 0.4
+_LEAST_COVERAGE = 0.33
 """Share of a question, weighed by how telling its words are, that a section must speak of to count as an answer."""
 
 

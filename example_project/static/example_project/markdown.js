@@ -35,7 +35,7 @@ if (DOMPurify.isSupported) DOMPurify.addHook("afterSanitizeAttributes", tameElem
 /** Sends links to a new tab, and leaves an element no way to look like a part of the page. */
 function tameElement(element) {
   if (!/^language-[\w+#-]+$/.test(element.className)) element.removeAttribute("class");
-  if (element.tagName === "INPUT") element.replaceWith(element.checked ? "☑ " : "☐ ");
+  if (element.tagName === "INPUT") element.replaceWith(element.type === "checkbox" ? (element.checked ? "☑" : "☐") : "");
   if (element.tagName !== "A") return;
   if (/^(https?|mailto):/.test(element.getAttribute("href") ?? "")) {
     element.target = "_blank";
