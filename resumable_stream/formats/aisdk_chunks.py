@@ -16,6 +16,10 @@ OLDEST_VERSION = 5
 Check = Callable[[Any], bool]
 
 
+def _is_anything(value: Any) -> bool:
+    return True
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -97,6 +101,7 @@ def _are_steering_parts(value: Any) -> bool:
 
 
 _CHECKS: dict[str, Check] = {
+    "any": _is_anything,
     "text": _is_text,
     "flag": _is_flag,
     "object": _is_object,
@@ -109,8 +114,8 @@ _CHECKS: dict[str, Check] = {
     "finish7": _is_finish_reason_7,
 }
 
-# One field is ``name[?][:check]``, with ``?`` if it may be missing, and "text" if no check is named. Fields that may
-# hold anything are not listed.
+# One field is ``name[?][:check]``, with ``?`` if it may be missing, and "text" if no check is named. Not listed are
+# fields that may be missing and may hold anything.
 _TYPES_5 = {
     "text-start": "id providerMetadata?:metadata",
     "text-delta": "id delta providerMetadata?:metadata",
@@ -121,11 +126,13 @@ _TYPES_5 = {
     "error": "errorText",
     "tool-input-start": "toolCallId toolName providerExecuted?:flag dynamic?:flag",
     "tool-input-delta": "toolCallId inputTextDelta",
-    "tool-input-available": "toolCallId toolName providerExecuted?:flag providerMetadata?:metadata dynamic?:flag",
-    "tool-input-error": (
-        "toolCallId toolName errorText providerExecuted?:flag providerMetadata?:metadata dynamic?:flag"
+    "tool-input-available": (
+        "toolCallId toolName input:any providerExecuted?:flag providerMetadata?:metadata dynamic?:flag"
     ),
-    "tool-output-available": "toolCallId providerExecuted?:flag dynamic?:flag preliminary?:flag",
+    "tool-input-error": (
+        "toolCallId toolName input:any errorText providerExecuted?:flag providerMetadata?:metadata dynamic?:flag"
+    ),
+    "tool-output-available": "toolCallId output:any providerExecuted?:flag dynamic?:flag preliminary?:flag",
     "tool-output-error": "toolCallId errorText providerExecuted?:flag dynamic?:flag",
     "source-url": "sourceId url title? providerMetadata?:metadata",
     "source-document": "sourceId mediaType title filename? providerMetadata?:metadata",
@@ -135,7 +142,7 @@ _TYPES_5 = {
     "start": "messageId?",
     "finish": "finishReason?:finish5",
     "abort": "",
-    "message-metadata": "",
+    "message-metadata": "messageMetadata:any",
 }
 _ADDED_IN_6 = {
     "tool-input-start": "title? inputEncoding?:encoding providerMetadata?:metadata toolMetadata?:object",
@@ -158,7 +165,7 @@ _ADDED_IN_7 = {
     "reset-step": "",
     "finish": "finishReason?:finish7",
 }
-_DATA_FIELDS = "id? transient?:flag"
+_DATA_FIELDS = "data:any id? transient?:flag"
 
 _FIELD = re.compile(r"(?P<name>\w+)(?P<optional>\??)(?::(?P<check>\w+))?")
 

@@ -65,14 +65,15 @@ class ItemReader:
         self._sdk_version = sdk_version
         self._speaks_sse = False
 
-    def read(self, item: Any) -> list[Item]:
+    def read(self, item: object) -> list[Item]:
         """Read one item; what it adds to the answer is empty for ``None`` and for events without content.
 
         Raises:
             TypeError: Nothing is known about items of this type, or JSON cannot hold it.
             ProducerError: The item says that the producer failed.
         """
-        return _way_to_read(type(item))(self, item)
+        kind: Any = type(item)
+        return _way_to_read(kind)(self, item)
 
     def flush(self) -> list[Item]:
         """Complete what the producer left open when it came to its end."""

@@ -1,0 +1,33 @@
+"""The stock clients of the AI SDK, in each version that is still served."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import NODE_PROJECT
+
+from .ai_client import AIClient
+
+AI_VERSIONS = (5, 6, 7)
+
+
+@pytest.fixture(scope="session")
+def fold_project(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the scripts beside the packages that they import."""
+    project = tmp_path_factory.mktemp("fold")
+    shutil.copy(NODE_PROJECT / "rpc.mjs", project)
+    shutil.copytree(NODE_PROJECT / "fold", project / "fold")
+    (project / "node_modules").symlink_to(node_modules)
+    return project
+
+
+@pytest.fixture(scope="session", params=AI_VERSIONS, ids=[f"ai{version}" for version in AI_VERSIONS])
+def ai(request: pytest.FixtureRequest, node: Path, fold_project: Path) -> Iterator[AIClient]:
+    """The client of the AI SDK, in each version."""
+    client = AIClient(node, fold_project, request.param)
+    yield client
+    client.close()
