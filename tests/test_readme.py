@@ -1,0 +1,101 @@
+"""The manual is true: its code runs, its tables are complete."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from django.test import AsyncClient, override_settings
+from django.urls import include, path
+
+from resumable_stream import checks, exceptions
+from resumable_stream.conf import Settings, known_settings
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def block_with(text: str) -> str:
+    (found,) = (block for block in PYTHON_BLOCKS if text in block)
+    return found
+
+
+def table_under(heading: str) -> dict[str, list[str]]:
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in section.splitlines() if row.startswith("|")]
+    return {row[0].strip("`"): row[1:] for row in rows[2:]}
+
+
+@pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda block: block.splitlines()[0])
+def test_every_python_block_is_valid_python(block: str) -> None:
+    ast.parse(block)
+
+
+def test_the_settings_table_names_every_setting_with_its_default() -> None:
+    table = table_under("Settings")
+    assert set(table) == set(known_settings())
+    for name, (default, _) in table.items():
+        if name != "BACKENDS":
+            assert ast.literal_eval(default.strip("`")) == known_settings()[name].value({}), name
+
+
+def test_the_checks_table_names_every_check() -> None:
+    ids = {value for name, value in vars(checks).items() if re.match(r"[EWI]\d{3}_", name)}
+    assert set(table_under("System checks")) == ids
+
+
+def test_the_errors_table_tells_the_true_status_codes() -> None:
+    for name, (status, _) in table_under("Errors").items():
+        assert getattr(exceptions, name).status_code == int(status), name
+
+
+def test_every_setting_has_a_place_in_the_class() -> None:
+    assert {name.lower() for name in known_settings()} <= set(vars(Settings))
+
+
+class FakeCompletions:
+    async def create(self, **_: object) -> object:
+        async def events() -> object:
+            for word in ("Hello ", "reader"):
+                yield SimpleNamespace(choices=[SimpleNamespace(delta=SimpleNamespace(content=word))])
+
+        return events()
+
+
+class UrlConf:
+    def __init__(self, patterns: list[object]) -> None:
+        self.urlpatterns = patterns
+
+
+async def test_the_ten_lines_at_the_top_make_a_chat_that_the_test_below_passes() -> None:
+    names: dict[str, object] = {
+        "client": SimpleNamespace(chat=SimpleNamespace(completions=FakeCompletions())),
+        "to_openai": lambda messages: messages,
+    }
+    exec(block_with("class SupportChat"), names)  # noqa: S102 - our own manual
+    exec(block_with("async def test_answers"), names)  # noqa: S102
+    routes = {"include": include, "path": path, **names}
+    exec(block_with("SupportChat.urls()"), routes)  # noqa: S102
+    with override_settings(ROOT_URLCONF=UrlConf(routes["urlpatterns"])):
+        await names["test_answers"](AsyncClient())
+
+
+async def test_the_functions_without_the_view_start_follow_and_read_back() -> None:
+    async def words() -> object:
+        yield "Hello"
+
+    names: dict[str, object] = {"answer": lambda request: words(), "JsonResponse": lambda data: data}
+    exec(block_with("ResumableChat(format="), names)  # noqa: S102
+    request = SimpleNamespace(user=SimpleNamespace(pk=7))
+    response = await names["start"](request, "readme")
+    text = b"".join([block async for block in response.streaming_content]).decode()
+    deltas = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+    assert [chunk["delta"] for chunk in deltas if chunk["type"] == "text-delta"] == ["Hello"]
+    assert (await names["follow"](request, "readme")).status_code == 204
+    assert (await names["stop"](request, "readme")).status_code == 204
+    (message,) = (await names["messages"](request, "readme"))["messages"]
+    assert message["parts"][0]["text"] == "Hello"
