@@ -76,10 +76,10 @@ async def test_the_ten_lines_at_the_top_make_a_chat_that_the_test_below_passes()
         "client": SimpleNamespace(chat=SimpleNamespace(completions=FakeCompletions())),
         "to_openai": lambda messages: messages,
     }
-    exec(block_with("class SupportChat"), names)  # noqa: S102 - our own manual
-    exec(block_with("async def test_answers"), names)  # noqa: S102
+    exec(block_with("class SupportChat"), names)
+    exec(block_with("async def test_answers"), names)
     routes = {"include": include, "path": path, **names}
-    exec(block_with("SupportChat.urls()"), routes)  # noqa: S102
+    exec(block_with("SupportChat.urls()"), routes)
     with override_settings(ROOT_URLCONF=UrlConf(routes["urlpatterns"])):
         await names["test_answers"](AsyncClient())
 
@@ -89,7 +89,7 @@ async def test_the_functions_without_the_view_start_follow_and_read_back() -> No
         yield "Hello"
 
     names: dict[str, object] = {"answer": lambda request: words(), "JsonResponse": lambda data: data}
-    exec(block_with("ResumableChat(format="), names)  # noqa: S102
+    exec(block_with("ResumableChat(format="), names)
     request = SimpleNamespace(user=SimpleNamespace(pk=7))
     response = await names["start"](request, "readme")
     text = b"".join([block async for block in response.streaming_content]).decode()
