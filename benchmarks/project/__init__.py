@@ -1,0 +1,1 @@
+"""The product's side: a small Django project with two chat views."""

@@ -1,0 +1,12 @@
+"""Routes of the project under load."""
+
+from django.urls import include, path
+
+from . import views
+
+urlpatterns = [
+    path("chat", include(views.LoadChat.urls())),
+    path("background", include(views.BackgroundChat.urls())),
+    path("commits", views.commits),
+    path("counts", views.counts),
+]

@@ -1,0 +1,44 @@
+"""How large a run is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Sizes of a run; the defaults are those that the aims are about."""
+
+    repeats: int = 3
+    """How often each side is measured, in turn; the medians are reported."""
+    window_seconds: float = 5.0
+    """How long a steady state is watched."""
+    settling_seconds: float = 1.5
+    """How long before that nothing is measured."""
+    replay_chunks: int = 100_000
+    long_replay_chunks: int = 400_000
+    commits: int = 200
+    """Appends of one record that are measured alone."""
+    generations: int = 200
+    """That stream at the pace of a model, at once."""
+    burst_generations: int = 100
+    """That go as fast as they can, at once."""
+    burst_chunks: int = 1_000
+    readers: int = 1_000
+    """Of one generation."""
+    stalled_readers: int = 10
+    reconnects: int = 50
+
+
+FULL = Scale()
+QUICK = Scale(
+    repeats=1,
+    window_seconds=2.0,
+    replay_chunks=20_000,
+    long_replay_chunks=50_000,
+    generations=50,
+    burst_generations=25,
+    readers=200,
+    stalled_readers=5,
+    reconnects=20,
+)
