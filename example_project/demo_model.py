@@ -21,7 +21,7 @@ from .readme_search import Hit, SearchIndex, terms
 Item = str | dict[str, Any]
 """What ``generate`` may yield: a piece of text, or a chunk as it is."""
 
-_SECTION_WORDS = 170
+_SECTION_WORDS = 220
 """About how much of a section is quoted."""
 _SECOND_SECTION_SHARE = 0.6
 """Share of the best section's score that earns the next one a place in the answer."""
@@ -176,7 +176,7 @@ def _source(number: int, section: Section) -> dict[str, Any]:
 
 
 def _suggestions(index: SearchIndex) -> list[str]:
-    return [f"What does the README say about {title}?" for title in _main_titles(index)[:5]]
+    return [f"What does the README say about “{title}”?" for title in _main_titles(index)[:6]]
 
 
 def _main_titles(index: SearchIndex) -> list[str]:

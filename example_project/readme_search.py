@@ -15,7 +15,7 @@ from .markdown_text import Section, split_sections
 
 _WORD = re.compile(r"[^\W_]+")
 _PART = re.compile(r"[A-Z][a-z]+|[A-Z]+(?![a-z])")
-_SUFFIX = re.compile(r"(?<=[a-z]{3})(?:ations?|ings?|ed|ies|y|es|(?<!s)s|e)\Z")
+_SUFFIX = re.compile(r"(?<=[a-z]{3})(?:ations?|ings?|ity|ments?|ed|ies|(?<![aeiou])y|es|(?<!s)s|e)\Z")
 _STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -29,8 +29,6 @@ _STOP_WORDS = frozenset(
     )
 )
 
-_TITLE_WEIGHT = 4
-_ANCESTOR_WEIGHT = 1
 # The two usual constants of BM25: how soon repeating a word stops to count, and how much long sections are held back.
 _SATURATION = 1.2
 _LENGTH_PENALTY = 0.6
@@ -63,7 +61,7 @@ class SearchIndex:
     def __init__(self, markdown: str) -> None:
         self.sections = split_sections(markdown)
         """All sections, in the order of the text."""
-        self._counts = [_weighted_terms(section) for section in self.sections]
+        self._counts = [Counter(_indexed_terms("\n".join((*one.path, one.body)))) for one in self.sections]
         self._lengths = [sum(counts.values()) for counts in self._counts]
         self._mean_length = max(1.0, sum(self._lengths) / max(1, len(self._lengths)))
         self._spread = Counter(term for counts in self._counts for term in counts)
@@ -91,21 +89,15 @@ class SearchIndex:
     def _score(self, wanted: list[str], number: int) -> float:
         length = 1 - _LENGTH_PENALTY + _LENGTH_PENALTY * self._lengths[number] / self._mean_length
         counts = self._counts[number]
-        return sum(
+        score = sum(
             self._weight(term) * counts[term] * (_SATURATION + 1) / (counts[term] + _SATURATION * length)
             for term in wanted
         )
+        # A question that names the section means the section, however often others mention it.
+        title = set(terms(self.sections[number].title))
+        return score * (1 + len(title.intersection(wanted)) / max(1, len(title)))
 
     def _weight(self, term: str) -> float:
         """Tell how telling a term is: one that few sections have says more; one that none has, the most."""
         spread = self._spread[term]
         return math.log(1 + (len(self.sections) - spread + 0.5) / (spread + 0.5))
-
-
-def _weighted_terms(section: Section) -> Counter[str]:
-    counts = Counter(_indexed_terms(section.body))
-    for term in _indexed_terms(section.title):
-        counts[term] += _TITLE_WEIGHT
-    for term in _indexed_terms(" ".join(section.path[:-1])):
-        counts[term] += _ANCESTOR_WEIGHT
-    return counts

@@ -104,7 +104,7 @@ async def test_a_greeting_is_answered_with_suggestions_and_no_search(readme: Pat
     items = await ask(readme, greeting)
 
     assert types_of(items) == []
-    assert "What does the README say about Boiling?" in text_of(items)
+    assert "What does the README say about “Boiling”?" in text_of(items)
 
 
 async def test_without_a_readme_it_says_so(tmp_path: Path) -> None:
