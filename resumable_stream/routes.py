@@ -33,9 +33,9 @@ def routes(view: type[ResumableChatView]) -> list[URLPattern]:
         handler = view.as_view(action=action, http_method_names=[*methods, "options"])
         # A group around the slash: a route that begins with a bare one makes Django's system check warn.
         lead = "(?:/)" if path else ""
-        patterns.append(re_path(f"^{lead}{path}/?$", handler, name=action))
+        patterns.append(re_path(f"^{lead}{path}(?:/)?$", handler, name=action))
         if path:
-            patterns.append(re_path(f"^{path}/?$", handler))
+            patterns.append(re_path(f"^{path}(?:/)?$", handler))
     return patterns
 
 
