@@ -16,7 +16,7 @@ OLDEST_VERSION = 5
 Check = Callable[[Any], bool]
 
 
-def _is_anything(value: Any) -> bool:
+def _is_anything(_: Any) -> bool:
     return True
 
 

@@ -25,6 +25,14 @@ _BESIDE_TEXT_PREFIXES = ("data-", "source-")
 _BESIDE_TEXT = frozenset(
     ("message-metadata", "text-delta", "text-end", "reasoning-delta", "reasoning-end", "tool-input-delta")
 )
+# Fields that may hold anything but must be there. Models are dumped without their None, and None is what a tool
+# without a result returns.
+_REQUIRED_VALUES = {
+    "tool-input-available": "input",
+    "tool-input-error": "input",
+    "tool-output-available": "output",
+    "message-metadata": "messageMetadata",
+}
 _ENDS = {"finish": EndReason.FINISHED, "abort": EndReason.STOPPED, "error": EndReason.FAILED}
 
 _OpenPart = tuple[str, str]
@@ -37,58 +45,36 @@ class PartTracker:
     def __init__(self) -> None:
         self.started = False
         self.end: EndReason | None = None
-        self._open: dict[_OpenPart, None] = {}
-        self._step_is_open = False
+        self.open_parts: dict[_OpenPart, None] = {}
+        """In the order in which they were opened."""
+        self.step_is_open = False
 
     @property
     def is_over(self) -> bool:
         """Whether clients take nothing more: after an error they stop, and after an abort there is nothing."""
         return self.end in (EndReason.FAILED, EndReason.STOPPED)
 
-    def is_open(self, part: _OpenPart) -> bool:
-        """Tell whether the part is open."""
-        return part in self._open
-
     def note(self, kind: str, chunk: Mapping[str, Any]) -> None:
         """Take note of one chunk."""
         self.started = True
         if kind in ("text-start", "reasoning-start", "text-delta", "reasoning-delta"):
             # A delta counts too: in version 7, a part may go on after the step it began in.
-            self._open[kind.partition("-")[0], str(chunk.get("id"))] = None
+            self.open_parts[_part_of(kind, chunk)] = None
         elif kind in ("text-end", "reasoning-end"):
-            self._open.pop((kind.partition("-")[0], str(chunk.get("id"))), None)
+            self.open_parts.pop(_part_of(kind, chunk), None)
         elif kind in _ENDS:
             self.end = _ENDS[kind]
         elif kind == "start-step":
-            self._step_is_open = True
+            self.step_is_open = True
         elif kind in ("finish-step", "reset-step"):
-            self._step_is_open = self._step_is_open and kind == "reset-step"
+            self.step_is_open = self.step_is_open and kind == "reset-step"
             # Here clients forget their open parts, at finish-step those of versions 5 and 6. To close one that is
             # forgotten would be an error; one that stays open is merely never marked as done.
-            self._open.clear()
+            self.open_parts.clear()
 
-    def open(self, part: _OpenPart) -> None:
-        """Take note that the part was opened."""
-        self._open[part] = None
 
-    def close(self, part: _OpenPart) -> list[str]:
-        """Close the part, if it is open."""
-        if part not in self._open:
-            return []
-        del self._open[part]
-        kind, part_id = part
-        return [encode({"type": f"{kind}-end", "id": part_id})]
-
-    def close_parts(self) -> list[str]:
-        """Close every open part."""
-        return [chunk for part in list(self._open) for chunk in self.close(part)]
-
-    def close_step(self) -> list[str]:
-        """Close the step, if one is open."""
-        if not self._step_is_open:
-            return []
-        self._step_is_open = False
-        return [encode({"type": "finish-step"})]
+def _part_of(kind: str, chunk: Mapping[str, Any]) -> _OpenPart:
+    return kind.partition("-")[0], str(chunk.get("id"))
 
 
 class AISDKEncoder(ChunkEncoder):
@@ -103,6 +89,8 @@ class AISDKEncoder(ChunkEncoder):
         self._chunk_types = chunk_types
         self._reader = ItemReader(sdk_version=sdk_version)
         self._parts = PartTracker()
+        # Chunks on their way out. Where an item cannot be encoded, those before it stay here for what ends the answer.
+        self._pending: list[str] = []
         self._own_part: _OpenPart | None = None
         self._own_delta = ""
         self._own_count = 0
@@ -118,11 +106,11 @@ class AISDKEncoder(ChunkEncoder):
 
     def encode(self, item: object) -> list[str]:
         """Encode one item; nothing after the producer's own error or abort."""
-        if self._parts.is_over:
-            return []
         if type(item) is str and not may_be_encoded(item):
-            return self._encode_delta("text", item)
-        return self._encode_items(self._reader.read(item))
+            self._encode_delta("text", item)
+        else:
+            self._encode_items(self._reader.read(item))
+        return self._take_pending()
 
     def observe(self, chunk: str) -> None:
         """Take note of a chunk that is already stored."""
@@ -138,89 +126,107 @@ class AISDKEncoder(ChunkEncoder):
 
     def finish(self) -> list[str]:
         """Complete calls, close parts and step, and send ``finish`` if the producer has not."""
-        if self._parts.is_over:
-            return []
-        chunks = self._encode_items(self._reader.flush()) + self._begin() + self._parts.close_parts()
+        self._encode_items(self._reader.flush())
+        self._close_parts()
         if self.end is None:
-            chunks += self._parts.close_step() + self._finally("finish")
-        return chunks
+            self._close_step()
+            self._send({"type": "finish"})
+        return self._take_pending()
 
     def stop(self) -> list[str]:
         """Close parts and step, and send ``abort``."""
-        if self._parts.is_over:
-            return []
-        return self._begin() + self._parts.close_parts() + self._parts.close_step() + self._finally("abort")
+        self._close_parts()
+        self._close_step()
+        self._send({"type": "abort"})
+        return self._take_pending()
 
     def fail(self, text: str) -> list[str]:
         """Close parts, and send the error: it is the last chunk that clients read."""
-        if self._parts.is_over:
-            return []
-        return self._begin() + self._parts.close_parts() + self._finally("error", errorText=text)
+        self._close_parts()
+        self._send({"type": "error", "errorText": text})
+        return self._take_pending()
 
     def interrupt(self, text: str) -> list[str]:
         """End as after a failure: the AI SDK knows no other word for it."""
         return self.fail(text)
 
-    def _begin(self) -> list[str]:
-        if self._parts.started:
-            return []
-        return self._add({"type": "start", "messageId": self.message_id})
+    def _take_pending(self) -> list[str]:
+        pending, self._pending = self._pending, []
+        return pending
 
-    def _finally(self, kind: str, **fields: str) -> list[str]:
-        return self._add({"type": kind, **fields})
+    def _send(self, chunk: Mapping[str, Any], text: str | None = None) -> None:
+        """Put a chunk on its way, after our own ``start`` if there was none, and before the end of the answer."""
+        if self._parts.is_over:
+            return
+        encoded = text or encode(chunk)
+        kind = str(chunk["type"])
+        if not self._parts.started and kind != "start":
+            self._send({"type": "start", "messageId": self.message_id})
+        self._parts.note(kind, chunk)
+        self._pending.append(encoded)
 
-    def _add(self, chunk: Mapping[str, Any]) -> list[str]:
-        self._parts.note(chunk["type"], chunk)
-        return [encode(chunk)]
+    def _close(self, part: _OpenPart) -> None:
+        if part in self._parts.open_parts:
+            kind, part_id = part
+            self._send({"type": f"{kind}-end", "id": part_id})
 
-    def _encode_items(self, items: list[Item]) -> list[str]:
-        chunks: list[str] = []
+    def _close_parts(self) -> None:
+        for part in list(self._parts.open_parts):
+            self._close(part)
+
+    def _close_step(self) -> None:
+        if self._parts.step_is_open:
+            self._send({"type": "finish-step"})
+
+    def _encode_items(self, items: list[Item]) -> None:
         for item in items:
             if isinstance(item, str):
-                chunks += self._encode_delta("text", item)
+                self._encode_delta("text", item)
             elif isinstance(item, Reasoning):
-                chunks += self._encode_delta("reasoning", item.delta)
+                self._encode_delta("reasoning", item.delta)
             elif isinstance(item, Chunk):
-                chunks += self._encode_chunk(item)
+                self._encode_chunk(item)
             else:
-                chunks += self._encode_tool(item)
-        return chunks
+                self._encode_tool(item)
 
-    def _encode_delta(self, kind: str, delta: str) -> list[str]:
-        if not delta:
-            return []
-        chunks: list[str] = []
-        if self._own_part is None or self._own_part[0] != kind or not self._parts.is_open(self._own_part):
-            chunks = self._begin() + self._close_own_part() + self._open_own_part(kind)
-        chunks.append(f"{self._own_delta}{encode_text(delta)}}}")
-        return chunks
+    def _encode_delta(self, kind: str, delta: str) -> None:
+        if not delta or self._parts.is_over:
+            return
+        part = self._own_part
+        if part is None or part[0] != kind or part not in self._parts.open_parts:
+            self._close_own_part()
+            self._open_own_part(kind)
+        self._pending.append(f"{self._own_delta}{encode_text(delta)}}}")
 
-    def _open_own_part(self, kind: str) -> list[str]:
+    def _open_own_part(self, kind: str) -> None:
         self._own_count += 1
-        while self._parts.is_open((kind, f"{kind}-{self._own_count}")):
+        while (kind, f"{kind}-{self._own_count}") in self._parts.open_parts:
             self._own_count += 1
         part_id = f"{kind}-{self._own_count}"
         self._own_part = (kind, part_id)
         # Most chunks of most answers are deltas: what they have in common is encoded once.
         self._own_delta = f'{{"type":"{kind}-delta","id":"{part_id}","delta":'
-        self._parts.open(self._own_part)
-        return [encode({"type": f"{kind}-start", "id": part_id})]
+        self._send({"type": f"{kind}-start", "id": part_id})
 
-    def _close_own_part(self) -> list[str]:
-        part, self._own_part = self._own_part, None
-        return self._parts.close(part) if part is not None else []
+    def _close_own_part(self) -> None:
+        if self._own_part is not None:
+            self._close(self._own_part)
+            self._own_part = None
 
-    def _encode_chunk(self, chunk: Chunk) -> list[str]:
+    def _encode_chunk(self, chunk: Chunk) -> None:
         kind = self._kind(chunk.data)
-        if kind == "done" or self._parts.is_over:
-            return []
+        if kind == "done":
+            return
         if kind == "start":
-            return self._encode_start(chunk)
-        chunks = self._begin()
+            self._encode_start(chunk.data)
+            return
         if kind not in _BESIDE_TEXT and not kind.startswith(_BESIDE_TEXT_PREFIXES):
-            chunks += self._close_own_part()
-        self._parts.note(kind, chunk.data)
-        return [*chunks, chunk.text]
+            self._close_own_part()
+        required = "data" if kind.startswith("data-") else _REQUIRED_VALUES.get(kind)
+        if required is None or required in chunk.data:
+            self._send(chunk.data, chunk.text)
+        else:
+            self._send({**chunk.data, required: None})
 
     def _kind(self, data: Any) -> str:
         kind = data.get("type") if isinstance(data, Mapping) else None
@@ -237,18 +243,21 @@ class AISDKEncoder(ChunkEncoder):
             )
         return kind
 
-    def _encode_start(self, chunk: Chunk) -> list[str]:
+    def _encode_start(self, chunk: Mapping[str, Any]) -> None:
         """Give the producer's first ``start`` an id if it has none; make metadata of what a later one brings."""
         if self._parts.started:
-            metadata = chunk.data.get("messageMetadata")
-            return [] if metadata is None else self._add({"type": "message-metadata", "messageMetadata": metadata})
-        message_id = chunk.data.get("messageId")
+            metadata = chunk.get("messageMetadata")
+            if metadata is not None:
+                self._send({"type": "message-metadata", "messageMetadata": metadata})
+            return
+        message_id = chunk.get("messageId")
         if isinstance(message_id, str) and message_id:
             self.message_id = message_id
-        return self._add({**chunk.data, "messageId": self.message_id})
+        self._send({**chunk, "messageId": self.message_id})
 
-    def _encode_tool(self, item: ToolItem) -> list[str]:
-        return self._begin() + self._close_own_part() + self._add(_tool_chunk(item))
+    def _encode_tool(self, item: ToolItem) -> None:
+        self._close_own_part()
+        self._send(_tool_chunk(item))
 
 
 def _tool_chunk(item: ToolItem) -> dict[str, Any]:
