@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
+from json import dumps
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -33,18 +34,13 @@ class S2Http:
         self.judge = Judge(config, endpoint_option)
         self._endpoint: str = getattr(config, endpoint_option)
         self._clients: LoopLocal[S2Client] = LoopLocal(lambda: S2Client(config), S2Client.close)
-        # httpx.Headers and not a plain dict: its repr masks the token.
-        self._json = httpx.Headers(_headers(config))
-        self._raw_append = httpx.Headers([*self._json.multi_items(), ("Content-Type", "application/json")])
-        self._base64_append = httpx.Headers([*self._raw_append.multi_items(), ("s2-format", "base64")])
-        self._sse = httpx.Headers([*self._json.multi_items(), ("Cache-Control", "no-store")])
-        self._sse["Accept"] = "text/event-stream"
-        self._timeout = {
-            "connect": config.connect_timeout,
-            "pool": config.connect_timeout,
-            "read": config.timeout,
-            "write": config.timeout,
-        }
+        base = _headers(config, httpx.URL(self._endpoint))
+        self._plain = _sealed(base)
+        self._json = _sealed({**base, "Content-Type": "application/json"})
+        self._base64 = _sealed({**base, "Content-Type": "application/json", "s2-format": "base64"})
+        self._sse = _sealed({**base, "Accept": "text/event-stream", "Cache-Control": "no-store"})
+        # No time for reading: the whole exchange has a limit, or a follow its own.
+        self._timeout = {"connect": config.connect_timeout, "pool": config.connect_timeout}
         # Parsing a URL costs as much as sending a small request.
         self._append_urls = lru_cache(maxsize=4096)(self._append_url)
 
@@ -55,7 +51,7 @@ class S2Http:
             AppendOutcomeUnknownError: It may have been applied.
             ResumableStreamError: What S2 says against it.
         """
-        headers = self._base64_append if append.is_base64 else self._raw_append
+        headers = self._base64 if append.is_base64 else self._json
         request = self._request("POST", self._append_urls(stream), headers, append.content)
         return await self._send(request, stream, (200,), is_append=True)
 
@@ -67,9 +63,10 @@ class S2Http:
         Raises:
             ResumableStreamError: What S2 says against it; :exc:`BackendUnavailableError` if repeating did not help.
         """
-        request = self._request(method, self._url(path), self._json)
-        if json is not None:
-            request = httpx.Request(method, request.url, headers=self._json, json=json, extensions=request.extensions)
+        if json is None:
+            request = self._request(method, self._url(path), self._plain)
+        else:
+            request = self._request(method, self._url(path), self._json, dumps(json).encode())
         return await self._send(request, stream, accept)
 
     @asynccontextmanager
@@ -126,7 +123,7 @@ class S2Http:
             async with client.append_slots if is_append else nullcontext(), asyncio.timeout(self.config.timeout):
                 response = await client.send(request)
                 try:
-                    content = await response.aread()
+                    content = await _content(response)
                 finally:
                     await response.aclose()
         except REQUEST_ERRORS as error:
@@ -136,19 +133,21 @@ class S2Http:
     async def _refused(self, response: httpx.Response, stream: str) -> Fault:
         try:
             async with asyncio.timeout(self.config.timeout):
-                content = await response.aread()
+                content = await _content(response)
         except REQUEST_ERRORS as error:
             return self.fault(error)
         return self.judge.answer(Answer(response.status_code, response.headers, content), stream=stream, reading=True)
 
-    def _request(
-        self, method: str, url: httpx.URL, headers: httpx.Headers, content: bytes | None = None
-    ) -> httpx.Request:
-        extensions = {"timeout": self._timeout}
-        if content is None or len(content) <= SLICE_BYTES:
-            return httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
-        request = httpx.Request(method, url, headers=headers, stream=_Slices(content), extensions=extensions)
-        request.headers["Content-Length"] = str(len(content))
+    def _request(self, method: str, url: httpx.URL, headers: httpx.Headers, content: bytes = b"") -> httpx.Request:
+        """Build a request with ready headers, for which httpx would otherwise work as long as for sending it."""
+        is_large = len(content) > SLICE_BYTES
+        stream = _Slices(content) if is_large else httpx.ByteStream(content)
+        request = httpx.Request(method, url, headers=headers, stream=stream, extensions={"timeout": self._timeout})
+        request.headers.encoding = "ascii"
+        if content:
+            request.headers["Content-Length"] = str(len(content))
+        if not is_large:
+            request.read()  # What is in memory goes out with the head, in one piece.
         return request
 
     def _url(self, path: str) -> httpx.URL:
@@ -179,8 +178,16 @@ def records_path(stream: str, **query: int) -> str:
     return f"{stream_path(stream)}/records?{urlencode(query)}"
 
 
-def _headers(config: S2Config) -> dict[str, str]:
+async def _content(response: httpx.Response) -> bytes:
+    """Read the body, past httpx's decoders where there is nothing to decode."""
+    if "content-encoding" in response.headers or not isinstance(response.stream, httpx.AsyncByteStream):
+        return await response.aread()
+    return b"".join([part async for part in response.stream])
+
+
+def _headers(config: S2Config, endpoint: httpx.URL) -> dict[str, str]:
     headers = {
+        "Host": endpoint.netloc.decode("ascii"),
         "S2-Basin": config.basin,
         "Accept": "application/json",
         # Compressing would cost both sides more than the bytes do, next to a log.
@@ -190,3 +197,8 @@ def _headers(config: S2Config) -> dict[str, str]:
     if config.access_token:
         headers["Authorization"] = f"Bearer {config.access_token}"
     return headers
+
+
+def _sealed(headers: dict[str, str]) -> httpx.Headers:
+    """Keep headers in a form whose repr masks the access token."""
+    return httpx.Headers(headers, encoding="ascii")
