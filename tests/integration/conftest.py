@@ -46,10 +46,10 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Make servers of the test project with settings of their own; they end with the test."""
     servers: list[Server] = []
 
-    def make(kind: str, **stream_settings: Any) -> Server:
+    def make(kind: str, **options: Any) -> Server:
         directory = tmp_path / f"server{len(servers)}"
         directory.mkdir()
-        servers.append(scripted_server(kind, directory, **stream_settings))
+        servers.append(scripted_server(kind, directory, **options))
         servers[-1].start()
         return servers[-1]
 

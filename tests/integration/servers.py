@@ -99,8 +99,11 @@ class Server:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def scripted_server(kind: str, directory: Path, **stream_settings: Any) -> Server:
-    """Describe a server of the test project; ``stream_settings`` are keys of ``RESUMABLE_STREAM``."""
+def scripted_server(kind: str, directory: Path, *, log: Path | None = None, **stream_settings: Any) -> Server:
+    """Describe a server of the test project; ``stream_settings`` are keys of ``RESUMABLE_STREAM``.
+
+    ``log``: the file that it shares with another server; by default it has its own.
+    """
     port = free_port()
     options = {
         "daphne": ["-b", "127.0.0.1", "-p", str(port), "--no-server-name"],
@@ -108,7 +111,7 @@ def scripted_server(kind: str, directory: Path, **stream_settings: Any) -> Serve
     }[kind]
     environment = {
         "DJANGO_SETTINGS_MODULE": "tests.integration.project.settings",
-        "TEST_PROJECT_LOG": str(log_path(directory)),
+        "TEST_PROJECT_LOG": str(log or log_path(directory)),
         "TEST_PROJECT_SETTINGS": json.dumps(stream_settings),
     }
     command = [sys.executable, "-m", kind, *options, APPLICATION]
