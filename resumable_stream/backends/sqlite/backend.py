@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
@@ -88,7 +88,7 @@ class SQLiteBackend(BaseBackend):
         validate_limit(last, minimum=0)
         return await self._readers.run(partial(reader.tail, stream, last))
 
-    def follow(self, stream: str, start: int) -> AsyncIterator[FollowBatch]:
+    def follow(self, stream: str, start: int) -> AsyncGenerator[FollowBatch, None]:
         """See :meth:`BaseBackend.follow`."""
         validate_stream_name(stream)
         validate_position(start)

@@ -41,6 +41,8 @@ class Watcher:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        # A lock of its own, held for a moment only: the writer must get it even while the other one is held by pause().
+        self._seen_lock = threading.Lock()
         self._seen: int | None = None
 
     def start(self) -> None:
@@ -48,7 +50,8 @@ class Watcher:
         with self._lock:
             if self._thread is not None:
                 return
-            self._seen = None
+            with self._seen_lock:
+                self._seen = None
             self._stopping = threading.Event()
             self._thread = threading.Thread(
                 target=self._run, args=(self._stopping,), name=f"log-watcher-{self._file.path.name}", daemon=True
@@ -84,7 +87,7 @@ class Watcher:
 
     def committed(self, number: int) -> None:
         """Take note of this process's own commit, whose records are being delivered."""
-        with self._lock:
+        with self._seen_lock:
             if self._seen == number - 1:  # Otherwise somebody else's lies in between, and has to be looked at.
                 self._seen = number
 
@@ -114,13 +117,13 @@ class Watcher:
 
     def _poll(self, watch: _Watch) -> None:
         commits, just_opened = watch.commits()
-        with self._lock:
+        with self._seen_lock:
             seen = None if just_opened else self._seen
         if seen is None:
             self._followers.look()  # What was committed before the first look is not announced by the next ones.
         elif commits > seen:
             watch.announce(seen)
-        with self._lock:
+        with self._seen_lock:
             self._seen = commits if seen is None else max(commits, self._seen or 0)
         watch.look_for_deleted()
 
