@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import cast
 
 from django.conf import settings
@@ -18,18 +19,20 @@ from resumable_stream import ResumableChatView
 from resumable_stream.backends import backends
 from resumable_stream.engine import DEFAULT_ERROR_TEXT
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
+from resumable_stream.inspection import describe
 from resumable_stream.layout import Decoder, UserMessage
-from resumable_stream.records import FollowBatch
+from resumable_stream.records import SequencedRecord
 from resumable_stream.turns import Turn
 
 from .demo_model import DemoModel, Item, message_text
-from .log_records import describe
 from .openai_model import ModelServerError, OpenAIModel
 
 logger = logging.getLogger(__name__)
 
 LOG_HISTORY = 400
 """Records that the log panel shows from before it was opened."""
+LOG_TEXT_LENGTH = 200
+"""Characters of a record that the log panel shows."""
 MOST_CHATS = 50
 """Chats in the list, the newest first."""
 TITLE_LENGTH = 80
@@ -135,14 +138,16 @@ async def log(request: HttpRequest, chat_id: str) -> HttpResponseBase:
 async def _log_frames(stream_name: str, start: int) -> AsyncIterator[str]:
     yield ": the records of one stream\n\n"
     try:
-        follow = cast("AsyncGenerator[FollowBatch]", backends["default"].follow(stream_name, start))
-        async with aclosing(follow) as batches:
+        async with aclosing(backends["default"].follow(stream_name, start)) as batches:
             async for batch in batches:
-                frames = (
-                    f"id: {record.seq_num + 1}\ndata: {json.dumps(describe(record))}\n\n" for record in batch.records
-                )
-                if text := "".join(frames):
+                if text := "".join(_log_frame(record) for record in batch.records):
                     yield text
     except ResumableStreamError:
         # The page connects again by itself; an ended body tells it so on every server.
         logger.warning("The log panel lost the log. stream=%s", stream_name, exc_info=True)
+
+
+def _log_frame(record: SequencedRecord) -> str:
+    described = asdict(describe(record))
+    described["text"] = described["text"][:LOG_TEXT_LENGTH]
+    return f"id: {record.seq_num + 1}\ndata: {json.dumps(described)}\n\n"

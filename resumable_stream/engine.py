@@ -356,7 +356,10 @@ class ChatEngine:
         return ended.facts.generation_id
 
     async def history(self, stream_name: str) -> tuple[list[StoredGeneration], int]:
-        """Read everything the stream holds, as generations, and the cursor after it. Costs what it holds."""
+        """Read everything the stream holds, as generations, and the cursor after the last one that is over.
+
+        A reader from that cursor gets what :meth:`fold` leaves out. Costs what the stream holds.
+        """
         try:
             return await read_generations(self.backend, stream_name)
         except StreamNotFoundError:

@@ -12,6 +12,7 @@ from .layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
 
 @dataclass(slots=True)
 class _Building:
+    start: int
     generation_id: str | None = None
     message_id: str | None = None
     user_messages: list[Message] = field(default_factory=list)
@@ -45,9 +46,10 @@ class _Building:
 async def read_generations(
     backend: BaseBackend, stream: str, *, start: int = 0, count: int | None = None
 ) -> tuple[list[StoredGeneration], int]:
-    """Read up to ``count`` generations from ``start`` on, and the cursor after them.
+    """Read up to ``count`` generations from ``start`` on, and the cursor after the last one that is over.
 
-    The last one may still be running. What retention has taken is left out.
+    The last one may still be running: the cursor is then that of its claim, from which a reader gets all of it. What
+    retention has taken is left out.
 
     Raises:
         StreamNotFoundError: There is no such stream.
@@ -67,11 +69,12 @@ async def read_generations(
         position = batch.records[-1].seq_num + 1
         for entry in decoder.feed(batch.records):
             if isinstance(entry, Claimed) or not found:
-                found.append(_Building())
+                found.append(_Building(entry.cursor - 1))
             found[-1].add(entry)
             if isinstance(entry, Ended) and count is not None and len(found) >= count:
                 return _built(found), entry.cursor
-    return _built(found), decoder.boundary
+    is_running = bool(found) and found[-1].end is None
+    return _built(found), found[-1].start if is_running else decoder.boundary
 
 
 def _built(found: list[_Building]) -> list[StoredGeneration]:

@@ -16,6 +16,7 @@ import contextlib
 import logging
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 
 from .backends.base import BaseBackend
 from .conf import settings
@@ -184,10 +185,11 @@ class SharedFollow:
         failing_since: float | None = None
         while self.error is None:
             try:
-                async for batch in self.backend.follow(self.stream, decoder.boundary):
-                    backoff, failing_since = Backoff(), None
-                    if batch.records:
-                        self._publish(decoder.feed(batch.records), decoder.boundary)
+                async with aclosing(self.backend.follow(self.stream, decoder.boundary)) as batches:
+                    async for batch in batches:
+                        backoff, failing_since = Backoff(), None
+                        if batch.records:
+                            self._publish(decoder.feed(batch.records), decoder.boundary)
             except StreamNotFoundError as error:
                 # From its beginning, this is a stream that somebody waits for: it comes with its first generation.
                 if decoder.boundary > 0:

@@ -37,13 +37,16 @@ class _Signals:
 
     def install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.getsignal(number)
-            signal.signal(number, self._handle)
+            previous = signal.getsignal(number)
+            # A process that ignores a signal (nohup, a shell's background job) is not told to end by it.
+            if previous is not signal.SIG_IGN:
+                self._previous[number] = previous
+                signal.signal(number, self._handle)
 
     @property
     def is_current(self) -> bool:
         """Whether the handlers are still ours to use: their loop lives and nobody has replaced them."""
-        return not self._loop.is_closed() and signal.getsignal(signal.SIGTERM) == self._handle
+        return not self._loop.is_closed() and any(signal.getsignal(one) == self._handle for one in self._previous)
 
     def remove(self) -> None:
         for number, previous in self._previous.items():

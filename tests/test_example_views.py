@@ -18,13 +18,9 @@ from django.test import AsyncClient
 import example_project
 from example_project import settings as example
 from example_project.demo_model import DemoModel
-from example_project.log_records import describe
 from example_project.openai_model import ModelServerError, OpenAIModel
 from example_project.views import DemoChat, chosen_model
 from resumable_stream.engine import DEFAULT_ERROR_TEXT
-from resumable_stream.formats.base import EndReason
-from resumable_stream.layout import HEARTBEAT, Token
-from resumable_stream.records import Record, SequencedRecord
 from resumable_stream.turns import Turn
 
 PROJECT = Path(example_project.__file__).parent
@@ -186,29 +182,6 @@ async def test_nobody_sees_the_log_of_somebody_elses_chat() -> None:
     chat_id = await ask(AsyncClient(), "cleaning")
 
     assert (await AsyncClient().get(f"/log/{chat_id}")).status_code == 204
-
-
-@pytest.mark.parametrize(
-    ("record", "kind", "text"),
-    [
-        (Record.fence(Token.owner("g" * 20, 10).text), "claim", f"gen-a-{'g' * 20}"),
-        (Record.fence(Token.terminal("g" * 20, EndReason.STOPPED).text), "fence", f"end-stopped-{'g' * 20}"),
-        (Record.fence(""), "fence", ""),
-        (Record.trim(3), "trim", ""),
-        (HEARTBEAT, "heartbeat", ""),
-        (Record("", (("rs", "begin"), ("rs-chat", "c"))), "begin", "chat=c"),
-        (Record("", (("rs", "user"), ("rs-json", "{}"))), "user", "{}"),
-        (Record("", (("rs", "end"), ("rs-end", "failed"))), "end", "end=failed"),
-        (Record("x" * 300), "chunk", "x" * 200),
-        (Record("x", (("rs-part", "0/2"),)), "chunk", "x"),
-    ],
-    ids=lambda value: value if isinstance(value, str) and value.isalpha() and len(value) < 20 else "",
-)
-def test_each_kind_of_record_is_named(record: Record, kind: str, text: str) -> None:
-    described = describe(SequencedRecord(7, 1000, record.body, record.headers))
-
-    expected = {"seq_num": 7, "time": 1000, "kind": kind, "bytes": record.metered_bytes, "text": text}
-    assert described == expected
 
 
 @pytest.mark.parametrize(

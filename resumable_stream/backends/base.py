@@ -25,11 +25,12 @@ has no effect on the log. Cancelling an append leaves its outcome unknown to the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, ClassVar
 
 from django.core.checks import CheckMessage
 
+from ..exceptions import InvalidBackendError
 from ..records import AppendAck, FollowBatch, ReadBatch, Record, StreamList, StreamTail
 
 
@@ -92,7 +93,7 @@ class BaseBackend(ABC):
         """
 
     @abstractmethod
-    def follow(self, stream: str, start: int) -> AsyncIterator[FollowBatch]:
+    def follow(self, stream: str, start: int) -> AsyncGenerator[FollowBatch, None]:
         """Yield the records from ``start`` (inclusive) for ever: first those that exist, then new ones as they come.
 
         A batch with ``caught_up`` comes whenever everything below the tail has been yielded; the first one at once on
@@ -120,6 +121,18 @@ class BaseBackend(ABC):
         Raises:
             StreamNotFoundError: There is no such stream.
         """
+
+    async def prepare(self, *, retention_seconds: int | None = None) -> str:
+        """Make or correct what must exist before the first stream does, and say in a line what was done.
+
+        ``retention_seconds`` is how long records are to be kept; ``None`` leaves that as it is.
+
+        Raises:
+            InvalidBackendError: The backend cannot be prepared so; the message names the setting and the fix.
+        """
+        if retention_seconds is not None:
+            raise InvalidBackendError(f"Backend {self.alias!r}: set the retention in its OPTIONS.")
+        return "There is nothing to prepare."
 
     async def close(self) -> None:  # noqa: B027 - a backend that holds nothing has nothing to do
         """Give back what the backend holds (files, threads, connections). It opens again when used again."""

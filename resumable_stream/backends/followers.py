@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from threading import Lock
 from typing import NamedTuple
 
@@ -153,7 +153,7 @@ class Followers:
         with self._lock:
             return {name: {mailbox.stream_id for mailbox in found} for name, found in self._mailboxes.items()}
 
-    async def follow(self, stream: str, start: int, read_page: ReadPage) -> AsyncIterator[FollowBatch]:
+    async def follow(self, stream: str, start: int, read_page: ReadPage) -> AsyncGenerator[FollowBatch, None]:
         """Yield what a backend's ``follow`` yields."""
         mailbox = self._add(stream)
         position = start

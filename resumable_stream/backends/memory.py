@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from threading import Lock
@@ -130,7 +130,7 @@ class MemoryBackend(BaseBackend):
                 records=tuple(found.records[-last:] if last else ()),
             )
 
-    def follow(self, stream: str, start: int) -> AsyncIterator[FollowBatch]:
+    def follow(self, stream: str, start: int) -> AsyncGenerator[FollowBatch, None]:
         """See :meth:`BaseBackend.follow`."""
         validate_position(start)
         return self._followers.follow(stream, start, self._page)

@@ -7,7 +7,7 @@ contract in ``base`` asks for; this backend tells faults on the way apart, and t
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -134,7 +134,7 @@ class S2Backend(BaseBackend):
             records = await self._range(stream, max(found.seq_num - last, 0), found.seq_num)
         return replace(found, records=records)
 
-    def follow(self, stream: str, start: int) -> AsyncIterator[FollowBatch]:
+    def follow(self, stream: str, start: int) -> AsyncGenerator[FollowBatch, None]:
         """See :meth:`BaseBackend.follow`; keeps one connection open."""
         validate_stream_name(stream)
         validate_position(start)
@@ -163,6 +163,11 @@ class S2Backend(BaseBackend):
         is_own_repetition = answer.attempt > 1 and fault is not None and isinstance(fault.error, StreamNotFoundError)
         if fault is not None and not is_own_repetition:
             raise fault.error
+
+    async def prepare(self, *, retention_seconds: int | None = None) -> str:
+        """Make the basin or correct its configuration."""
+        done = await self.ensure_basin(retention_seconds=retention_seconds)
+        return f"Basin {self.config.basin!r}: {done}."
 
     async def ensure_basin(self, *, retention_seconds: int | None = None) -> str:
         """Make the basin, or configure it as this backend needs it; return ``"created"``, ``"updated"`` or ``"kept"``.

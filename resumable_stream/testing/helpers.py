@@ -106,7 +106,7 @@ class Probe:
     """A follow under test: checks that nothing is missing, twice or out of order, and that it does not hang."""
 
     def __init__(self, backend: BaseBackend, stream: str, start: int = 0) -> None:
-        self._iterator = cast(AsyncGenerator[FollowBatch, None], backend.follow(stream, start))
+        self._iterator = backend.follow(stream, start)
         self.position = start
         self.records: list[SequencedRecord] = []
         """Everything so far."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 from pytest_django import Settings
@@ -113,7 +113,7 @@ class FaultyLog(MemoryBackend):
         found: StreamTail = await self._meet("tail", lambda: super(FaultyLog, self).tail(stream, last=last))
         return found
 
-    async def follow(self, stream: str, start: int) -> AsyncIterator[FollowBatch]:
+    async def follow(self, stream: str, start: int) -> AsyncGenerator[FollowBatch, None]:
         async def nothing() -> None:
             return None
 

@@ -1,0 +1,148 @@
+"""``manage.py resumable_stream`` on the embedded log, run as people run it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import override_settings
+
+from resumable_stream.backends import backends
+from resumable_stream.chat import ResumableChat
+
+SQLITE = "resumable_stream.backends.sqlite.SQLiteBackend"
+
+
+@pytest.fixture(autouse=True)
+def log(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "log.sqlite3"
+    configured = {"BACKENDS": {"default": {"BACKEND": SQLITE, "OPTIONS": {"path": str(path)}}}, "HANDLE_SIGNALS": False}
+    with override_settings(RESUMABLE_STREAM=configured):
+        yield path
+
+
+def answer(stream: str, *words: str) -> None:
+    async def source() -> Any:
+        for word in words:
+            yield word
+
+    async def run() -> None:
+        chat = ResumableChat(format="aisdk")
+        started = await chat.start(stream, source, chat_id="c")
+        async for _ in chat.reader(stream, started).frames():
+            pass
+        await backends["default"].close()
+
+    asyncio.run(run())
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    call_command("resumable_stream", *arguments)
+    return capsys.readouterr().out
+
+
+def test_setup_tries_every_operation_and_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = run(capsys, "setup").splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["ok"] * 7
+    assert run(capsys, "list") == ""
+
+
+def test_setup_refuses_a_retention_that_the_backend_takes_from_its_options() -> None:
+    with pytest.raises(CommandError, match="OPTIONS"):
+        call_command("resumable_stream", "setup", "--retention-days", "3")
+
+
+def test_list_shows_the_streams_below_a_prefix(capsys: pytest.CaptureFixture[str]) -> None:
+    answer("chat/a/1", "x")
+    answer("chat/b/1", "x")
+    assert [line.split()[-1] for line in run(capsys, "list", "chat/a").splitlines()] == ["chat/a/1"]
+    listed = [json.loads(line)["name"] for line in run(capsys, "list", "--json").splitlines()]
+    assert listed == ["chat/a/1", "chat/b/1"]
+
+
+def test_show_tells_how_the_newest_generation_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    answer("chat/a/1", "one")
+    answer("chat/a/1", "two", "three")
+    facts = json.loads(run(capsys, "show", "chat/a/1", "--json"))
+    assert facts["state"] == "finished"
+    assert facts["chat_id"] == "c"
+    assert facts["records"] == {"claim": 1, "begin": 1, "chunk": 6, "end": 1, "fence": 1}
+    assert "finished" in run(capsys, "show", "chat/a/1")
+
+
+def test_stop_ends_the_generation_of_a_writer_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    async def leave_running() -> None:
+        async def source() -> Any:
+            yield "x"
+            await asyncio.Event().wait()
+
+        chat = ResumableChat(format="aisdk")
+        started = await chat.start("chat/a/1", source)
+        async for frames in chat.reader("chat/a/1", started).frames():
+            if frames:
+                break
+        await backends["default"].close()
+
+    asyncio.run(leave_running())
+    assert json.loads(run(capsys, "show", "chat/a/1", "--json"))["state"] == "running"
+    assert run(capsys, "stop", "chat/a/1").startswith("stopped ")
+    assert json.loads(run(capsys, "show", "chat/a/1", "--json"))["state"] == "stopped"
+    with pytest.raises(CommandError) as caught:
+        call_command("resumable_stream", "stop", "chat/a/1")
+    assert caught.value.returncode == 3
+
+
+def test_delete_asks_first_and_drops_the_stream(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer("chat/a/1", "x")
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    with pytest.raises(CommandError, match="Not deleted"):
+        call_command("resumable_stream", "delete", "chat/a/1")
+    run(capsys, "delete", "chat/a/1", "--yes")
+    assert run(capsys, "list") == ""
+
+
+@pytest.mark.parametrize("command", [["show"], ["tail"], ["delete", "--yes"]], ids=lambda command: command[0])
+def test_an_unknown_stream_has_an_exit_code_of_its_own(command: list[str]) -> None:
+    with pytest.raises(CommandError, match="does not exist") as caught:
+        call_command("resumable_stream", *command, "nope")
+    assert caught.value.returncode == 4
+
+
+def test_an_unknown_backend_is_named() -> None:
+    with pytest.raises(CommandError, match="'other'"):
+        call_command("resumable_stream", "--backend", "other", "list")
+
+
+def test_tail_prints_what_is_there_and_what_comes_until_it_is_interrupted(log: Path) -> None:
+    answer("chat/a/1", "one")
+    options = {"BACKENDS": {"default": {"BACKEND": SQLITE, "OPTIONS": {"path": str(log)}}}}
+    settings = f"from tests.settings import *\nRESUMABLE_STREAM = {options!r}\n"
+    (log.parent / "tail_settings.py").write_text(settings)
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tail_settings",
+        "PYTHONPATH": os.pathsep.join([str(log.parent), str(Path(__file__).parent.parent)]),
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-m", "django", "resumable_stream", "tail", "chat/a/1", "--from", "0", "--json"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        kinds = [json.loads(process.stdout.readline())["kind"] for _ in range(8)]
+        assert kinds == ["claim", "begin", "chunk", "chunk", "chunk", "chunk", "chunk", "end"]
+        process.stdout.readline()
+        answer("chat/a/1", "two")
+        assert json.loads(process.stdout.readline())["kind"] == "claim"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
