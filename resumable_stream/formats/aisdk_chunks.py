@@ -37,7 +37,10 @@ def _is_provider_metadata(value: Any) -> bool:
 
 
 def _is_index(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    # To JavaScript, 1.0 is a whole number.
+    return 0 <= value < 2**53 and value == int(value)
 
 
 def _is_encoding(value: Any) -> bool:

@@ -25,25 +25,29 @@ def rebuild(message: Message, *, version: int | None) -> list[str]:
     if message.get("metadata") is not None:
         start["messageMetadata"] = message["metadata"]
     chunks: list[Chunk] = [start]
-    says_answers = version is not None and version >= 7
     for index, part in enumerate(message["parts"]):
-        chunks += _rebuild_part(part, f"rebuilt-{index}", says_answers=says_answers)
-    # The message came from a client: what its version does not take, it does not have either, unless it is made up.
-    return [encode(chunk) for chunk in chunks if is_taken(chunk, version or NEWEST_VERSION)]
+        rebuilt = list(_rebuild_part(part, f"rebuilt-{index}", version))
+        # The message came from a client. A part that its version would not take, it cannot have had: it is made up.
+        if all(is_taken(chunk, version or NEWEST_VERSION) for chunk in rebuilt):
+            chunks += rebuilt
+    return [encode(chunk) for chunk in chunks]
 
 
-def _rebuild_part(part: Part, part_id: str, *, says_answers: bool) -> Iterator[Chunk]:
+def _rebuild_part(part: Part, part_id: str, version: int | None) -> Iterator[Chunk]:
     if part["type"] == "step-start":
         yield {"type": "start-step"}
     elif part["type"] in ("text", "reasoning"):
         yield from _rebuild_text(part, str(part.get("id", part_id)))
-    elif is_static(part) or is_dynamic(part):
-        yield from _rebuild_call(part)
-        if "approval" in part:
-            yield from _rebuild_approval(part, says_answers=says_answers)
-        yield from _rebuild_result(part)
-    else:
+    elif not is_static(part) and not is_dynamic(part):
         yield part
+    elif part.get("state") == "input-streaming":
+        yield from _rebuild_streamed_input(part)
+    elif part.get("state") == "output-error" and "rawInput" in part and "input" not in part:
+        yield from _rebuild_erroneous_input(part, version)
+    else:
+        yield _call("tool-input-available", part) | {"input": part.get("input")}
+        yield from _rebuild_approval(part, version)
+        yield from _rebuild_result(part)
 
 
 def _rebuild_text(part: Part, part_id: str) -> Iterator[Chunk]:
@@ -65,41 +69,43 @@ def _call(kind: str, part: Part) -> Chunk:
     return chunk
 
 
-def _rebuild_call(part: Part) -> Iterator[Chunk]:
-    if part.get("state") == "input-streaming":
-        yield _call("tool-input-start", part) | pick(part, "inputEncoding")
-        raw_input = part.get("rawInput") or (encode(part["input"]) if "input" in part else "")
-        if raw_input:
-            yield {"type": "tool-input-delta", "toolCallId": part["toolCallId"], "inputTextDelta": raw_input}
-    elif _had_erroneous_input(part):
-        chunk = _call("tool-input-error", part) | {"input": part["rawInput"]} | pick(part, "errorText")
-        yield chunk
-    else:
-        yield _call("tool-input-available", part) | pick(part, "input")
+def _rebuild_streamed_input(part: Part) -> Iterator[Chunk]:
+    yield _call("tool-input-start", part) | pick(part, "inputEncoding")
+    raw_input = part.get("rawInput") or (encode(part["input"]) if "input" in part else "")
+    if raw_input:
+        yield {"type": "tool-input-delta", "toolCallId": part["toolCallId"], "inputTextDelta": raw_input}
 
 
-def _had_erroneous_input(part: Part) -> bool:
-    return part.get("state") == "output-error" and "rawInput" in part and "input" not in part
+def _rebuild_erroneous_input(part: Part, version: int | None) -> Iterator[Chunk]:
+    error = _call("tool-input-error", part) | {"input": part["rawInput"], "errorText": part.get("errorText", "")}
+    if version != 5 and ("callProviderMetadata" in part or "title" in part):
+        # From version 6 on, what the error chunk brings along is the result's; the call's own came with its start.
+        yield _call("tool-input-start", part)
+        error.pop("providerMetadata", None)
+    if "resultProviderMetadata" in part:
+        error["providerMetadata"] = part["resultProviderMetadata"]
+    yield error
 
 
-def _rebuild_approval(part: Part, *, says_answers: bool) -> Iterator[Chunk]:
-    approval = part["approval"]
-    request = {"type": "tool-approval-request", "approvalId": approval.get("id"), "toolCallId": part["toolCallId"]}
+def _rebuild_approval(part: Part, version: int | None) -> Iterator[Chunk]:
+    approval = part.get("approval")
+    if not isinstance(approval, dict) or not isinstance(approval.get("id"), str):
+        return
+    request = {"type": "tool-approval-request", "approvalId": approval["id"], "toolCallId": part["toolCallId"]}
     request |= pick(approval, "inputSchemaInput", "signature", "isAutomatic")
     if "descriptor" in approval:
         request["approvalDescriptor"] = approval["descriptor"]
     if "requestReason" in approval:
         request["reason"] = approval["requestReason"]
     yield request
-    if says_answers and "approved" in approval:
-        response = {"type": "tool-approval-response", "approvalId": approval.get("id")}
+    if version is not None and version >= 7 and "approved" in approval:
+        response = {"type": "tool-approval-response", "approvalId": approval["id"]}
         yield response | pick(approval, "approved", "reason")
 
 
 def _rebuild_result(part: Part) -> Iterator[Chunk]:
-    state = part.get("state")
-    make = _RESULTS.get(str(state))
-    if make is None or _had_erroneous_input(part):
+    make = _RESULTS.get(str(part.get("state")))
+    if make is None:
         return
     chunk = make(part) | {"toolCallId": part["toolCallId"]} | pick(part, "providerExecuted")
     if is_dynamic(part):
@@ -110,7 +116,11 @@ def _rebuild_result(part: Part) -> Iterator[Chunk]:
 
 
 _RESULTS: dict[str, Callable[[Part], dict[str, Any]]] = {
-    "output-available": lambda part: {"type": "tool-output-available"} | pick(part, "output", "preliminary"),
-    "output-error": lambda part: {"type": "tool-output-error"} | pick(part, "errorText"),
+    "output-available": lambda part: {
+        "type": "tool-output-available",
+        "output": part.get("output"),
+        **pick(part, "preliminary"),
+    },
+    "output-error": lambda part: {"type": "tool-output-error", "errorText": part.get("errorText", "")},
     "output-denied": lambda _: {"type": "tool-output-denied"},
 }

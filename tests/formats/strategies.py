@@ -239,3 +239,65 @@ def answers(draw: st.DrawFn, version: int, *, message_id: str | None = "a1", sta
     for step in draw(_STEPS):
         getattr(answer, step)()
     return answer.chunks
+
+
+@st.composite
+def _call_segments(draw: st.DrawFn, version: int, call_id: str) -> list[Any]:
+    """A tool call as models and tools really make it, broken off anywhere."""
+    call = {"toolCallId": call_id}
+    named = {**call, "toolName": draw(_names), **draw(optional(**{**_call_details, **_provider}))}
+    if version == 5:
+        named = {key: value for key, value in named.items() if key not in ("title", "toolMetadata")}
+    dynamic = {"dynamic": True} if named.get("dynamic") else {}
+    chunks: list[Any] = []
+    if draw(_flags):
+        start_fields = {key: value for key, value in named.items() if version >= 6 or key != "providerMetadata"}
+        chunks.append({"type": "tool-input-start", **start_fields})
+        deltas = draw(st.lists(st.sampled_from(['{"city":', '"Par', 'is"', "}"]), max_size=3))
+        chunks += [{"type": "tool-input-delta", **call, "inputTextDelta": delta} for delta in deltas]
+    if draw(st.integers(0, 3)) == 0:
+        error = {"type": "tool-input-error", **named, "input": draw(json_objects), "errorText": draw(texts)}
+        return [*chunks, error][: draw(st.integers(0, len(chunks) + 1))]
+    chunks.append({"type": "tool-input-available", **named, "input": draw(json_values)})
+    if version >= 6 and draw(_flags):
+        details = draw(optional(approvalDescriptor=json_objects, inputSchemaInput=json_values, signature=texts))
+        chunks.append({"type": "tool-approval-request", **call, "approvalId": f"approval-{call_id}", **details})
+        answer = {"approvalId": f"approval-{call_id}", "approved": draw(_flags), **draw(optional(reason=texts))}
+        if version == 7:
+            chunks.append({"type": "tool-approval-response", **answer})
+    result = {**call, **dynamic, **draw(optional(**_provider) if version >= 6 else st.just({}))}
+    if version >= 6 and draw(st.integers(0, 3)) == 0:
+        chunks.append({"type": "tool-output-denied", **call})
+    else:
+        output = {"type": "tool-output-available", **result, "output": draw(json_values)}
+        error = {"type": "tool-output-error", **result, "errorText": draw(texts)}
+        chunks += [output | {"preliminary": True}] * draw(st.integers(0, 1))
+        chunks.append(draw(st.sampled_from((output, error))))
+    return chunks[: draw(st.integers(0, len(chunks)))]
+
+
+@st.composite
+def _text_segments(draw: st.DrawFn, version: int, part_id: str) -> list[Any]:
+    kind, part = draw(st.sampled_from(("text", "reasoning"))), {"id": part_id}
+    deltas = [{"type": f"{kind}-delta", **part, "delta": delta} for delta in draw(st.lists(texts, max_size=3))]
+    cited = {"citations": _citations} if version == 7 and kind == "text" else {}
+    end = {"type": f"{kind}-end", **part, **draw(optional(**_provider, **cited))}
+    chunks = [{"type": f"{kind}-start", **part, **draw(optional(**_provider))}, *deltas, end]
+    return chunks[: draw(st.integers(1, len(chunks)))]
+
+
+@st.composite
+def sensible_answers(draw: st.DrawFn, version: int) -> list[Any]:
+    """Chunks of one answer in which nothing is out of order; parts and calls may be unfinished."""
+    answer = Answers(draw, version)
+    answer.start(messageId="a1")
+    for number, kind in enumerate(draw(st.lists(st.sampled_from(("text", "call", "part", "step")), max_size=6))):
+        if kind == "text":
+            answer.chunks += draw(_text_segments(version, f"t{number}"))
+        elif kind == "call":
+            answer.chunks += draw(_call_segments(version, f"c{number}"))
+        elif kind == "part":
+            answer.add_part()
+        else:
+            answer.begin_step()
+    return answer.chunks
