@@ -25,18 +25,22 @@ FAST = {"SL8_FLUSH_INTERVAL": "1ms", "SL8_MANIFEST_POLL_INTERVAL": "50ms", "RUST
 
 
 class S2Lite:
-    """A server process. Records live in its memory, or in ``local_root`` and then survive :meth:`kill`."""
+    """A server process. Records live in its memory, or in ``local_root`` and then survive :meth:`kill`.
 
-    def __init__(self, binary: Path, *, local_root: Path | None = None) -> None:
+    With ``tls`` it speaks TLS, under a certificate that nobody has signed.
+    """
+
+    def __init__(self, binary: Path, *, local_root: Path | None = None, tls: bool = False) -> None:
         self._binary = binary
         self._local_root = local_root
+        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
 
     @property
     def url(self) -> str:
         """Its origin; both endpoints of S2 at once."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def options(self, **more: Any) -> dict[str, Any]:
         """Make the backend's ``OPTIONS``."""
@@ -52,6 +56,8 @@ class S2Lite:
         command = [str(self._binary), "--port", str(self.port), "--no-cors", "--no-dashboard"]
         if self._local_root is not None:
             command += ["--local-root", str(self._local_root)]
+        if self._tls:
+            command += ["--tls-self"]
         self._process = subprocess.Popen(
             command, env={**os.environ, **FAST}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -101,7 +101,10 @@ class S2Backend(BaseBackend):
             raise AppendOutcomeUnknownError(f"The append may have been applied. {error}") from None
 
     async def read(self, stream: str, start: int, limit: int = 1000) -> ReadBatch:
-        """See :meth:`BaseBackend.read`."""
+        """See :meth:`BaseBackend.read`.
+
+        The body of a trim command has U+FFFD for each byte above 127: S2 gives records as text.
+        """
         validate_stream_name(stream)
         validate_position(start)
         validate_limit(limit)

@@ -62,7 +62,7 @@ def _transport(config: S2Config) -> httpx.AsyncBaseTransport:
     tls = config.ssl_context or _default_tls()
     return AiohttpTransport(
         verify=tls,
-        proxy=_environment_proxy(config.basin_endpoint),
+        proxy=environment_proxy(config.basin_endpoint),
         client=functools.partial(_session, config.max_connections, tls),
     )
 
@@ -78,7 +78,7 @@ def _default_tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _environment_proxy(endpoint: str) -> httpx.Proxy | None:
+def environment_proxy(endpoint: str) -> httpx.Proxy | None:
     """Return the HTTP proxy that the environment names for ``endpoint``, as httpx's own clients would use it."""
     url = urlsplit(endpoint)
     host = url.hostname or ""
