@@ -19,6 +19,7 @@ _CHAT_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}\Z", re.ASCII)
 _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _CURSOR = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
 _IDEMPOTENCY_KEY_BYTES = 512
+_MESSAGE_ID_CHARACTERS = 256
 
 
 def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
@@ -87,6 +88,17 @@ def parse_generation_id(value: object) -> str | None:
         return None
     if not isinstance(value, str) or not _GENERATION_ID.match(value):
         raise InvalidRequestError("The generation's id must be the one the server gave (X-Generation-Id).")
+    return value
+
+
+def parse_message_id(value: str | None) -> str | None:
+    """Check the id of the message that an answer continues; ``None`` if it continues none.
+
+    Raises:
+        InvalidRequestError: It is longer than 256 characters, or has some that do not print.
+    """
+    if value is not None and not (len(value) <= _MESSAGE_ID_CHARACTERS and value.isprintable()):
+        raise InvalidRequestError(f"A message's id must be at most {_MESSAGE_ID_CHARACTERS} printable characters.")
     return value
 
 

@@ -31,22 +31,23 @@ def routes(view: type[ResumableChatView]) -> list[URLPattern]:
     patterns = []
     for path, action, methods in _ROUTES:
         handler = view.as_view(action=action, http_method_names=[*methods, "options"])
-        # A group around the slash: a route that begins with a bare one makes Django's system check warn.
-        lead = "(?:/)" if path else ""
+        # A group around the slash: a route that begins with a bare one makes Django's system check warn. Two, since
+        # clients that are given "/api/chat/" add one of their own.
+        lead = "(?:/){1,2}" if path else ""
         patterns.append(re_path(f"^{lead}{path}(?:/)?$", handler, name=action))
         if path:
             patterns.append(re_path(f"^{path}(?:/)?$", handler))
     return patterns
 
 
-def require_boundary(request: HttpRequest, chat_id: str | None) -> None:
+def require_boundary(request: HttpRequest, action: str, chat_id: str | None) -> None:
     """Refuse what a prefix without a slash matches by accident: ``api/chat`` followed by ``ter/stream``.
 
     Raises:
-        Http404: The chat's id is not a whole segment of the path.
+        Http404: The route does not begin with a whole segment of the path.
     """
     segments = request.path_info.rstrip("/").split("/")
     if chat_id is not None and (len(segments) < 2 or segments[-2] != chat_id):
         raise Http404
-    if chat_id is None and segments[-1].endswith("replay") and segments[-1] != "replay":
+    if action == "replay" and segments[-1] != "replay":
         raise Http404

@@ -28,6 +28,7 @@ from .parsing import (
     parse_flag,
     parse_generation_id,
     parse_idempotency_key,
+    parse_message_id,
 )
 from .responses import error_response, plain
 from .routes import require_boundary, routes
@@ -96,8 +97,8 @@ class ResumableChatView(View):
         owner = await session.aget(OWNER_SESSION_KEY)
         if not isinstance(owner, str):
             owner = secrets.token_urlsafe(15)
-            if request.method == "POST":
-                # Whoever only reads owns nothing yet, and needs no session for it.
+            if request.method == "POST" and self.action != "stop":
+                # Whoever only reads, or stops, owns nothing yet, and needs no session for it.
                 await session.aset(OWNER_SESSION_KEY, owner)
         return f"visitor-{owner}"
 
@@ -139,7 +140,7 @@ class ResumableChatView(View):
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         """Serve the request; errors become responses here, and only here."""
         _require_asgi(request)
-        require_boundary(request, kwargs.get("chat_id"))
+        require_boundary(request, self.action, kwargs.get("chat_id"))
         try:
             return await cast("Awaitable[HttpResponseBase]", super().dispatch(request, *args, **kwargs))
         except ResumableStreamError as error:
@@ -152,6 +153,7 @@ class ResumableChatView(View):
         body = parse_body(request)
         asked = self.chat.format.parse_request(body)
         chat_id = parse_chat_id(asked.chat_id)
+        parse_message_id(asked.message_id)
         key = parse_idempotency_key(request)
         stream_name = await self._stream_name(request, chat_id, "start")
         if stream_name is None:

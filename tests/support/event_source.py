@@ -1,4 +1,4 @@
-"""A parser of Server-Sent Events after the HTML standard (9.2.6, "Interpreting an event stream"), written for the tests.
+"""A parser of Server-Sent Events after the HTML standard (9.2.6, "Interpreting an event stream").
 
 It shares nothing with the code that encodes them.
 """

@@ -1,7 +1,8 @@
 """An event loop whose clock stands still while there is something to do, and jumps to the next timer otherwise.
 
-Tests of leases, heartbeats and keep-alives wait as long as those take, in no time at all and always with the same result:
-``await asyncio.sleep(1)`` means that whatever happens within a second has happened. Work in threads is waited for.
+Tests of leases, heartbeats and keep-alives wait as long as those take, in no time at all and always with the same
+result: ``await asyncio.sleep(1)`` means that whatever happens within a second has happened. Work in threads is waited
+for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, ParamSpec, TypeVar
 from unittest import mock
@@ -18,6 +19,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 EPOCH_SECONDS = 1_700_000_000
+LAST_SECOND = 10_000
+PATIENCE_SECONDS = 20
+"""Real seconds that work in a thread may take."""
 
 
 class _Selector(selectors.DefaultSelector):
@@ -30,9 +34,13 @@ class _Selector(selectors.DefaultSelector):
         found = super().select(0)
         if found or (timeout is not None and timeout <= 0):
             return found
-        if timeout is None or self.working_threads:
-            return super().select(None)
+        if self.working_threads or timeout is None:
+            # Only a thread can bring anything.
+            found = super().select(PATIENCE_SECONDS)
+            assert found, "Everybody waits for what never comes."
+            return found
         self.now += timeout
+        assert self.now < LAST_SECOND, "It has been waited for too long."
         return []
 
 
@@ -43,6 +51,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         super().__init__(self._virtual)
         self.complaints: list[dict[str, Any]] = []
+        self.farewells: list[Callable[[], Awaitable[Any]]] = []
+        """What is left to do when the test is over."""
         self.set_exception_handler(lambda _, context: self.complaints.append(context))
 
     def time(self) -> float:
@@ -54,8 +64,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_is_free)
         return future
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        # Without the timeout: threads take real time.
+    async def shutdown_default_executor(self, *_: float | None) -> None:
+        # Without a timeout: threads take real time.
         await super().shutdown_default_executor()
 
     def _thread_is_free(self, _: object) -> None:
@@ -73,9 +83,17 @@ def run_in_virtual_time(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         mock.patch("resumable_stream.backends.memory.now_ms", now_ms),
         asyncio.Runner(loop_factory=lambda: loop) as runner,
     ):
-        result = runner.run(main())
+        result = runner.run(_with_farewells(main, loop))
     assert not loop.complaints, loop.complaints
     return result
+
+
+async def _with_farewells(main: Callable[[], Coroutine[Any, Any, T]], loop: VirtualTimeLoop) -> T:
+    try:
+        return await main()
+    finally:
+        for farewell in loop.farewells:
+            await farewell()
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

@@ -12,24 +12,26 @@ from urllib.parse import quote
 from django.core.handlers.asgi import ASGIHandler
 
 from .event_source import Event, parse
+from .virtual_time import VirtualTimeLoop
 
 
 class Exchange:
     """One request and what came back."""
 
-    def __init__(self, *, cut_after: int | None = None) -> None:
+    def __init__(self, jar: dict[str, str], *, cut_after: int | None = None) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.cookies: list[str] = []
         self.body = b""
         self.sends = 0
         """How many pieces the body came in."""
         self.is_complete = False
         """Whether the server said that the body has ended."""
+        self._jar = jar
         self._cut_after = cut_after
         self._gone = asyncio.Event()
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """The server's side."""
 
     @property
     def text(self) -> str:
@@ -47,14 +49,20 @@ class Exchange:
         """Close the connection."""
         self._gone.set()
 
+    async def close(self) -> None:
+        """Close the connection if it is still open, and wait until the server has noticed."""
+        self.leave()
+        if self.task is not None:
+            await asyncio.wait({self.task})
+
     async def until(self, condition: Callable[[Exchange], bool]) -> Exchange:
         """Wait until what has come fulfils ``condition``."""
-        assert self._task is not None
+        assert self.task is not None
         while not condition(self):
-            assert not self._task.done(), f"over, but not as expected: {self.status} {self.body[-500:]!r}"
+            assert not self.task.done(), f"over, but not as expected: {self.status} {self.body[-500:]!r}"
             self._changed.clear()
             change = asyncio.ensure_future(self._changed.wait())
-            await asyncio.wait({change, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({change, self.task}, return_when=asyncio.FIRST_COMPLETED)
             change.cancel()
         return self
 
@@ -64,10 +72,10 @@ class Exchange:
 
     async def done(self) -> Exchange:
         """Wait until the server is done with the request."""
-        assert self._task is not None
-        await asyncio.wait({self._task})
-        if not self._task.cancelled():
-            self._task.result()
+        assert self.task is not None
+        await asyncio.wait({self.task})
+        if not self.task.cancelled():
+            self.task.result()
         return self
 
     async def serve(self, scope: dict[str, Any], content: bytes) -> None:
@@ -87,7 +95,7 @@ class Exchange:
             self.status = message["status"]
             for name, value in message["headers"]:
                 if name.lower() == b"set-cookie":
-                    self.cookies.append(value.decode())
+                    self._jar |= {name: morsel.value for name, morsel in SimpleCookie(value.decode()).items()}
                 else:
                     self.headers[name.decode().title()] = value.decode("latin-1")
         elif not self._gone.is_set():
@@ -124,9 +132,12 @@ class Visitor:
     ) -> Exchange:
         """Send a request and return at once. Headers are named with underscores: ``Last_Event_ID="3"``."""
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        exchange = Exchange(cut_after=cut_after)
+        exchange = Exchange(self.cookies, cut_after=cut_after)
         scope = self._scope(method, path, content, content_type if content or body is not None else None, headers)
-        exchange._task = asyncio.ensure_future(self._serve(exchange, scope, content))
+        loop = asyncio.get_running_loop()
+        exchange.task = loop.create_task(exchange.serve(scope, content))
+        if isinstance(loop, VirtualTimeLoop):
+            loop.farewells.append(exchange.close)
         return exchange
 
     async def request(self, method: str, path: str, body: Any = None, **options: Any) -> Exchange:
@@ -141,14 +152,6 @@ class Visitor:
 
     async def delete(self, path: str, body: Any = None, **options: Any) -> Exchange:
         return await self.request("DELETE", path, body, **options)
-
-    async def _serve(self, exchange: Exchange, scope: dict[str, Any], content: bytes) -> None:
-        try:
-            await exchange.serve(scope, content)
-        finally:
-            for cookie in exchange.cookies:
-                for name, morsel in SimpleCookie(cookie).items():
-                    self.cookies[name] = morsel.value
 
     def _scope(
         self, method: str, path: str, content: bytes, content_type: str | None, headers: Mapping[str, str]
