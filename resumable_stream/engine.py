@@ -6,9 +6,7 @@ Every door stands on this: views and the function API through :class:`~resumable
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,23 +23,14 @@ from .formats import get_format
 from .formats.base import ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
 from .generation import INTERRUPTED_TEXT, Generation, Producer
 from .history import read_generations
-from .layout import (
-    MAX_APPEND_BYTES,
-    Begin,
-    Chunk,
-    Decoder,
-    EndFacts,
-    Token,
-    chunk_records,
-    new_generation_id,
-    user_records,
-)
+from .layout import Begin, EndFacts, Token, new_generation_id
+from .opening import first_append, key_hash, opening_records, preview_of
 from .preview import Preview, PreviewReader
 from .protocol.claim import Claim, Opening, start
 from .protocol.ending import Ending, interrupt, stop
 from .protocol.head import Head, find_head, is_abandoned
 from .reader import Reader
-from .records import MAX_BATCH_RECORDS, Record, SequencedRecord
+from .records import Record
 from .registry import runtime
 from .writer import Writer
 
@@ -174,7 +163,7 @@ class ChatEngine:
             message_id=message_id or generation_id,
             chat_id=chat_id,
             actor=actor,
-            key=_key_hash(idempotency_key),
+            key=key_hash(idempotency_key),
         )
         starting = self._start(stream_name, source, begin, user_messages, owner, context, is_previewed)
         # A client that goes away just now must leave no claim behind that nobody writes under.
@@ -191,9 +180,7 @@ class ChatEngine:
         is_previewed: bool,
     ) -> Start:
         encoder = self.format.encoder(generation_id=begin.generation_id, message_id=begin.message_id)
-        records = [begin.record()]
-        records += [record for message in user_messages for record in user_records(message)]
-        records += [record for chunk in encoder.start() for record in chunk_records(chunk)]
+        records = opening_records(begin, user_messages, encoder)
         here = runtime()
         with here.registry.place(owner):
             granted, rest = await self._claim(stream_name, begin, records)
@@ -202,7 +189,7 @@ class ChatEngine:
                 return Start(generation_id=granted.begin.generation_id, cursor=granted.start, is_new=False)
             writer = Writer(self.backend, stream_name, granted, here.pacer)
             if is_previewed:
-                writer.preview = _preview(granted, records)
+                writer.preview = preview_of(granted, records)
             if rest:
                 writer.put_records(rest)
             generation = Generation(
@@ -222,7 +209,7 @@ class ChatEngine:
         self, stream_name: str, begin: Begin, records: list[Record]
     ) -> tuple[Claim | Head, Sequence[Record]]:
         """Claim with as many of the first records as one append takes; return what is left of them."""
-        first, rest = _first_append(records)
+        first, rest = first_append(records)
         token = Token.owner(begin.generation_id, round(settings.lease_seconds))
         opening = Opening(token=token, records=first, mode=self.mode, key=begin.key)
         operation = start(
@@ -404,27 +391,3 @@ class ChatEngine:
             context=context,
         )
         await self._on_end(end)
-
-
-def _key_hash(key: str) -> str:
-    """Shorten an idempotency key: clients choose them, and it stands in a header of the log."""
-    if not key:
-        return ""
-    return base64.urlsafe_b64encode(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]).decode()
-
-
-def _preview(claim: Claim, records: Sequence[Record]) -> Preview:
-    """Show what went with the claim, which is on the log already."""
-    opening = records[: claim.end - claim.start - 1]
-    sequenced = (SequencedRecord(claim.start + 1 + at, 0, *record) for at, record in enumerate(opening))
-    return Preview(claim.end, [entry for entry in Decoder(claim.start).feed(sequenced) if isinstance(entry, Chunk)])
-
-
-def _first_append(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
-    """Split off what fits into the claim's append, beside its fences and the end of an abandoned generation."""
-    room = MAX_APPEND_BYTES // 2
-    for index, record in enumerate(records[: MAX_BATCH_RECORDS // 2]):
-        room -= record.metered_bytes
-        if room < 0:
-            return records[:index], records[index:]
-    return records[: MAX_BATCH_RECORDS // 2], records[MAX_BATCH_RECORDS // 2 :]
