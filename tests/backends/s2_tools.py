@@ -33,7 +33,7 @@ async def following(backend: S2Backend, stream: str, start: int = 0) -> AsyncIte
     try:
         yield batches
     finally:
-        await batches.aclose()  # type: ignore[attr-defined]
+        await batches.aclose()
 
 
 def refusal(status: int, code: str, message: str = "because", **headers: str) -> httpx.Response:

@@ -139,7 +139,7 @@ async def test_three_hundred_follows_are_open_at_once(s2: S2Backend) -> None:
     await asyncio.gather(*(until("first", batches) for batches in follows))
     await asyncio.gather(*(s2.append(name, [Record("second")]) for name in names))
     await asyncio.gather(*(until("second", batches) for batches in follows))
-    await asyncio.gather(*(batches.aclose() for batches in follows))  # type: ignore[attr-defined]
+    await asyncio.gather(*(batches.aclose() for batches in follows))
 
 
 async def test_of_racing_claims_exactly_one_wins_and_the_others_learn_its_token(s2: S2Backend, stream: str) -> None:
