@@ -142,7 +142,7 @@ class Answers:
 
     def add_part(self) -> None:
         url = "https://example.com/ä"
-        match self._one_of(("file", "source-url", "source-document", "data", "newest")):
+        match self._one_of(("file", "source-url", "source-document", "newest")):
             case "file":
                 self._add("file", _provider, url=url, mediaType="image/png")
             case "source-url":
@@ -150,9 +150,6 @@ class Answers:
             case "source-document":
                 fields = {"sourceId": "s2", "mediaType": "text/plain", "title": self._draw(texts)}
                 self._add("source-document", {"filename": texts, **_provider}, **fields)
-            case "data":
-                details = {"id": st.sampled_from(["d1", "d2"]), "transient": _flags, "other": json_values}
-                self._add(self._one_of(("data-weather", "data-")), details, data=self._draw(json_values))
             case "newest" if self._version == 7:
                 self._add_newest_part(url)
 
@@ -164,6 +161,11 @@ class Answers:
                 self._add("reasoning-file", _provider, url=url, mediaType="image/png")
             case "steering-message":
                 self._add("steering-message", id="u9", parts=[{"type": "text", "text": self._draw(texts)}])
+
+    def add_data(self) -> None:
+        details = {"transient": _flags, "other": json_values}
+        part_id = self._one_of(({}, {"id": "d1"}, {"id": "d1"}))
+        self._add(self._one_of(("data-weather", "data-")), details, data=self._draw(json_values), **part_id)
 
     def begin_step(self) -> None:
         self._add("start-step")
@@ -222,8 +224,8 @@ class Answers:
 
 _USUAL_STEPS = (
     *("begin_text", "grow_text", "grow_text", "end_text", "begin_call", "grow_call", "grow_call", "complete_call"),
-    *("answer_call", "answer_call", "ask", "respond", "deny", "add_part", "add_part", "begin_step", "finish_step"),
-    *("reset_step", "add_metadata", "grow_text", "grow_call", "complete_call", "begin_text"),
+    *("answer_call", "answer_call", "ask", "respond", "deny", "add_part", "add_data", "begin_step", "finish_step"),
+    *("reset_step", "add_metadata", "grow_text", "grow_call", "complete_call", "add_data"),
 )
 # Few of these, lest most answers end early.
 _ENDING_STEPS = ("finish", "abort", "fail", "misstep")
@@ -291,13 +293,17 @@ def sensible_answers(draw: st.DrawFn, version: int) -> list[Any]:
     """Chunks of one answer in which nothing is out of order; parts and calls may be unfinished."""
     answer = Answers(draw, version)
     answer.start(messageId="a1")
-    for number, kind in enumerate(draw(st.lists(st.sampled_from(("text", "call", "part", "step")), max_size=6))):
+    for number, kind in enumerate(
+        draw(st.lists(st.sampled_from(("text", "call", "part", "data", "step")), max_size=6))
+    ):
         if kind == "text":
             answer.chunks += draw(_text_segments(version, f"t{number}"))
         elif kind == "call":
             answer.chunks += draw(_call_segments(version, f"c{number}"))
         elif kind == "part":
             answer.add_part()
+        elif kind == "data":
+            answer.add_data()
         else:
             answer.begin_step()
     return answer.chunks

@@ -64,6 +64,54 @@ def test_what_is_taken_is_what_the_clients_schema_takes(ai: AIClient, chunks: li
     assert [is_taken(chunk, ai.version) for chunk in chunks] == ai.takes(chunks)
 
 
+SOURCE = {"type": "source", "sourceType": "url", "id": "s", "url": "u"}
+DOCUMENT = {"type": "source", "sourceType": "document", "id": "s", "mediaType": "m", "title": "t"}
+FILE = {"type": "file", "mediaType": "m", "url": "u"}
+
+
+@pytest.mark.parametrize(
+    "citation",
+    [
+        {"source": SOURCE, "startIndex": 0, "endIndex": 9, "citedText": "x"},
+        {"source": {**SOURCE, "title": "t", "providerMetadata": {}}},
+        {"source": {**SOURCE, "filename": 1}},
+        {"source": {**DOCUMENT, "filename": "f"}},
+        {"source": {**DOCUMENT, "filename": 1}},
+        {"source": {**DOCUMENT, "title": None}},
+        {"source": {**SOURCE, "sourceType": "other"}},
+        {"source": {**SOURCE, "type": "other"}},
+        {"source": "x"},
+        {"source": SOURCE, "startIndex": -1},
+        {"source": SOURCE, "startIndex": 1.5},
+        {"source": SOURCE, "startIndex": 2**53},
+        {"source": SOURCE, "endIndex": True},
+        {},
+        "x",
+    ],
+)
+def test_citations_are_checked_as_the_client_does(ai: AIClient, citation: Any):
+    chunk = {"type": "text-end", "id": "t", "citations": [citation]}
+    assert [is_taken(chunk, ai.version)] == ai.takes([chunk])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "text": "x", "providerMetadata": {}},
+        {"type": "text", "text": 1},
+        {**FILE, "filename": "f", "providerReference": {"openai": "x"}},
+        {**FILE, "providerReference": {"openai": 1}},
+        {**FILE, "providerReference": []},
+        {**FILE, "url": None},
+        {"type": "other", "text": "x"},
+        "x",
+    ],
+)
+def test_parts_of_steering_messages_are_checked_as_the_client_does(ai: AIClient, part: Any):
+    chunk = {"type": "steering-message", "id": "u", "parts": [part]}
+    assert [is_taken(chunk, ai.version)] == ai.takes([chunk])
+
+
 def test_each_version_takes_what_the_one_before_took_but_for_a_finish_reason():
     chunk = {"type": "finish", "finishReason": "unknown"}
     assert [is_taken(chunk, version) for version in (5, 6, 7)] == [True, False, False]

@@ -27,7 +27,7 @@ def folded(chunks: list[Any], version: int) -> dict[str, Any]:
 
 
 @given(data=st.data())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_client_makes_the_same_message_of_the_rebuilt_chunks(ai: AIClient, data: st.DataObject):
     message = folded(data.draw(sensible_answers(ai.version)), ai.version)
 

@@ -115,7 +115,19 @@ class TestEncodedEvents:
 
     @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
     def test_several_events_in_one_item_are_all_read(self, end: str):
-        lines = [": hello", "id: 1", "event: message", 'data: {"a":1}', "", "retry: 5", 'data:{"b":2}', "", ": x", "", ""]
+        lines = [
+            ": hello",
+            "id: 1",
+            "event: message",
+            'data: {"a":1}',
+            "",
+            "retry: 5",
+            'data:{"b":2}',
+            "",
+            ": x",
+            "",
+            "",
+        ]
         assert read(end.join(lines)) == [chunk(a=1), chunk(b=2)]
 
     def test_the_end_mark_is_dropped(self):

@@ -117,13 +117,13 @@ def test_a_value_nested_beyond_measure_is_refused():
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "undefined", "'a'", '"\n"'])
 def test_what_is_not_json_is_a_value_error(text: str):
-    with pytest.raises(ValueError, match="Expecting|Illegal|control character|Invalid"):
+    with pytest.raises(ValueError, match=r"Expecting|Illegal|control character|Invalid"):
         decode(text)
 
 
 @pytest.mark.parametrize("text", ["NaN", '{"a":[Infinity]}', "-Infinity"])
 def test_json_but_for_nan_is_a_type_error_that_says_so(text: str):
-    with pytest.raises(TypeError, match="JSON has no -?(NaN|Infinity)"):
+    with pytest.raises(TypeError, match=r"JSON has no -?(NaN|Infinity)"):
         decode(text)
 
 

@@ -31,7 +31,7 @@ def parsed(text: str, version: int) -> dict[str, Any]:
 
 
 @given(texts=st.lists(st.one_of(cut_texts(), broken_texts), min_size=1, max_size=20))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_what_breaks_off_parses_as_in_the_client(ai: AIClient, texts: list[str]):
     assert [parsed(text, ai.version) for text in texts] == ai.parse_partial(texts)
 

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from resumable_stream.formats import ChunkFormat, get_format
+from resumable_stream.formats.aisdk import AISDKFormat
+from resumable_stream.formats.conversation import continued_message, place_answer, place_user_message
+from resumable_stream.formats.text import TextFormat
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("aisdk", AISDKFormat),
+        ("text", TextFormat),
+        (TextFormat, TextFormat),
+        ("resumable_stream.formats.text.TextFormat", TextFormat),
+    ],
+)
+def test_a_format_is_chosen_by_name_class_or_path(chosen: Any, expected: type[ChunkFormat]):
+    assert type(get_format(chosen)) is expected
+
+
+def test_an_instance_is_taken_as_it_is():
+    instance = AISDKFormat(client_version=5)
+    assert get_format(instance) is instance
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        "ai-sdk",
+        "",
+        "resumable_stream.formats.text.NoFormat",
+        "nowhere.at.all",
+        "json.JSONDecoder",
+        ChunkFormat,
+        int,
+        None,
+    ],
+)
+def test_anything_else_is_a_configuration_error_that_names_the_choices(chosen: Any):
+    with pytest.raises(ImproperlyConfigured, match="Choose 'aisdk', 'text', or give a ChunkFormat class"):
+        get_format(chosen)
+
+
+def test_formats_work_before_django_is_configured():
+    code = (
+        "from resumable_stream.formats import get_format\n"
+        "for name in ('aisdk', 'text'):\n"
+        "    encoder = get_format(name).encoder(generation_id='g', message_id='m')\n"
+        "    print(encoder.encode('Hello') + encoder.encode({'type': 'data-x', 'data': 1}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout.count("Hello")) == ("", 2)
+
+
+def test_no_format_imports_a_model_library():
+    code = (
+        "import sys\n"
+        "from resumable_stream.formats import get_format\n"
+        "for name in ('aisdk', 'text'):\n"
+        "    get_format(name).encoder(generation_id='g', message_id='m').encode({'type': 'data-x'})\n"
+        "print(sorted({'pydantic', 'openai', 'anthropic', 'langchain_core', 'litellm', 'httpx'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def message(message_id: str, role: str = "user", **fields: Any) -> dict[str, Any]:
+    return {"id": message_id, "role": role, **fields}
+
+
+class TestConversation:
+    def test_a_new_message_comes_last(self):
+        messages = [message("u1")]
+        place_user_message(messages, message("u2"))
+        assert messages == [message("u1"), message("u2")]
+
+    def test_a_known_message_takes_the_place_of_itself_and_of_all_that_followed(self):
+        messages = [message("u1"), message("a1", "assistant"), message("u2")]
+        place_user_message(messages, message("u1", text="edited"))
+        assert messages == [message("u1", text="edited")]
+
+    def test_a_new_answer_comes_last(self):
+        messages = [message("u1")]
+        place_answer(messages, message("a1", "assistant"))
+        assert messages == [message("u1"), message("a1", "assistant")]
+
+    def test_a_known_answer_takes_its_own_place_alone(self):
+        messages = [message("a1", "assistant"), message("u2")]
+        place_answer(messages, message("a1", "assistant", text="more"))
+        assert messages == [message("a1", "assistant", text="more"), message("u2")]
+
+    @pytest.mark.parametrize(
+        ("messages", "message_id", "continues"),
+        [
+            ([], "a1", False),
+            ([message("a1", "assistant")], "a1", True),
+            ([message("a1", "assistant")], "a2", False),
+            ([message("a1", "assistant")], None, False),
+            ([message("a1")], "a1", False),
+            ([message("a1", "assistant"), message("u2")], "a1", False),
+        ],
+    )
+    def test_only_the_last_message_is_continued(self, messages: list[Any], message_id: str | None, continues: bool):
+        assert continued_message(messages, message_id) == (messages[-1] if continues else None)
