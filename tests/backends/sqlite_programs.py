@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.exceptions import ResumableStreamError
 from resumable_stream.records import Record
@@ -126,7 +128,10 @@ _kept: list[object] = []
 
 
 async def fork(backend: SQLiteBackend) -> None:
-    """Fork while appends are on their way and a follow is open; both sides write on."""
+    """Fork while appends are on their way and a follow is open; both sides write on.
+
+    Tells what the parent followed, and how many of the log's files the child had open.
+    """
     await backend.append("a", [Record("begin")])
     async with Probe(backend, "a") as probe:
         await probe.until_caught_up()
@@ -134,14 +139,15 @@ async def fork(backend: SQLiteBackend) -> None:
         await asyncio.sleep(0)
         child = os.fork()
         if child == 0:
+            inherited = [file for file in psutil.Process().open_files() if file.path.startswith(str(backend.path))]
             asyncio.run(_write_as_child(backend))
-            os._exit(0)
+            os._exit(len(inherited))
         await asyncio.gather(*appends)
         for number in range(20):
             await backend.append("a", [Record(f"parent {number}")])
         say(sorted(bodies(await probe.until(61))))
         _, status = await asyncio.to_thread(os.waitpid, child, 0)
-        say(status)
+        say(os.waitstatus_to_exitcode(status))
 
 
 async def _write_as_child(backend: SQLiteBackend) -> None:

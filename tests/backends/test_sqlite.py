@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from resumable_stream.backends import state
-from resumable_stream.backends.sqlite import SQLiteBackend
+from resumable_stream.backends.sqlite import SQLiteBackend, watcher
 from resumable_stream.backends.sqlite.file import Connection
 from resumable_stream.backends.sqlite.transaction import Transaction
 from resumable_stream.exceptions import (
@@ -307,6 +307,20 @@ async def _is_taken(backend: SQLiteBackend) -> bool | None:
 
 
 class TestLife:
+    async def test_a_follower_hears_of_a_deletion_in_its_own_process_at_once(
+        self, backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watcher, "DELETIONS_SECONDS", float("inf"))
+        await backend.append("a", texts("x"))
+        async with Probe(backend, "a") as probe:
+            for number in range(2):
+                await probe.until_caught_up()
+                await backend.append("a", texts(str(number)))
+            await probe.until(3)
+            await backend.delete_stream("a")
+            with pytest.raises(StreamNotFoundError):
+                await probe.next()
+
     def test_one_backend_serves_one_event_loop_after_the_other(self, path: Path) -> None:
         backend = SQLiteBackend("default", {"path": path})
 

@@ -12,6 +12,7 @@ import pytest
 from resumable_stream.backends.sqlite import SQLiteBackend, housekeeping
 from resumable_stream.backends.sqlite.file import Connection, LogFile
 from resumable_stream.backends.sqlite.housekeeping import expire, sweep
+from resumable_stream.backends.state import now_ms
 from resumable_stream.exceptions import FencingTokenMismatchError, RecordsTrimmedError
 from resumable_stream.records import Record
 from resumable_stream.testing import Probe, bodies, eventually, read_all, texts
@@ -99,8 +100,9 @@ async def test_what_an_ended_process_left_is_swept_up_by_the_next(
     await rows_are_gone(backend.path, left=1)
 
 
+@pytest.mark.parametrize("end", [[Record.trim(EVERYTHING)], [Record.trim(EVERYTHING), Record.fence("end")]])
 async def test_a_follower_behind_swept_records_is_told(
-    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch, end: list[Record]
 ) -> None:
     monkeypatch.setattr(housekeeping, "GRACE_MS", 0)
     neighbour = SQLiteBackend("neighbour", {"path": path})
@@ -109,15 +111,18 @@ async def test_a_follower_behind_swept_records_is_told(
         await probe.until_caught_up()
         for _ in range(12):  # More than waits for one follower.
             await backend.append("a", texts(*["x"] * 100))
-        await neighbour.append("a", [Record.trim(EVERYTHING), Record.fence("end")])
-        await rows_are_gone(path, left=1)
+        await neighbour.append("a", end)
+        await rows_are_gone(path, left=len(end) - 1)
         with pytest.raises(RecordsTrimmedError) as caught:
             await probe.until(1212)
     await neighbour.close()
     assert caught.value.first_seq_num == 1211
 
 
-async def test_records_past_their_retention_are_dropped_and_tail_and_token_stay(path: Path) -> None:
+async def test_records_past_their_retention_are_dropped_and_tail_and_token_stay(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "GRACE_MS", 0)
     backend = SQLiteBackend("default", {"path": path, "retention_seconds": 0.1})
     await backend.append("a", [Record("x"), Record.fence("owner"), Record("y")])
 
@@ -129,6 +134,7 @@ async def test_records_past_their_retention_are_dropped_and_tail_and_token_stay(
         return None
 
     assert await eventually(look) == 3
+    await rows_are_gone(path, left=0)
     tail = await backend.tail("a", last=10)
     assert (tail.seq_num, tail.records) == (3, ())
     with pytest.raises(FencingTokenMismatchError) as caught:
@@ -177,6 +183,16 @@ def test_a_sweep_takes_one_slice_at_a_time(connection: Connection, monkeypatch: 
         sweep(connection)
         left.append(connection.execute("SELECT count(*) FROM records").fetchone()[0])
     assert left == [6, 2, 1]
+
+
+def test_what_was_discarded_a_moment_ago_is_not_swept_yet(connection: Connection) -> None:
+    stream_id = add_stream(connection, "a", list(range(10)))
+    garbage = [(stream_id, 3, 0), (stream_id, 5, now_ms() - housekeeping.GRACE_MS), (stream_id, 8, now_ms() + 60_000)]
+    connection.executemany("INSERT INTO garbage VALUES (?, ?, ?)", garbage)
+    for _ in range(2):
+        sweep(connection)
+        assert connection.execute("SELECT min(seq_num) FROM records").fetchone() == (5,)
+        assert connection.execute("SELECT before FROM garbage").fetchall() == [(8,)]
 
 
 async def test_a_fault_puts_housekeeping_off_and_disturbs_no_append(

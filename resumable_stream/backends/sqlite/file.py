@@ -42,10 +42,11 @@ CREATE TABLE records (
     PRIMARY KEY (stream_id, seq_num)
 ) WITHOUT ROWID;
 CREATE TABLE garbage (                      -- trimmed and deleted records that still take space
-    stream_id INTEGER PRIMARY KEY,
+    stream_id INTEGER NOT NULL,
     before INTEGER NOT NULL,                -- seq_num, exclusive
-    since INTEGER NOT NULL
-);
+    since INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, before)
+) WITHOUT ROWID;
 CREATE TABLE log (                          -- one row
     commits INTEGER NOT NULL,               -- how many commits have changed the log
     last_deletion INTEGER NOT NULL          -- number of the commit that last deleted a stream

@@ -21,7 +21,7 @@ EXAMINED_STREAMS = 200
 
 PAUSE_SECONDS = 60.0
 
-NEXT_GARBAGE = "SELECT stream_id, before FROM garbage WHERE since <= ? LIMIT 1"
+NEXT_GARBAGE = "SELECT stream_id, max(before) FROM garbage WHERE since <= ? GROUP BY stream_id LIMIT 1"
 LAST_SWEPT = "SELECT seq_num FROM records WHERE stream_id = ? AND seq_num < ? ORDER BY seq_num LIMIT 1 OFFSET ?"
 SWEEP = "DELETE FROM records WHERE stream_id = ? AND seq_num < ?"
 EXPIRABLE = "SELECT id, first, tail FROM streams WHERE id > ? AND first < tail ORDER BY id LIMIT ?"
@@ -82,7 +82,7 @@ def sweep(connection: Connection) -> None:
     beyond_slice = connection.execute(LAST_SWEPT, (stream_id, before, SWEPT_RECORDS)).fetchone()
     connection.execute(SWEEP, (stream_id, beyond_slice[0] if beyond_slice else before))
     if beyond_slice is None:
-        connection.execute("DELETE FROM garbage WHERE stream_id = ?", (stream_id,))
+        connection.execute("DELETE FROM garbage WHERE stream_id = ? AND before <= ?", garbage)
 
 
 def expire(connection: Connection, cutoff: int, after_id: int) -> int | None:

@@ -19,8 +19,7 @@ CREATE_STREAM += "VALUES (?, ?, 0, 0, 0, '', 0)"
 UPDATE_STREAM = "UPDATE streams SET tail = ?, first = ?, timestamp = ?, fencing_token = ?, changed = ? WHERE id = ?"
 DELETE_STREAM = "DELETE FROM streams WHERE id = ?"
 INSERT_RECORD = "INSERT INTO records (stream_id, seq_num, timestamp, body, headers) VALUES (?, ?, ?, ?, ?)"
-DISCARD = "INSERT INTO garbage (stream_id, before, since) VALUES (?, ?, ?) "
-DISCARD += "ON CONFLICT (stream_id) DO UPDATE SET before = max(before, excluded.before), since = excluded.since"
+DISCARD = "INSERT INTO garbage (stream_id, before, since) VALUES (?, ?, ?)"
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
