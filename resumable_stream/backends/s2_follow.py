@@ -21,10 +21,7 @@ from .backoff import Backoff
 from .s2_client import REQUEST_ERRORS
 from .s2_codec import decode_records, first_gap
 from .s2_errors import Fault, Kind
-from .s2_http import S2Http
-
-NOT_FOUND_TRIES = 3
-"""A stream that its first append is just creating may be reported missing for a moment."""
+from .s2_http import NOT_FOUND_TRIES, S2Http
 
 CheckKept = Callable[[int], Awaitable[None]]
 """Raises :exc:`RecordsTrimmedError` if the stream's record at a position is gone."""

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from .. import __version__
-from ..exceptions import AppendOutcomeUnknownError
+from ..exceptions import AppendOutcomeUnknownError, StreamNotFoundError
 from .backoff import Backoff
 from .loop_local import LoopLocal
 from .s2_client import REQUEST_ERRORS, S2Client, describe, was_never_sent
@@ -21,6 +21,8 @@ from .s2_config import S2Config
 from .s2_errors import Answer, Fault, Judge, Kind
 
 SLICE_BYTES = 256 * 1024
+NOT_FOUND_TRIES = 3
+"""A stream that an append is just creating is reported missing, now and then, to whoever else asks for it."""
 
 
 class S2Http:
@@ -113,7 +115,9 @@ class S2Http:
                 outcome = self.judge.answer(outcome, stream=stream, reading=not is_append)
             if is_append and outcome.kind is Kind.UNKNOWN:
                 raise AppendOutcomeUnknownError(f"The append may have been applied. {outcome.error}")
-            if outcome.kind is Kind.FINAL or not await backoff.wait(outcome.retry_after):
+            may_be_coming = is_append and isinstance(outcome.error, StreamNotFoundError) and attempt < NOT_FOUND_TRIES
+            is_final = outcome.kind is Kind.FINAL and not may_be_coming
+            if is_final or not await backoff.wait(outcome.retry_after):
                 raise outcome.error
             attempt += 1
 

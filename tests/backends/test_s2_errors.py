@@ -277,6 +277,11 @@ async def test_an_append_to_a_basin_that_creates_no_streams_names_the_cure() -> 
     assert "manage.py resumable_stream setup" in str(error)
 
 
+async def test_an_append_outlives_a_stream_that_another_one_is_just_creating() -> None:
+    found = await mocked(Server(refusal(404, "stream_not_found"), ack(3, 4))).append("s", RECORDS)
+    assert found.end == 4
+
+
 @pytest.mark.parametrize("code", ["stream_not_found", "stream_deletion_pending"])
 async def test_a_stream_that_is_gone_or_going_is_not_found_by_readers(code: str) -> None:
     error = await read_error(Server(refusal(404 if code == "stream_not_found" else 409, code)))
