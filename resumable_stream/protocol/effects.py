@@ -50,6 +50,7 @@ def append_once(records: Sequence[Record], *, token: str, at: int) -> Operation[
     Raises:
         GenerationLostError: Another token holds the stream, and these records are not on it (any more).
         SeqNumMismatchError: Somebody appended to our stream without asking for the token.
+        AppendOutcomeUnknownError: These records may have been on the log; what stood there was trimmed.
     """
     end = at + len(records)
     uncertain = False
@@ -60,16 +61,16 @@ def append_once(records: Sequence[Record], *, token: str, at: int) -> Operation[
         except AppendOutcomeUnknownError:
             uncertain = True
         except FencingTokenMismatchError as error:
-            if uncertain and (yield from _has_landed_and_stayed(records, at)):
+            if uncertain and (yield from _is_there(records, at)):
                 return AppendAck(start=at, end=end, tail=end)
             raise GenerationLostError(error.actual) from error
         except SeqNumMismatchError as error:
-            if uncertain and (yield from _has_landed_and_stayed(records, at)):
+            if uncertain and (yield from landed(records, at)):
                 return AppendAck(start=at, end=end, tail=error.expected)
             raise
 
 
-def _has_landed_and_stayed(records: Sequence[Record], at: int) -> Operation[bool]:
+def _is_there(records: Sequence[Record], at: int) -> Operation[bool]:
     try:
         return (yield from landed(records, at))
     except AppendOutcomeUnknownError:

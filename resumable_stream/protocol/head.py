@@ -50,26 +50,33 @@ class Head:
 def find_head() -> Operation[Head | None]:
     """Find the newest generation with two reads, whatever the history; ``None`` for a stream that does not exist."""
     try:
-        tail: StreamTail = yield Tail(2)
-        head = Head(
-            tail=tail.seq_num,
-            silent_ms=max(0, tail.server_time - tail.timestamp),
-            start=tail.seq_num,
-            token=Token(""),
-            content_end=tail.seq_num,
-        )
-        if tail.seq_num == 0:
-            return head
-        end = _end_at(tail.records)
-        marked = tail.records if end is None else tail.records[:-1]
-        start = _start_by(marked[-1]) if marked else None
-        if start is not None:
-            found = yield from _head_at(start, head, end)
-            if found is not None:
-                return found
-        return (yield from _Search(head, tried=start).run())
+        while True:
+            head = yield from _head_of((yield Tail(2)))
+            if head is not None:
+                return head
     except StreamNotFoundError:
         return None
+
+
+def _head_of(tail: StreamTail) -> Operation[Head | None]:
+    """Find the newest generation below ``tail``; ``None`` if the stream has moved on, and what would tell is gone."""
+    head = Head(
+        tail=tail.seq_num,
+        silent_ms=max(0, tail.server_time - tail.timestamp),
+        start=tail.seq_num,
+        token=Token(""),
+        content_end=tail.seq_num,
+    )
+    if tail.seq_num == 0:
+        return head
+    end = _end_at(tail.records)
+    marked = tail.records if end is None else tail.records[:-1]
+    start = _start_by(marked[-1]) if marked else None
+    if start is not None:
+        found = yield from _head_at(start, head, end)
+        if found is not None:
+            return found
+    return (yield from _Search(head, tried=start).run())
 
 
 class _End(NamedTuple):
@@ -131,7 +138,7 @@ class _Search:
         self._first = 0
         """Where the generation starts at the earliest."""
 
-    def run(self) -> Operation[Head]:
+    def run(self) -> Operation[Head | None]:
         end = self._head.tail
         while end > self._first:
             begin = max(self._first, end - MAX_BATCH_RECORDS)
@@ -150,6 +157,9 @@ class _Search:
             return _ended(head, self._end)
         # Retention takes fences like any other record, but the token stays.
         token = yield from _read_token()
+        now: StreamTail = yield Tail(0)
+        if now.seq_num != self._head.tail:
+            return None
         facts = EndFacts(generation_id=token.generation_id, reason=token.end) if token.end is not None else None
         return replace(head, token=token, end=facts)
 
