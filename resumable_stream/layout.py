@@ -278,8 +278,8 @@ class Decoder:
         """Return the entries that ``records`` complete."""
         entries: list[Entry] = []
         for record in records:
-            # The common case first: a chunk without headers.
-            if record.body and not record.headers and not self._parts:
+            # The common case first: a chunk, alone in its append or one of many.
+            if record.body and not self._parts and (not record.headers or _is_back_only(record.headers)):
                 self.boundary = cursor = record.seq_num + 1
                 entries.append(Chunk(cursor, record.body))
             elif (entry := self._decode(record)) is not None:
@@ -338,6 +338,10 @@ class Decoder:
         whole = "".join(self._parts)
         self._parts = []
         return whole
+
+
+def _is_back_only(headers: Headers) -> bool:
+    return len(headers) == 1 and headers[0][0] == "rs-back"
 
 
 def _user_message(cursor: int, text: str) -> UserMessage | None:

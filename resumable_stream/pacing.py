@@ -26,22 +26,22 @@ class Pacer:
         self._wall = time.monotonic()
         self._cpu = time.thread_time()
         self._load = 0.0
+        self._distance = self._asked_for()
 
     def distance_seconds(self) -> float:
         """Return the least time between the starts of two appends of one stream."""
-        self._sample()
-        floor = max(LEAST_SECONDS, settings.linger_ms / 1000)
-        if self._load <= BUSY_FROM:
-            return floor
-        share = (self._load - BUSY_FROM) / (1 - BUSY_FROM)
-        return max(floor, MOST_SECONDS * min(1.0, share))
-
-    def _sample(self) -> None:
         now = time.monotonic()
-        elapsed = now - self._wall
-        if elapsed < SAMPLE_SECONDS:
-            return
+        if now - self._wall >= SAMPLE_SECONDS:
+            self._sample(now)
+        return self._distance
+
+    def _sample(self, now: float) -> None:
         cpu = time.thread_time()
         # Half of it is the past, so that one busy moment does not slow everything down.
-        self._load = (self._load + (cpu - self._cpu) / elapsed) / 2
+        self._load = (self._load + (cpu - self._cpu) / (now - self._wall)) / 2
         self._wall, self._cpu = now, cpu
+        share = max(0.0, self._load - BUSY_FROM) / (1 - BUSY_FROM)
+        self._distance = max(self._asked_for(), MOST_SECONDS * min(1.0, share))
+
+    def _asked_for(self) -> float:
+        return max(LEAST_SECONDS, settings.linger_ms / 1000)

@@ -55,6 +55,8 @@ class Record(NamedTuple):
     @property
     def metered_bytes(self) -> int:
         """What the record counts against the log's limits (S2's formula)."""
+        if not self.headers:
+            return 8 + utf8_length(self.body)
         headers = sum(len(name.encode()) + len(value.encode()) for name, value in self.headers)
         return 8 + 2 * len(self.headers) + headers + utf8_length(self.body)
 

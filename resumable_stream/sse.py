@@ -17,6 +17,7 @@ PROLOGUE = b"retry: 1000\n\n: stream\n\n"
 """Sent at once: flushes the headers through servers that wait for a body, and sets EventSource's delay."""
 KEEP_ALIVE = b": keep-alive\n\n"
 MAX_BLOCK_BYTES = 64 * 1024
+"""What Django sends at once; it would cut a longer block."""
 
 HEADERS = {
     "Cache-Control": "no-cache, no-transform",
@@ -38,12 +39,16 @@ def encode_event(data: str, *, event: str | None = None, cursor: int | None = No
 
 
 def _encode_plain(chunk: Chunk) -> bytes:
-    # Every chunk of most formats comes through here.
+    # Nearly every chunk comes through here.
     return b"id: %d\ndata: %s\n\n" % (chunk.cursor, chunk.body.encode())
 
 
 def _named_encoder(name: Callable[[str], str | None]) -> FrameEncoder:
-    return lambda chunk: encode_event(chunk.body, event=name(chunk.body), cursor=chunk.cursor)
+    def encode(chunk: Chunk) -> bytes:
+        event = name(chunk.body)
+        return _encode_plain(chunk) if event is None else b"event: %s\n%s" % (event.encode(), _encode_plain(chunk))
+
+    return encode
 
 
 @lru_cache(maxsize=64)
@@ -53,16 +58,16 @@ def frame_encoder(format_: ChunkFormat) -> FrameEncoder:
 
 
 def blocks(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterator[bytes]:
-    """Join the frames' bytes into blocks of about 64 KiB: one send each rather than one for each frame."""
+    """Join the frames' bytes into blocks of up to 64 KiB: one send each rather than one for each frame."""
     block: list[bytes] = []
     size = 0
     for frame in frames:
         data = frame.encoded(encoder)
+        size += len(data)
+        if size > MAX_BLOCK_BYTES and block:
+            yield b"".join(block)
+            block, size = [], len(data)
         if data:
             block.append(data)
-            size += len(data)
-            if size >= MAX_BLOCK_BYTES:
-                yield b"".join(block)
-                block, size = [], 0
     if block:
         yield block[0] if len(block) == 1 else b"".join(block)

@@ -46,11 +46,17 @@ class Writer:
         self._unacknowledged = 0
         self._under_way = 0
         self._is_abandoned = False
+        # Read once for each generation: several times for each chunk would be felt.
         self._limit = settings.max_pending_bytes
+        self._max_chunk_bytes = settings.max_chunk_bytes
+        self._max_records = min(MAX_BATCH_RECORDS, settings.batch_size)
+        self._patience_seconds = settings.append_timeout_seconds
         self._end: tuple[Sequence[str], EndFacts] | None = None
         self._work: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._last_append = 0.0
+        self._is_beat_due = False
+        self._beat: asyncio.TimerHandle | None = None
 
     @property
     def is_full(self) -> bool:
@@ -67,9 +73,9 @@ class Writer:
             size = utf8_length(chunk)
         except UnicodeEncodeError:
             raise InvalidRecordError("A chunk holds a lone surrogate; its format should have escaped it.") from None
-        if size > settings.max_chunk_bytes:
+        if size > self._max_chunk_bytes:
             raise InvalidRecordError(
-                f"A chunk of {size} bytes is over the limit of {settings.max_chunk_bytes}. Yield smaller chunks, or "
+                f"A chunk of {size} bytes is over the limit of {self._max_chunk_bytes}. Yield smaller chunks, or "
                 "raise RESUMABLE_STREAM['MAX_CHUNK_BYTES']."
             )
         self.put_records(chunk_records(chunk))
@@ -116,6 +122,14 @@ class Writer:
             AppendOutcomeUnknownError: So it was, and the last append may be on it.
         """
         self._last_append = self._loop.time()
+        self._watch_silence()
+        try:
+            await self._run()
+        finally:
+            if self._beat is not None:
+                self._beat.cancel()
+
+    async def _run(self) -> None:
         while True:
             await self._wait_for_work()
             if self._is_abandoned:
@@ -129,19 +143,28 @@ class Writer:
                 records = [HEARTBEAT]
                 self._queued_to += 1
             await self._append(self._marked(records))
-            await self._keep_distance()
 
     async def _wait_for_work(self) -> None:
-        if self._queue or self._end is not None or self._is_abandoned:
-            return
-        self._work = self._loop.create_future()
-        # A timer rather than a timeout around the wait: it is the one thing that happens for every chunk.
-        timer = self._loop.call_at(self._last_append + self._lease / 3, self._wake_up)
-        try:
-            await self._work
-        finally:
-            timer.cancel()
-            self._work = None
+        """Wait until there is something to append and the last append is far enough away."""
+        while not (self._queue or self._is_beat_due or self._end is not None or self._is_abandoned):
+            self._work = self._loop.create_future()
+            try:
+                await self._work
+            finally:
+                self._work = None
+        rest = self._last_append + self._pacer.distance_seconds() - self._loop.time()
+        if rest > 0 and self._end is None:
+            await asyncio.sleep(rest)
+
+    def _watch_silence(self) -> None:
+        """Have a heartbeat written when nothing was for a third of a lease."""
+        due = self._last_append + self._lease / 3
+        if due <= self._loop.time():
+            self._is_beat_due = True
+            self._wake_up()
+            due = self._loop.time() + self._lease / 3
+        # One timer that is set again when it has run out, rather than one for every append.
+        self._beat = self._loop.call_at(due, self._watch_silence)
 
     def _wake_up(self) -> None:
         if self._work is not None and not self._work.done():
@@ -156,8 +179,7 @@ class Writer:
         """Take from the queue what fits into one append."""
         records: list[Record] = []
         room = MAX_APPEND_BYTES - BACK_HEADER_BYTES
-        most = min(MAX_BATCH_RECORDS, settings.batch_size)
-        while self._queue and len(records) < most and self._queue[0][1] <= room:
+        while self._queue and len(records) < self._max_records and self._queue[0][1] <= room:
             record, size = self._queue.popleft()
             records.append(record)
             room -= size
@@ -169,10 +191,10 @@ class Writer:
 
     async def _append(self, records: Sequence[Record]) -> None:
         self._last_append = self._loop.time()
+        self._is_beat_due = False
         operation = append_once(records, token=self._token, at=self.position)
-        patience = settings.append_timeout_seconds
         try:
-            ack = await perform(operation, self._backend, self._stream, patience_seconds=patience)
+            ack = await perform(operation, self._backend, self._stream, patience_seconds=self._patience_seconds)
         except ResumableStreamError as error:
             self._end_preview()
             if isinstance(error, SeqNumMismatchError):
@@ -198,8 +220,3 @@ class Writer:
             await self._append(self._marked(records))
             together = terminal
         await self._append(together)
-
-    async def _keep_distance(self) -> None:
-        rest = self._last_append + self._pacer.distance_seconds() - self._loop.time()
-        if rest > 0 and self._end is None:
-            await asyncio.sleep(rest)
