@@ -185,9 +185,12 @@ def test_a_sweep_takes_one_slice_at_a_time(connection: Connection, monkeypatch: 
     assert left == [6, 2, 1]
 
 
-def test_what_was_discarded_a_moment_ago_is_not_swept_yet(connection: Connection) -> None:
+def test_what_was_discarded_a_moment_ago_is_not_swept_yet(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "GRACE_MS", 3_600_000)
     stream_id = add_stream(connection, "a", list(range(10)))
-    garbage = [(stream_id, 3, 0), (stream_id, 5, now_ms() - housekeeping.GRACE_MS), (stream_id, 8, now_ms() + 60_000)]
+    garbage = [(stream_id, 3, 0), (stream_id, 5, now_ms() - 3_600_000), (stream_id, 8, now_ms())]
     connection.executemany("INSERT INTO garbage VALUES (?, ?, ?)", garbage)
     for _ in range(2):
         sweep(connection)
