@@ -148,8 +148,7 @@ class ToolParts:
         """Take an input that the tool cannot be called with."""
         fields = pick(chunk, "errorText", "providerExecuted", "providerMetadata", "toolMetadata")
         dynamic = self._is_input_error_dynamic(chunk)
-        if "input" in chunk:
-            fields[self._erroneous_input_field(dynamic=dynamic)] = chunk["input"]
+        fields[self._erroneous_input_field(dynamic=dynamic)] = chunk["input"]
         self._update(chunk["toolCallId"], chunk["toolName"], dynamic, "output-error", fields)
 
     def _is_input_error_dynamic(self, chunk: Chunk) -> bool:
@@ -195,8 +194,7 @@ class ToolParts:
 
     def approval_response(self, chunk: Chunk) -> None:
         """Take the answer to such a question."""
-        found = (part for part in self._tools if (part.get("approval") or {}).get("id") == chunk["approvalId"])
-        part = next(found, None)
+        part = next((part for part in self._tools if _approval_id(part) == chunk["approvalId"]), None)
         if part is None:
             raise BrokenStreamError(chunk["approvalId"])
         part["state"] = "approval-responded"
@@ -273,6 +271,11 @@ class ToolParts:
             streamed.part["input"] = parse_partial(text, self.version)
         except UnparsableError:
             streamed.part.pop("input", None)
+
+
+def _approval_id(part: Part) -> Any:
+    approval = part.get("approval")
+    return approval.get("id") if isinstance(approval, dict) else None
 
 
 def _first(parts: list[Part], call_id: str, dynamic: bool | None) -> Part | None:

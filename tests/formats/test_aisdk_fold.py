@@ -151,6 +151,11 @@ SPECIMENS: dict[str, list[dict[str, Any]]] = {
         {"type": "tool-input-available", **CALL},
         {"type": "tool-output-denied", **C},
     ],
+    "an answer to a question that nobody asked": [
+        {"type": "tool-input-available", **CALL},
+        {"type": "tool-approval-response", "approvalId": "p", "approved": True},
+        {"type": "text-start", **T},
+    ],
     "metadata that is merged": [
         {"type": "message-metadata", "messageMetadata": {"a": {"b": 1, "c": [1]}, "d": 1}},
         {"type": "message-metadata", "messageMetadata": {"a": {"b": {"e": 2}, "c": [2]}}},

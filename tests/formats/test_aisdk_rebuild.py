@@ -166,3 +166,38 @@ def test_an_approval_without_an_id_is_left_out(approval: Any):
     part = {"type": "tool-x", "toolCallId": "c", "state": "input-available", "input": 1, "approval": approval}
     chunks = AISDKFormat().rebuild({"id": "a1", "role": "assistant", "parts": [part]})
     assert [json.loads(chunk)["type"] for chunk in chunks] == ["start", "tool-input-available"]
+
+
+CALL_METADATA, RESULT_METADATA = {"openai": {"a": 1}}, {"openai": {"b": 2}}
+WRONG = {"toolCallId": "c", "toolName": "t"}
+WRONG_INPUT = {"type": "tool-input-error", **WRONG, "input": 1, "errorText": "x"}
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [{**WRONG_INPUT, "providerMetadata": RESULT_METADATA}],
+        [{"type": "tool-input-start", **WRONG, "providerMetadata": CALL_METADATA, "title": "T"}, WRONG_INPUT],
+        [
+            {"type": "tool-input-start", **WRONG, "providerMetadata": CALL_METADATA},
+            {**WRONG_INPUT, "providerMetadata": RESULT_METADATA},
+        ],
+        [
+            {"type": "tool-input-available", **WRONG, "input": 1},
+            {
+                "type": "tool-approval-request",
+                "toolCallId": "c",
+                "approvalId": "p",
+                "approvalDescriptor": {"a": 1},
+                "reason": "r",
+                "isAutomatic": True,
+                "signature": "s",
+            },
+        ],
+    ],
+    ids=["a wrong input", "a wrong input of a call", "a wrong input of a call with metadata", "a question"],
+)
+def test_the_details_of_a_call_are_rebuilt(ai: AIClient, chunks: list[dict[str, Any]]):
+    message = folded([{"type": "start", "messageId": "a1"}, *chunks], ai.version)
+    rebuilt = AISDKFormat(client_version=ai.version).rebuild(message)
+    assert ai.chat([{"kind": "resume", "chunks": rebuilt}])["messages"] == [message]

@@ -90,6 +90,7 @@ def test_what_django_developers_have_in_their_data_is_encoded(value: Any, expect
         ({"a": [{"b": object()}]}, r"JSON cannot hold builtins\.object, found at a\[0\]\.b:"),
         ({"a": {1, 2}}, r"JSON cannot hold builtins\.set, found at a:"),
         ({"a": b"x"}, r"JSON cannot hold builtins\.bytes, found at a:"),
+        ({float("nan"): 1}, r"The value cannot be written as JSON"),
         ({"a": {(1, 2): 3}}, r"JSON keys are strings, not tuple, found at a\.\(1, 2\)"),
         (object(), r"JSON cannot hold builtins\.object, found at the top:"),
         (Point, r"JSON cannot hold builtins\.type"),

@@ -45,6 +45,7 @@ def test_what_breaks_off_parses_as_in_the_client(ai: AIClient, texts: list[str])
         ('{"a":tr', {"a": True}),
         ('{"a":-', {}),
         ('"caf\\u00e', "caf"),
+        ('"caf\\u00z', "caf"),
         ("[1.", [1]),
     ],
 )

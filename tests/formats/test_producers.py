@@ -150,6 +150,7 @@ RESPONSES = [
     response_event("output_text.delta", **PART, delta="Hello", logprobs=[]),
     response_event("output_text.done", **PART, text="Hello", logprobs=[]),
     response_event("refusal.delta", **PART, delta=" No."),
+    response_event("output_item.added", item={"type": "reasoning", "id": "i0", "summary": []}),
     response_event("output_item.added", item=FUNCTION_CALL),
     response_event("function_call_arguments.delta", item_id="f1", delta='{"city":"Paris"}'),
     response_event("function_call_arguments.done", item_id="f1", name="weather", arguments='{"city":"Paris"}'),
@@ -297,7 +298,14 @@ class TestLangChain:
         chunk = messages.AIMessageChunk
         return [
             chunk(content="Hel"),
-            chunk(content=[{"type": "text", "text": "lo"}, {"type": "thinking", "thinking": "hm"}, "!"]),
+            chunk(
+                content=[
+                    {"type": "text", "text": "lo"},
+                    {"type": "image_url", "image_url": "x"},
+                    {"type": "thinking", "thinking": "hm"},
+                    "!",
+                ]
+            ),
             chunk(content="", additional_kwargs={"reasoning_content": "so"}),
             chunk(content="", tool_call_chunks=[piece("", "c1", "weather")]),
             chunk(content="", tool_call_chunks=[piece('{"city":"Paris"}')]),

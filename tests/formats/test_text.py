@@ -46,6 +46,10 @@ class TestEncoding:
     def test_encoded_events_are_unwrapped(self):
         assert encoder().encode('data: "Hel"\n\ndata: {"a":1}\n\n') == ['"Hel"', '{"a":1}']
 
+    def test_what_model_libraries_call_text_is_text(self):
+        chunk = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "Hello"}}]}
+        assert encoder().encode(chunk) == ['"Hello"']
+
     @pytest.mark.parametrize("item", [Reasoning("hm"), ToolOutput("c", 1)])
     def test_what_is_no_text_of_the_answer_is_left_out(self, item: Any):
         assert _encode_item(item) == []
@@ -133,6 +137,9 @@ class TestFold:
     def test_a_chat_is_its_messages_in_order(self):
         messages = FORMAT.fold([stored('"Hi"', user_messages=[USER])])
         assert messages == [USER, {"id": "a1", "role": "assistant", "content": "Hi"}]
+
+    def test_a_generation_without_text_has_no_message(self):
+        assert FORMAT.fold([stored('{"a":1}', user_messages=[USER])]) == [USER]
 
     def test_a_message_sent_again_takes_the_place_of_what_followed_it(self):
         again = stored('"Better"', user_messages=[USER], message_id="a2")
