@@ -120,29 +120,29 @@ class SharedFollow:
         self.guard: Guard | None = None
         self.attached = 0
         self._loop = asyncio.get_running_loop()
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: set[asyncio.Future[bool]] = set()
         self._poked = asyncio.Event()
         self._is_quiet = False
         self._last_record = self._last_wake = self._loop.time()
         self._guarding: asyncio.Task[None] | None = None
         self._task = self._loop.create_task(self._run(), name=f"follow {stream}")
 
-    async def wait(self) -> None:
-        """Wait until there is something new, or a moment to show that the connection lives."""
-        waiter = self._loop.create_future()
+    async def wait(self) -> bool:
+        """Wait until there is something new; ``False`` where it is merely time to show that the connection lives."""
+        waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiters.add(waiter)
         try:
-            await waiter
+            return await waiter
         finally:
             self._waiters.discard(waiter)
 
-    def wake(self) -> None:
+    def wake(self, *, has_news: bool = True) -> None:
         """Let every waiting reader look."""
         self._last_wake = self._loop.time()
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(has_news)
 
     def poke(self) -> None:
         """Try again at once if the stream did not exist or the log failed."""
@@ -152,7 +152,7 @@ class SharedFollow:
         """Do what is due while nothing comes: show readers a sign of life, look after a silent owner."""
         now = self._loop.time()
         if now - self._last_wake >= keepalive_seconds:
-            self.wake()
+            self.wake(has_news=False)
         if self.guard is None or self._is_quiet or self._guarding is not None:
             return
         if now - self._last_record >= lease_seconds:

@@ -118,8 +118,7 @@ class Reader:
                 self.cursor = max(self.cursor, follow.ring.end)
                 if follow.error is not None:
                     raise follow.error
-                await follow.wait()
-                if not follow.ring.since(self.cursor):
+                if not await follow.wait():
                     yield []
         finally:
             self._hub.detach(follow)

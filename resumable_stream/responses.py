@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from http import HTTPStatus
+from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
 
@@ -31,7 +32,19 @@ Check = Callable[[], Awaitable[bool]]
 class EventStreamResponse(StreamingHttpResponse):
     """A response that gives its reader's place back when it is closed, even if its body was never begun."""
 
-    place: Place
+    def __init__(self, body: AsyncGenerator[bytes, None], place: Place, **kwargs: Any) -> None:
+        super().__init__(body, **kwargs)
+        self._body = body
+        self.place = place
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Hand over the body itself, unless a middleware has wrapped it.
+
+        Django's own two wrappers would be felt with every chunk, and when closed they leave the body to the garbage
+        collector.
+        """
+        is_wrapped = self._iterator is not self._body  # type: ignore[attr-defined]
+        return super().__aiter__() if is_wrapped else self._body
 
     def close(self) -> None:
         """Close the response; Django does so once it is sent or its client has gone."""
@@ -48,8 +61,7 @@ def event_stream(
     connection is torn down, so that no client takes a torn answer for a whole one.
     """
     body = _body(reader, format_, place, check)
-    response = EventStreamResponse(body, content_type=CONTENT_TYPE, headers={**HEADERS, **format_.headers})
-    response.place = place
+    response = EventStreamResponse(body, place, content_type=CONTENT_TYPE, headers={**HEADERS, **format_.headers})
     if generation_id:
         response.headers[GENERATION_HEADER] = generation_id
     return response
