@@ -10,7 +10,7 @@ from typing import TypeVar
 from .backends.base import BaseBackend
 from .exceptions import AppendOutcomeUnknownError, BackendUnavailableError, ResumableStreamError
 from .protocol.effects import Append, Effect, Operation, Read
-from .records import AppendAck, ReadBatch, StreamTail
+from .records import MAX_BATCH_RECORDS, AppendAck, ReadBatch, StreamTail
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,18 @@ async def perform(
         return result
     finally:
         operation.close()
+
+
+async def read_patiently(
+    backend: BaseBackend, stream: str, start: int, limit: int = MAX_BATCH_RECORDS, *, patience_seconds: float
+) -> ReadBatch:
+    """Read as :meth:`BaseBackend.read` does, again and again while the log is unavailable."""
+    return await perform(_read(start, limit), backend, stream, patience_seconds=patience_seconds)
+
+
+def _read(start: int, limit: int) -> Operation[ReadBatch]:
+    batch: ReadBatch = yield Read(start, limit)
+    return batch
 
 
 async def _carry_out(effect: Effect, backend: BaseBackend, stream: str) -> AppendAck | ReadBatch | StreamTail:

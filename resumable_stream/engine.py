@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,11 +18,11 @@ from django.core.exceptions import ImproperlyConfigured
 from .backends import backends
 from .backends.base import BaseBackend
 from .conf import settings
-from .driver import perform
+from .driver import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from .exceptions import GenerationActiveError, RecordsTrimmedError, StreamNotFoundError
 from .formats import get_format
 from .formats.base import ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
-from .generation import INTERRUPTED_TEXT, Generation, Producer
+from .generation import INTERRUPTED_TEXT, Generation, Producer, own_thread
 from .history import read_generations
 from .layout import Begin, EndFacts, Token, new_generation_id
 from .opening import first_append, key_hash, opening_records, preview_of
@@ -73,6 +74,9 @@ class Start:
     """Where chunks can be seen before they are on the log, if that was asked for."""
 
 
+# The same for the same name, so that readers of one stream share the frames that were encoded for it.
+_shared_format = lru_cache(maxsize=64)(get_format)
+
 OnError = Callable[[Any, Exception], Awaitable[str]]
 OnEnd = Callable[[End], Awaitable[None]]
 
@@ -105,7 +109,7 @@ class ChatEngine:
     ) -> None:
         if mode not in MODES:
             raise ImproperlyConfigured(f"mode must be one of {', '.join(map(repr, MODES))}, not {mode!r}.")
-        self.format = get_format(format)
+        self.format = _shared_format(format)
         self.mode = mode
         self._alias = backend
         self._on_error = on_error or _default_on_error
@@ -281,7 +285,7 @@ class ChatEngine:
     async def _kept(self, stream_name: str, cursor: int, head: Head) -> int:
         """Return ``cursor`` if its records are still there, otherwise the newest generation's start."""
         try:
-            await self.backend.read(stream_name, cursor, 1)
+            await read_patiently(self.backend, stream_name, cursor, 1, patience_seconds=REQUEST_PATIENCE_SECONDS)
         except RecordsTrimmedError:
             return head.start
         return cursor
@@ -311,6 +315,11 @@ class ChatEngine:
             return False
         if not is_abandoned(head, mode="session", resolution_ms=self.backend.server_time_resolution):
             return True
+        # The end lets the readers go, and with the last of them whoever looks after the stream: on_end must not go too.
+        return await runtime().registry.carry_through(self._interrupt(stream_name, head))
+
+    async def _interrupt(self, stream_name: str, head: Head) -> bool:
+        """End what ``head`` shows to be abandoned; tell whether something still runs."""
         operation = interrupt(head, self._encoder_for, text=INTERRUPTED_TEXT)
         ended = await perform(operation, self.backend, stream_name)
         if ended is not None:
@@ -336,6 +345,10 @@ class ChatEngine:
                     await generation.is_over.wait()
             if generation.end is EndReason.STOPPED:
                 return generation.id
+        # As with a start: what is begun is done, on_end included, should the client go away meanwhile.
+        return await runtime().registry.carry_through(self._stop(stream_name, generation_id))
+
+    async def _stop(self, stream_name: str, generation_id: str | None) -> str | None:
         ended = await perform(stop(generation_id, self._encoder_for), self.backend, stream_name)
         if ended is None:
             return None
@@ -373,7 +386,8 @@ class ChatEngine:
             ending.facts.reason.value,
         )
         try:
-            await self._tell(stream_name, ending.start, ending.begin, ending.facts, None)
+            async with own_thread():
+                await self._tell(stream_name, ending.start, ending.begin, ending.facts, None)
         except Exception:  # an app's hook; what it was told of has happened
             logger.exception("on_end failed stream=%s generation=%s", stream_name, ending.facts.generation_id)
 
@@ -381,10 +395,12 @@ class ChatEngine:
         if self._on_end is None:
             return
         generations, _ = await read_generations(self.backend, stream_name, start=start, count=1)
+        # In shared mode the next generation may have trimmed this one away already.
+        answer = next((one for one in generations if one.generation_id in (None, facts.generation_id)), None)
         end = End(
             reason=facts.reason,
             text=facts.text,
-            message=self.format.fold_answer(generations[0]) if generations else None,
+            message=self.format.fold_answer(answer) if answer is not None else None,
             stream_name=stream_name,
             generation_id=facts.generation_id,
             begin=begin,

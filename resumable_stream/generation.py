@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -72,12 +72,13 @@ class Generation:
         """Look at what came in on the stream; an owner or an end that is not ours means that we have lost it."""
         for entry in entries:
             if isinstance(entry, Claimed):
-                foreign = entry.token.generation_id != self.id and entry.cursor > self.start
+                is_foreign = entry.token.generation_id != self.id
             elif isinstance(entry, Ended):
-                foreign = self.end is None and entry.facts.generation_id == self.id
+                # Whatever it says of itself: another program's end names no generation.
+                is_foreign = self.end is None
             else:
                 continue
-            if foreign:
+            if is_foreign and entry.cursor > self.start:
                 self._is_lost = True
                 self._writer.abandon()
                 if self._pump is not None:
@@ -90,9 +91,10 @@ class Generation:
         Never raises but for cancellation, which leaves the generation to be taken over once its lease has passed.
         """
         logger.info("generation started stream=%s generation=%s", self.stream, self.id)
-        # A context of its own: the producer's sync code gets a thread that it shares with no other generation.
-        async with ThreadSensitiveContext():
+        async with own_thread():
             pump = self._pump = asyncio.create_task(self._produce(), name=f"producer {self.id}")
+            if self.end is not None:
+                pump.cancel()  # Ended before it began: the producer is never asked.
             try:
                 facts = await self._write()
                 self._is_lost = facts is None
@@ -104,7 +106,6 @@ class Generation:
                 await self._tell(facts)
             # A producer that is slow to notice its cancellation holds up nobody but itself.
             await asyncio.wait({pump})
-            await sync_to_async(_close_connections)()
 
     async def _produce(self) -> None:
         """Move the producer's items to the writer; the top of a task, so every failure ends here."""
@@ -117,14 +118,23 @@ class Generation:
                         self._writer.put(chunk)
                     if self._writer.is_full:
                         await self._writer.wait_for_room()
+            if self.end is None:
+                reason = self._encoder.end or EndReason.FINISHED
+                # Here rather than in _decide: what cannot be finished has failed.
+                chunks = self._encoder.finish()
+                self._decide(reason, lambda: chunks)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody has cancelled us: something that the producer waited for was, and nothing more will come.
+            await self._fail(_caused_by(error))
         except Exception as error:  # noqa: BLE001 - whatever a producer raises must end its generation properly
             await self._fail(error)
-        else:
-            self._decide(self._encoder.end or EndReason.FINISHED, self._encoder.finish)
 
     async def _fail(self, error: Exception) -> None:
         if self.end is not None or self._is_lost:
-            logger.warning("producer failed after its end generation=%s", self.id, exc_info=error)
+            logger.warning("failed after its end generation=%s", self.id, exc_info=error)
             return
         logger.error("generation failed stream=%s generation=%s", self.stream, self.id, exc_info=error)
         text = await self._producer.describe(error)
@@ -136,9 +146,17 @@ class Generation:
             return
         self.end = reason
         self._facts = EndFacts(generation_id=self.id, reason=reason, text=text, by=secrets.token_hex(6))
-        self._writer.close(closing(), self._facts)
+        self._writer.close(self._last_chunks(closing), self._facts)
         if self._pump is not None and reason in (EndReason.STOPPED, EndReason.INTERRUPTED):
             self._pump.cancel()
+
+    def _last_chunks(self, closing: Callable[[], list[str]]) -> list[str]:
+        """Ask the encoder for its last chunks; where it fails, the terminal record alone must do."""
+        try:
+            return closing()
+        except Exception:  # a format of the app's own
+            logger.exception("format could not close stream=%s generation=%s", self.stream, self.id)
+            return []
 
     async def _write(self) -> EndFacts | None:
         """Run the writer; return the end it has written, or ``None`` if the stream was lost."""
@@ -146,8 +164,8 @@ class Generation:
             try:
                 await self._writer.run()
             except (SeqNumMismatchError, InvalidRecordError) as error:
-                # Somebody wrote into the stream beside us, or the log refuses what a format made: what was under way
-                # is not on the log, but the end can be.
+                # Somebody wrote into the stream beside us, or the log refuses what a format made: the answer is
+                # spoilt, but it can be ended.
                 await self._fail(error)
                 await self._writer.run()
         except GenerationLostError as error:
@@ -169,7 +187,23 @@ class Generation:
             logger.exception("on_end failed stream=%s generation=%s", self.stream, self.id)
 
 
+def _caused_by(error: BaseException) -> Exception:
+    cause = RuntimeError("Something that the producer waited for was cancelled, though the generation was not.")
+    cause.__cause__ = error
+    return cause
+
+
+@asynccontextmanager
+async def own_thread() -> AsyncIterator[None]:
+    """Give sync code called inside a thread that it shares with nobody, and close its database connections after."""
+    async with ThreadSensitiveContext():
+        try:
+            yield
+        finally:
+            await sync_to_async(_close_connections)()
+
+
 def _close_connections() -> None:
-    # The thread ends with the generation, so its database connections would be left open.
+    # The thread ends, so its database connections would be left open.
     for connection in connections.all(initialized_only=True):
         connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .backends.base import BaseBackend
+from .driver import REQUEST_PATIENCE_SECONDS, read_patiently
 from .exceptions import RecordsTrimmedError
 from .formats.base import EndReason, Message, StoredGeneration
 from .layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
@@ -59,7 +60,7 @@ async def read_generations(
     position = start
     while True:
         try:
-            batch = await backend.read(stream, position)
+            batch = await read_patiently(backend, stream, position, patience_seconds=REQUEST_PATIENCE_SECONDS)
         except RecordsTrimmedError as error:
             position = error.first_seq_num
             decoder = Decoder(position)

@@ -10,7 +10,7 @@ import contextvars
 import weakref
 from collections import Counter
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from . import shutdown
@@ -36,6 +36,7 @@ class Registry:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starting: Counter[str] = Counter()
         self.is_draining = False
+        self._is_closing = False
 
     @contextmanager
     def place(self, owner: str) -> Iterator[None]:
@@ -77,10 +78,16 @@ class Registry:
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self._is_closing:
+            # Its claim was on the way when this process was told to end.
+            generation.interrupt()
 
     async def carry_through(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Await ``coroutine`` in a task of its own, which goes on if the caller is cancelled."""
-        task = asyncio.get_running_loop().create_task(coroutine)
+        """Await ``coroutine`` in a task of its own, which goes on if the caller is cancelled.
+
+        In a fresh context too: it may outlive the request, and the thread that Django keeps for it.
+        """
+        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
@@ -98,15 +105,21 @@ class Registry:
     async def drain(self, grace_seconds: float) -> None:
         """Take no more starts, let what runs finish for ``grace_seconds``, and end the rest as ``interrupted``.
 
-        Returns when all have their terminal record on the log, or a second after they were told.
+        Returns when all have their terminal record on the log, or two seconds after they were told.
         """
         self.is_draining = True
-        if self._tasks and grace_seconds:
-            await asyncio.wait(self._tasks, timeout=grace_seconds)
+        await self._wait_for_tasks(grace_seconds)
+        self._is_closing = True
         for generation in self:
             generation.interrupt()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)
+        await self._wait_for_tasks(LAST_WORDS_SECONDS)
+
+    async def _wait_for_tasks(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # A claim that is granted meanwhile adds its generation.
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
 
 
 class Place:
