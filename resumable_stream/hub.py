@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from .backends.base import BaseBackend
 from .conf import settings
@@ -125,7 +127,7 @@ class SharedFollow:
         self._is_quiet = False
         self._last_record = self._last_wake = self._loop.time()
         self._guarding: asyncio.Task[None] | None = None
-        self._task = self._loop.create_task(self._run(), name=f"follow {stream}")
+        self._task = _start_task(self._run(), f"follow {stream}")
 
     async def wait(self) -> bool:
         """Wait until there is something new; ``False`` where it is merely time to show that the connection lives."""
@@ -156,7 +158,7 @@ class SharedFollow:
         if self.guard is None or self._is_quiet or self._guarding is not None:
             return
         if now - self._last_record >= lease_seconds:
-            self._guarding = self._loop.create_task(self._look_after(self.guard), name=f"guard {self.stream}")
+            self._guarding = _start_task(self._look_after(self.guard), f"guard {self.stream}")
 
     def fail(self, error: ResumableStreamError) -> None:
         """End the follow for good; its readers raise ``error``."""
@@ -172,8 +174,12 @@ class SharedFollow:
         self.wake()
 
     async def _look_after(self, guard: Guard) -> None:
+        seen = self._last_record
         try:
-            self._is_quiet = not await guard(self.stream)
+            is_running = await guard(self.stream)
+            # If something came meanwhile, it has told more.
+            if self._last_record == seen:
+                self._is_quiet = not is_running
         except ResumableStreamError as error:
             logger.warning("owner could not be looked after stream=%s error=%s", self.stream, error)
         finally:
@@ -220,6 +226,11 @@ class SharedFollow:
             self.wake()
 
 
+def _start_task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Run ``coroutine`` for everybody: nothing of the request that happens to be the first goes with it."""
+    return asyncio.get_running_loop().create_task(coroutine, name=name, context=contextvars.Context())
+
+
 class Hub:
     """The follows of one event loop."""
 
@@ -250,7 +261,7 @@ class Hub:
         if follow is None:
             follow = self._follows[backend.alias, stream] = SharedFollow(backend, stream, position)
         if self._ticker is None:
-            self._ticker = asyncio.get_running_loop().create_task(self._tick(), name="hub ticker")
+            self._ticker = _start_task(self._tick(), "hub ticker")
         follow.guard = guard or follow.guard
         follow.attached += 1
         return follow

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from .backends.base import BaseBackend
+from .driver import read_patiently
 from .exceptions import StreamNotFoundError
-from .hub import Frame, Guard, Hub
+from .hub import RETRY_SECONDS, Frame, Guard, Hub
 from .layout import Decoder, Ended
 from .records import MAX_BATCH_RECORDS
 
@@ -57,14 +59,16 @@ class Reader:
         """
         while True:
             if not self._can_join():
-                async for frames in self._catch_up():
+                async with aclosing(self._catch_up()) as pages:
+                    async for frames in pages:
+                        yield self._cut(frames)
+                        if self.has_ended:
+                            return
+            async with aclosing(self._follow()) as news:
+                async for frames in news:
                     yield self._cut(frames)
                     if self.has_ended:
                         return
-            async for frames in self._follow():
-                yield self._cut(frames)
-                if self.has_ended:
-                    return
 
     def _can_join(self) -> bool:
         follow = self._hub.find(self._backend, self._stream)
@@ -87,7 +91,9 @@ class Reader:
         position = self.cursor
         while True:
             try:
-                batch = await self._backend.read(self._stream, position, self._page)
+                batch = await read_patiently(
+                    self._backend, self._stream, position, self._page, patience_seconds=RETRY_SECONDS
+                )
             except StreamNotFoundError:
                 if self._is_live and position == 0:
                     return

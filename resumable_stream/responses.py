@@ -12,7 +12,13 @@ from typing import Any
 from django.http import HttpResponse, StreamingHttpResponse
 
 from .conf import settings
-from .exceptions import GenerationActiveError, ResumableStreamError
+from .exceptions import (
+    GenerationActiveError,
+    InvalidRequestError,
+    LimitExceededError,
+    ResumableStreamError,
+    ShuttingDownError,
+)
 from .formats.base import ChunkFormat, EndReason
 from .hub import Frame
 from .layout import Ended
@@ -24,6 +30,11 @@ logger = logging.getLogger(__name__)
 
 GENERATION_HEADER = "X-Generation-Id"
 FORBIDDEN_TEXT = "You no longer have access to this chat."
+UNAVAILABLE_TEXT = "The chat service cannot be reached. Try again in a moment."
+CHANGED_TEXT = "The chat has changed in the meantime. Load it again."
+
+_FOR_CLIENTS = (InvalidRequestError, GenerationActiveError, LimitExceededError, ShuttingDownError)
+"""Errors whose message is written for the people who read it; others name streams and tokens."""
 
 Check = Callable[[], Awaitable[bool]]
 """Tells whether a reader may go on."""
@@ -126,10 +137,14 @@ def plain(status: int, text: str = "", *, generation_id: str | None = None) -> H
 def error_response(error: ResumableStreamError) -> HttpResponse:
     """Translate an error: a client's own says what to do, ours says nothing of our insides and is logged here."""
     status = error.status_code
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(error, _FOR_CLIENTS):
+        response = plain(status, str(error))
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed status=%s error=%s", status, error, exc_info=error)
-    text = str(error) if _is_for_client(error) else "The chat service cannot be reached. Try again in a moment."
-    response = plain(status, text)
+        response = plain(status, UNAVAILABLE_TEXT)
+    else:
+        logger.warning("request met what it did not expect status=%s error=%s", status, error)
+        response = plain(status, CHANGED_TEXT)
     if isinstance(error, GenerationActiveError) and error.generation_id:
         response.headers[GENERATION_HEADER] = error.generation_id
     retry_after = getattr(error, "retry_after", None)
@@ -138,7 +153,3 @@ def error_response(error: ResumableStreamError) -> HttpResponse:
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
-
-
-def _is_for_client(error: ResumableStreamError) -> bool:
-    return error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR or hasattr(error, "retry_after")

@@ -44,7 +44,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Record, int]] = deque()
         self._unacknowledged = 0
-        self._under_way = 0
+        self._under_way: list[tuple[Record, int]] = []
         self._is_abandoned = False
         # Read once for each generation: several times for each chunk would be felt.
         self._limit = settings.max_pending_bytes
@@ -117,7 +117,7 @@ class Writer:
         Raises:
             GenerationLostError: Somebody else owns the stream now, or has ended the generation.
             SeqNumMismatchError: Somebody wrote into the stream without asking for its token; :attr:`position` is
-                right again, so that :meth:`run` may be called once more to end the generation.
+                right again and nothing was taken from the queue, so that :meth:`run` may be called once more.
             BackendUnavailableError: The log was out of reach for ``APPEND_TIMEOUT_SECONDS``.
             AppendOutcomeUnknownError: So it was, and the last append may be on it.
         """
@@ -180,10 +180,10 @@ class Writer:
         records: list[Record] = []
         room = MAX_APPEND_BYTES - BACK_HEADER_BYTES
         while self._queue and len(records) < self._max_records and self._queue[0][1] <= room:
-            record, size = self._queue.popleft()
+            self._under_way.append(self._queue.popleft())
+            record, size = self._under_way[-1]
             records.append(record)
             room -= size
-            self._under_way += size
         return records
 
     def _marked(self, records: Sequence[Record]) -> list[Record]:
@@ -199,10 +199,12 @@ class Writer:
             self._end_preview()
             if isinstance(error, SeqNumMismatchError):
                 self.position = error.expected
+                self._queue.extendleft(reversed(self._under_way))
+                self._under_way.clear()
             raise
         self.position = ack.end
-        self._unacknowledged -= self._under_way
-        self._under_way = 0
+        self._unacknowledged -= sum(size for _, size in self._under_way)
+        self._under_way.clear()
         if not self.is_full:
             self._make_room()
 
