@@ -182,10 +182,19 @@ class SharedFollow:
                 self._is_quiet = not is_running
         except ResumableStreamError as error:
             logger.warning("owner could not be looked after stream=%s error=%s", self.stream, error)
+        except Exception:  # for instance of an app's own format
+            logger.exception("owner could not be looked after stream=%s", self.stream)
         finally:
             self._guarding = None
 
     async def _run(self) -> None:
+        try:
+            await self._follow()
+        except Exception:  # whatever a backend raises, readers must not wait for ever
+            logger.exception("follow broke stream=%s", self.stream)
+            self.fail(BackendUnavailableError("The log's follow broke."))
+
+    async def _follow(self) -> None:
         decoder = Decoder(self.ring.end)
         backoff = Backoff()
         failing_since: float | None = None
