@@ -102,7 +102,7 @@ def _install_node_modules(project: Path, names: tuple[str, ...]) -> None:
     try:
         for name in names:
             shutil.copy(NODE_PROJECT / name, draft)
-        command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        command = [str(npm), "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
         done = subprocess.run(command, cwd=draft, capture_output=True, text=True, check=False)
         installed = draft if done.returncode == 0 else None
         require_program("The npm packages", installed, f"npm ci said: {done.stderr.strip()[-500:]}")

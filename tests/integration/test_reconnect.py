@@ -24,7 +24,7 @@ async def gather_over_cuts(visitor: Visitor, proxy: Proxy, chat: str, cursor: in
         httpx.AsyncClient(base_url=proxy.base, cookies=visitor.http.cookies) as http,
     ):
         while True:
-            query = {"id": chat, "from": cursor}
+            query = httpx.QueryParams({"id": chat, "from": cursor})
             try:
                 async with http.stream("GET", f"{visitor.prefix}/replay", params=query) as response:
                     if response.status_code == 204:

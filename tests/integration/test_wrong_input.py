@@ -168,7 +168,7 @@ async def test_a_cursor_that_is_none_does_no_harm(visitor: Visitor, cursor: str)
 
     # EventSource has no way to correct itself: what it cannot have meant is passed over.
     told = await visitor.http.get(
-        f"{visitor.prefix}/replay", params={"id": chat}, headers={"Last-Event-ID": cursor.strip().encode()}
+        f"{visitor.prefix}/replay", params={"id": chat}, headers={b"Last-Event-ID": cursor.strip().encode()}
     )
     assert told.status_code in (200, 204, 400)
 

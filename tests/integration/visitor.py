@@ -101,7 +101,11 @@ class Visitor:
 
     async def replay(self, chat: str, *, start: int | None = None, live: bool = False) -> Gathered | None:
         """GET a replay and gather it; ``None`` for 204."""
-        query = {"id": chat, **({} if start is None else {"from": start}), **({"live": 1} if live else {})}
+        query: dict[str, str | int] = {"id": chat}
+        if start is not None:
+            query["from"] = start
+        if live:
+            query["live"] = 1
         async with self.http.stream("GET", f"{self.prefix}/replay", params=query) as response:
             if response.status_code == 204:
                 return None
