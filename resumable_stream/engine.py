@@ -268,19 +268,22 @@ class ChatEngine:
             if not head.is_running and not is_live:
                 return None
             cursor = head.start if head.is_running else head.tail
-        elif cursor > head.tail or (not is_live and self._has_all(head, cursor)):
+        elif cursor > head.tail:
             return None
         elif cursor < head.start:
             cursor = await self._kept(stream_name, cursor, head)
-        end_after = head.start if head.is_running else head.tail - 1
+        if not is_live and self._has_all(head, cursor):
+            return None
+        end_after = head.start if head.is_running else min(head.content_end, head.tail - 1)
         return self._reader(stream_name, cursor, is_live=is_live, end_after=end_after)
 
     def _has_all(self, head: Head, cursor: int) -> bool:
         if head.is_running:
             return False
-        # Clients that take an event for the end want it even when they have every chunk.
+        # Clients that take an event for the end want it even when they have every chunk. Its cursor lies beyond
+        # content_end, though not always at the tail: somebody may have trimmed the stream since.
         has_end_event = self.format.end_event(EndReason.FINISHED, None) is not None
-        return cursor >= (head.tail if has_end_event else head.content_end)
+        return cursor >= head.tail or cursor >= head.content_end + has_end_event
 
     async def _kept(self, stream_name: str, cursor: int, head: Head) -> int:
         """Return ``cursor`` if its records are still there, otherwise the newest generation's start."""
