@@ -116,7 +116,7 @@ def _draw_attempt(draw: random.Random, count: int, ending: Ending) -> Attempt:
     if draw.random() < 0.06:
         # Over 800 kB a chunk is split over records, and over appends.
         sizes[draw.randrange(count)] = draw.choice((850_000, 1_700_000))
-    longest = draw.choice((0.0, 0.002, 0.02))
+    longest = draw.choice((0.0, 0.005, 0.02))
     pauses = [draw.uniform(0, longest) for _ in range(count)]
     if draw.random() < 0.1:
         pauses[draw.randrange(count)] = draw.uniform(0.4, 1.5)  # Long enough for heartbeats.

@@ -88,7 +88,7 @@ class Client:
 
     async def _gather(self, response: HttpResponseBase) -> bool:
         """Gather until the body ends (properly or not) or the client leaves; tell whether it ended properly."""
-        stays = self._draw.randint(0, 25) if self._leaves else -1
+        stays = self._draw.randint(0, 5) if self._leaves else -1
         body = cast(AsyncGenerator[bytes, None], aiter(response))  # type: ignore[call-overload]
         try:
             async with aclosing(body):

@@ -48,6 +48,7 @@ class Oracle:
         self.complaints: list[str] = []
         self._scenario = scenario
         self._generations: list[Generation] = []
+        self._running: Generation | None = None
         self._unobserved_to = 0
 
     def judge(self) -> None:
@@ -76,32 +77,35 @@ class Oracle:
 
     def _judge_log(self, records: Sequence[SequencedRecord]) -> None:
         """Read the log as generations: each a claim, chunks and one terminal, and nothing between them."""
-        running: Generation | None = None
         for entry in self._entries(records):
-            if entry is None:
-                if running is not None:
-                    self._generations.remove(running)
-                    self._unobserved_to = running.start
-                running = None
-            elif isinstance(entry, Claimed):
-                if running is not None:
-                    self.complain(WITHOUT_TERMINAL, f"generation {running.id} was followed by another")
-                running = Generation(entry.token.generation_id, entry.cursor - 1)
-                self._generations.append(running)
-            elif running is None:
-                self.complain(OTHER, f"{type(entry).__name__} at {entry.cursor} belongs to no generation")
-            elif isinstance(entry, Chunk):
-                running.chunks.append(entry)
-            elif isinstance(entry, Ended):
-                if entry.facts.generation_id != running.id:
-                    self.complain(OTHER, f"{running.id} was ended under the name {entry.facts.generation_id}")
-                running.end, running = entry, None
-        if running is not None:
-            self.complain(WITHOUT_TERMINAL, f"generation {running.id} has no end")
+            self._take(entry)
+        if self._running is not None:
+            self.complain(WITHOUT_TERMINAL, f"generation {self._running.id} has no end")
         known = {attempt.id for attempt in self._scenario.attempts}
         for id_, count in Counter(generation.id for generation in self._generations).items():
             if count > 1 or id_ not in known:
                 self.complain(TWICE, f"generation {id_} stands {count} times on the log")
+
+    def _take(self, entry: Entry | None) -> None:
+        running = self._running
+        if entry is None:
+            if running is not None:
+                self._generations.remove(running)
+                self._unobserved_to = max(self._unobserved_to, running.start + 1)
+            self._running = None
+        elif isinstance(entry, Claimed):
+            if running is not None:
+                self.complain(WITHOUT_TERMINAL, f"generation {running.id} was followed by another")
+            self._running = Generation(entry.token.generation_id, entry.cursor - 1)
+            self._generations.append(self._running)
+        elif running is None:
+            self.complain(OTHER, f"{type(entry).__name__} at {entry.cursor} belongs to no generation")
+        elif isinstance(entry, Chunk):
+            running.chunks.append(entry)
+        elif isinstance(entry, Ended):
+            if entry.facts.generation_id != running.id:
+                self.complain(OTHER, f"{running.id} was ended under the name {entry.facts.generation_id}")
+            running.end, self._running = entry, None
 
     def _entries(self, records: Sequence[SequencedRecord]) -> Iterator[Entry | None]:
         """Yield what the records mean, and ``None`` where some are missing.

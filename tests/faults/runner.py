@@ -12,9 +12,11 @@ from typing import Any
 
 from django.test import override_settings
 
+from resumable_stream.registry import runtime
+
 from .oracle import LOST, OTHER, TWICE, WITHOUT_TERMINAL, Oracle
 from .scenario import Scenario
-from .sites import SiteMaker
+from .sites import Sites
 
 SETTINGS: dict[str, Any] = {
     "HANDLE_SIGNALS": False,
@@ -26,6 +28,10 @@ SETTINGS: dict[str, Any] = {
     "MAX_GENERATIONS_PER_OWNER": None,
 }
 AT_ONCE = 32
+UNKNOWN = "unknown"
+"""The seed where it is not known which run complains."""
+LAST_SECONDS = 30
+"""What a run leaves behind (an answer that nobody waits for) may take this long at the end of all."""
 
 
 @dataclass(slots=True)
@@ -49,7 +55,8 @@ class Totals:
         lines += [f"generations and readers: {_listed(self.endings)}"]
         for seed, complaints in self.failures.items():
             lines += [f"seed {seed}: {complaint}" for complaint in complaints]
-            lines += [f"seed {seed}: repeat with python -m tests.faults --only {seed}"]
+            if seed != UNKNOWN:
+                lines += [f"seed {seed}: repeat with python -m tests.faults --only {seed}"]
         return lines
 
     def add(self, seed: str, scenario: Scenario, oracle: Oracle) -> None:
@@ -65,24 +72,26 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
-async def run_all(seeds: Iterable[str], make_site: SiteMaker, *, at_once: int = AT_ONCE) -> Totals:
+async def run_all(seeds: Iterable[str], sites: Sites, *, at_once: int = AT_ONCE) -> Totals:
     """Run the scenarios of ``seeds``, so many at once, and judge each."""
     totals = Totals()
     waiting = iter(seeds)
 
     async def work() -> None:
         for seed in waiting:
-            await _run(seed, make_site, totals)
+            await _run(seed, sites, totals)
 
     with override_settings(RESUMABLE_STREAM=SETTINGS), _quiet(), _listening(totals):
         async with asyncio.TaskGroup() as workers:
             for _ in range(at_once):
                 workers.create_task(work())
+        await runtime().registry.drain(LAST_SECONDS)
+        await sites.close()
     return totals
 
 
-async def _run(seed: str, make_site: SiteMaker, totals: Totals) -> None:
-    async with make_site(seed) as site:
+async def _run(seed: str, sites: Sites, totals: Totals) -> None:
+    async with sites.site(seed) as site:
         scenario = Scenario(seed, site)
         oracle = Oracle(scenario)
         try:
@@ -116,7 +125,9 @@ def _listening(totals: Totals) -> Iterator[None]:
 
     def complain(_: object, context: dict[str, Any]) -> None:
         totals.findings[OTHER] += 1
-        totals.failures.setdefault("unknown", []).append(f"{context['message']}: {context.get('exception')!r}")
+        about = context.get("future") or context.get("task") or context.get("client_session")
+        what = f"{context['message']}: {about!r} {context.get('exception')!r}"
+        totals.failures.setdefault(UNKNOWN, []).append(what)
 
     loop.set_exception_handler(complain)
     try:

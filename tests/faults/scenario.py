@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from typing import Any
 from uuid import uuid4
 
 from django.http.response import HttpResponseBase
@@ -18,7 +19,7 @@ from .attempts import Attempt, Ending, Turn, draw_turns
 from .client import Client, Reading
 from .sites import Chat, Site
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 """After this a run counts as hung."""
 RETRY_SECONDS = 0.1
 
@@ -58,6 +59,7 @@ class Scenario:
                 self._keep(await self._read_log())
                 if self.mode != "single-use":
                     await self._start_once_more()
+                await self._tidy_up()
             finally:
                 watching.cancel()
                 await asyncio.wait({watching})
@@ -67,7 +69,8 @@ class Scenario:
     async def _take_turn(self, turn: Turn) -> None:
         here, there = self._chats[turn.here], self._chats[1 - turn.here]
         async with asyncio.TaskGroup() as tasks:
-            rival = tasks.create_task(self._rival(there, turn.rival, turn.rival_after)) if turn.rival else None
+            if turn.rival is not None:
+                tasks.create_task(self._rival(there, turn.rival, turn.rival_after))
             attempt, response = await self._start(here, turn.attempt)
             if attempt is None:
                 return
@@ -81,7 +84,6 @@ class Scenario:
             if attempt.ending is Ending.DIE_ALONE:
                 for client in clients:
                     client.cancel()
-        del rival
 
     async def _start(self, chat: ResumableChat, first: Attempt) -> tuple[Attempt | None, HttpResponseBase | None]:
         """Start as a person does who tries again, until it is granted; ``None`` if the stream cannot be used again."""
@@ -157,6 +159,11 @@ class Scenario:
         assert attempt is not None
         self.last = attempt
 
+    async def _tidy_up(self) -> None:
+        """Wait until every writer has told of its end, and every source has noticed its own."""
+        if tasks := [task for attempt in self.attempts for task in writers(attempt.id)]:
+            await asyncio.wait(tasks)
+
     def _attempt(self, generation_id: str) -> Attempt:
         return next(attempt for attempt in self.attempts if attempt.id == generation_id)
 
@@ -195,8 +202,12 @@ class Scenario:
             position += len(batch.records)
 
 
+def writers(generation_id: str) -> list[asyncio.Task[Any]]:
+    """Find the task that writes a generation, if there is one."""
+    return [task for task in asyncio.all_tasks() if task.get_name() == f"generation {generation_id}"]
+
+
 def kill_writer(generation_id: str) -> None:
     """End a generation's task as the death of its process would: nothing more is written, no terminal either."""
-    for task in asyncio.all_tasks():
-        if task.get_name() == f"generation {generation_id}":
-            task.cancel()
+    for task in writers(generation_id):
+        task.cancel()

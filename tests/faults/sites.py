@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from resumable_stream.backends.base import BaseBackend
 from resumable_stream.backends.s2 import S2Backend
@@ -14,9 +15,12 @@ from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.chat import ResumableChat
 
 from ..s2_lite import S2Lite
-from .way import way
+from .way import Way, way
 from .weather import Weather
 
+Made = TypeVar("Made", bound=BaseBackend)
+
+SIDES = ("here", "there")
 GIVE_UP_SECONDS = 1.0
 """After this a request without an answer is given up."""
 IMPATIENT = {
@@ -56,41 +60,55 @@ class Site:
             weather.clear_up()
 
 
-SiteMaker = Callable[[str], AbstractAsyncContextManager[Site]]
-"""Makes the site of a run from the run's seed."""
+class Sites(ABC):
+    """Makes sites. Its backends are closed together, at the end: a run may leave work behind that still needs them."""
+
+    def __init__(self) -> None:
+        self._backends: list[BaseBackend] = []
+
+    @abstractmethod
+    def site(self, seed: str) -> AbstractAsyncContextManager[Site]:
+        """Make the site of a run from the run's seed."""
+
+    def _keep(self, backend: Made) -> Made:
+        self._backends.append(backend)
+        return backend
+
+    async def close(self) -> None:
+        """Close all backends."""
+        for backend in self._backends:
+            await backend.close()
 
 
-@dataclass(slots=True)
-class S2Sites:
-    """Sites on one s2-lite server."""
+class S2Sites(Sites):
+    """Sites on one s2-lite server; on the ways to it, faults are drawn."""
 
-    server: S2Lite
+    def __init__(self, server: S2Lite) -> None:
+        super().__init__()
+        self._server = server
 
     @asynccontextmanager
-    async def __call__(self, seed: str) -> AsyncIterator[Site]:
-        weathers = tuple(Weather(f"{seed} {side}", give_up_seconds=GIVE_UP_SECONDS) for side in ("here", "there"))
-        async with AsyncExitStack() as stack:
-            ways = [await stack.enter_async_context(way(self.server.port, weather)) for weather in weathers]
-            backends = [
-                S2Backend(f"{seed} {side}", self.server.options(**one.options, **IMPATIENT))
-                for side, one in zip(("here", "there"), ways, strict=True)
-            ]
-            witness = S2Backend(f"{seed} witness", self.server.options())
-            for backend in (*backends, witness):
-                stack.push_async_callback(backend.close)
-            yield Site(backends=(backends[0], backends[1]), witness=witness, weathers=weathers)
+    async def site(self, seed: str) -> AsyncIterator[Site]:
+        weathers = tuple(Weather(f"{seed} {side}", give_up_seconds=GIVE_UP_SECONDS) for side in SIDES)
+        async with way(self._server.port, weathers[0]) as here, way(self._server.port, weathers[1]) as there:
+            yield Site(
+                backends=(self._backend(seed, "here", here), self._backend(seed, "there", there)),
+                witness=self._keep(S2Backend(f"{seed} witness", self._server.options())),
+                weathers=weathers,
+            )
+
+    def _backend(self, seed: str, side: str, taken: Way) -> S2Backend:
+        return self._keep(S2Backend(f"{seed} {side}", self._server.options(**taken.options, **IMPATIENT)))
 
 
-@dataclass(slots=True)
-class SQLiteSites:
+class SQLiteSites(Sites):
     """Sites on one file. Nothing lies between the app and it, so the only faults are the actors' own."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        here, there, witness = (self._keep(SQLiteBackend(name, {"path": path})) for name in (*SIDES, "witness"))
+        self._site = Site(backends=(here, there), witness=witness)
 
     @asynccontextmanager
-    async def __call__(self, seed: str) -> AsyncIterator[Site]:
-        async with AsyncExitStack() as stack:
-            backends = [SQLiteBackend(f"{seed} {side}", {"path": self.path}) for side in ("here", "there", "witness")]
-            for backend in backends:
-                stack.push_async_callback(backend.close)
-            yield Site(backends=(backends[0], backends[1]), witness=backends[2])
+    async def site(self, seed: str) -> AsyncIterator[Site]:
+        yield self._site

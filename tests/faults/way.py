@@ -33,27 +33,16 @@ class Way(FaultProxy):
         super().__init__(port)
         self.weather = weather
         self._exchanges: WeakKeyDictionary[asyncio.StreamWriter, _Exchange] = WeakKeyDictionary()
-        self._is_open = False
-
-    async def start(self) -> None:
-        await super().start()
-        self._is_open = True
-
-    async def stop(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            await super().stop()
 
     async def have_outages(self) -> None:
         """Refuse connections, and end those there are, whenever the weather says so."""
         for after, seconds in self.weather.outages():
-            await asyncio.sleep(after)
+            if await self.weather.clears_up_within(after):
+                return
             self.weather.met[REFUSED_LISTENING] += 1
             await self.stop()
-            try:
-                await asyncio.sleep(seconds)
-            finally:
-                await self.start()
+            await self.weather.clears_up_within(seconds)
+            await self.start()
 
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: asyncio.StreamWriter
@@ -148,6 +137,6 @@ async def way(port: int, weather: Weather) -> AsyncIterator[Way]:
     try:
         yield found
     finally:
-        outages.cancel()
-        await asyncio.wait({outages})
+        weather.clear_up()
+        await outages
         await found.stop()

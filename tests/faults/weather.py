@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -70,13 +72,20 @@ class Weather:
         self._share = self._draw.choice((0.0, 0.05, 0.1, 0.2, 0.35))
         self._troubles = self._draw.sample(list(Trouble), self._draw.randint(1, len(Trouble)))
         self._give_up_seconds = give_up_seconds
-        self._is_fair = False
+        self._fair = asyncio.Event()
         self.met: Counter[str] = Counter()
         """How often each fault happened."""
 
     def clear_up(self) -> None:
         """Let everything pass from now on."""
-        self._is_fair = True
+        self._fair.set()
+
+    async def clears_up_within(self, seconds: float) -> bool:
+        """Wait for so long, or until everything passes; tell whether it does."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._fair.wait()
+        return self._fair.is_set()
 
     def outages(self) -> list[tuple[float, float]]:
         """Draw when nobody listens: after how many seconds, and for how many."""
@@ -85,7 +94,7 @@ class Weather:
 
     def next(self, kind: Kind) -> Fault | None:
         """Draw what the next request meets."""
-        if self._is_fair or self._draw.random() >= self._share:
+        if self._fair.is_set() or self._draw.random() >= self._share:
             return None
         fault = self._fault(self._draw.choice(self._troubles), kind)
         self.met[fault.trouble.value] += 1
