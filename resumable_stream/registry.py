@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import weakref
 from collections import Counter
 from collections.abc import Coroutine, Iterator
@@ -20,6 +21,8 @@ from .exceptions import LimitExceededError, ShuttingDownError
 from .generation import Generation
 from .hub import Hub
 from .pacing import Pacer
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -90,7 +93,12 @@ class Registry:
         task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # The shield has let go of the task, and nobody else would take its error.
+            task.add_done_callback(_log_failure)
+            raise
 
     def get(self, backend: BaseBackend, stream: str) -> Generation | None:
         """Return the generation that this process writes to ``stream``."""
@@ -120,6 +128,12 @@ class Registry:
                 # A claim that is granted meanwhile adds its generation.
                 while self._tasks:
                     await asyncio.wait(self._tasks)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        logger.warning("failed after its caller had gone error=%s", error)
 
 
 class Place:
