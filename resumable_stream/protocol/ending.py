@@ -15,8 +15,8 @@ from ..exceptions import (
     SeqNumMismatchError,
 )
 from ..formats.base import ChunkEncoder, EndReason
-from ..layout import Begin, Chunk, Decoder, EndFacts, new_generation_id, terminal_records
-from ..records import AppendAck, Record
+from ..layout import Begin, Chunk, Decoder, Ended, EndFacts, new_generation_id, terminal_records
+from ..records import MAX_BATCH_RECORDS, AppendAck, Record
 from .effects import Append, Operation, landed, read_range
 from .head import Head, find_head
 
@@ -145,8 +145,25 @@ class Closing:
                 return (yield from self._find(records, at)) if uncertain else None
 
     def _find(self, records: Sequence[Record], at: int | None) -> Operation[int | None]:
-        if at is not None:
-            return at + len(records) if (yield from landed(records, at)) else None
-        head = yield from find_head()
-        is_ours = head is not None and head.end is not None and head.end.by == self._facts.by
-        return head.tail if head is not None and is_ours else None
+        if at is None:
+            return (yield from self._find_end())
+        return at + len(records) if (yield from landed(records, at)) else None
+
+    def _find_end(self) -> Operation[int | None]:
+        """Look for the end of the generation from where it was seen last; tell its position if it is ours.
+
+        Not at the stream's head: the next generation may have begun by now.
+        """
+        decoder = Decoder(self._position)
+        position = self._position
+        while True:
+            try:
+                records = yield from read_range(position, position + MAX_BATCH_RECORDS)
+            except RecordsTrimmedError as error:
+                raise AppendOutcomeUnknownError("What would tell who ended the generation was trimmed.") from error
+            if not records:
+                return None
+            for entry in decoder.feed(records):
+                if isinstance(entry, Ended):
+                    return entry.cursor if entry.facts.by == self._facts.by else None
+            position += len(records)

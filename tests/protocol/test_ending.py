@@ -188,6 +188,25 @@ class TestAnOwnerThatOutrunsEveryStop:
         run_stop(stream)
         assert not stream.arrives_late(stream.appends[STOP_ATTEMPTS])
 
+    def test_its_end_is_known_again_although_the_next_generation_has_begun(self, stream: Stream) -> None:
+        owner = ScriptedWriter(stream, "A")
+        rounds = 0
+
+        def outrun_and_go_on() -> None:
+            nonlocal rounds
+            rounds += 1
+            if rounds <= STOP_ATTEMPTS + 1:
+                owner.write("1")
+            else:
+                ScriptedWriter(stream, "B", guess=stream.log.token)
+
+        stream.before_appends(outrun_and_go_on)
+        stream.lose_reply(STOP_ATTEMPTS, applied=True)
+        ended = stream.run(stop(None, encoder_for))
+        assert ended is not None
+        assert stream.log.records[ended.tail - 1].body == Token.terminal(A, EndReason.STOPPED).text
+        assert Token.parse(stream.log.token).generation_id == B
+
     def test_a_stop_that_somebody_else_was_faster_with_ends_nothing(self, stream: Stream) -> None:
         owner = ScriptedWriter(stream, "A")
         left = STOP_ATTEMPTS
