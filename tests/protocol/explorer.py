@@ -22,7 +22,7 @@ What keeps the number of states down, without hiding any:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -117,6 +117,7 @@ class Explorer:
         *,
         faults: int,
         check_log: Callable[[Log], None],
+        check_told: Callable[[Log, Collection[str]], None],
         trims: bool = False,
     ) -> None:
         self.visited: set[State] = set()
@@ -124,6 +125,7 @@ class Explorer:
         """What operations came to; shows that the interesting cases did occur."""
         self._actors = actors
         self._check_log = check_log
+        self._check_told = check_told
         self._trims = trims
         self._logs: _Numbers[Log] = _Numbers()
         self._effects: _Numbers[Effect] = _Numbers()
@@ -178,11 +180,17 @@ class Explorer:
                 successors.append((move.step, (move.log, faults - move.faults, left, *places)))
         for step, after, left in self._arrivals(log, requests):
             successors.append((step, (after, faults, left, *state[PLACES:])))
+        if all(self._places[number].effect is None for number in state[PLACES:]):
+            self._doing = Step("Everybody", "is done")
+            self._check_told(self._logs.values[log], self._reports(state[PLACES:]))
         return successors
+
+    def _reports(self, places: Sequence[int]) -> list[str]:
+        return [report for number in places for report in self._places[number].stage.reports]
 
     def _check_reports(self, step: Step, places: Sequence[int]) -> None:
         self._doing = step
-        told = [report for number in places for report in self._places[number].stage.reports]
+        told = self._reports(places)
         require(len(told) == len(set(told)), "the end of a generation is told once")
 
     def _moves(self, log: int, number: int) -> list[_Move]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resumable_stream.layout import Begin, EndFacts, Token, back_of
@@ -11,10 +11,12 @@ from resumable_stream.protocol.head import find_head
 from resumable_stream.records import FENCE_HEADERS, Record, SequencedRecord
 
 from .actors import end_if_abandoned, require
-from .fakes import encoder_for, opening
+from .fakes import encoder_for, generation_id, opening
 from .model_log import LONG_AGO_MS, Log, Stream
 
 UNCLAIMED = Token("")
+EARLIER = generation_id("Z")
+"""A generation that was there before everybody."""
 
 
 @dataclass
@@ -85,6 +87,13 @@ class LogChecker:
             require(chunk in rest[:1], "chunks stand once and in order")
         elif chunk.startswith("closed") and is_kept:
             require(chunk == f"closed after {len(newest.chunks)}", "who ends a generation has seen all of it")
+
+
+def check_told(log: Log, reports: Collection[str]) -> None:
+    """Check that the app was told of every end by somebody, now that everybody is done."""
+    tokens = (Token.parse(record.body) for record in log.records if record.headers == FENCE_HEADERS)
+    ended = {token.generation_id for token in tokens if token.end is not None}
+    require(ended <= {*reports, EARLIER}, "every end is told")
 
 
 def check_head(newest: Newest, log: Log) -> None:
