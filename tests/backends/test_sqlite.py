@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from resumable_stream.backends import state
-from resumable_stream.backends.sqlite import SQLiteBackend, watcher
+from resumable_stream.backends.sqlite import SQLiteBackend, watcher, writer
 from resumable_stream.backends.sqlite.file import Connection
 from resumable_stream.backends.sqlite.transaction import Transaction
 from resumable_stream.exceptions import (
@@ -160,6 +160,16 @@ class TestFile:
         path.mkdir(parents=True)
         asyncio.run(self._expect_invalid(path, "is a directory"))
 
+    async def test_a_place_without_shared_memory_is_refused(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        execute = Connection.execute
+
+        def refuse(connection: Connection, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            # What SQLite answers on a network's file system: the mode stays as it was.
+            return execute(connection, sql.replace("= WAL", "= DELETE"), *parameters)
+
+        monkeypatch.setattr(Connection, "execute", refuse)
+        await self._expect_invalid(path, "must be on a local disk")
+
     async def test_a_directory_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         backend = SQLiteBackend("default", {"path": tmp_path / "file" / "log"})
@@ -290,6 +300,25 @@ class TestFaults:
         async with Probe(backend, "a") as probe:
             assert bodies(await probe.until_caught_up()) == ["x"]
 
+    async def test_a_fault_while_watching_is_logged_and_then_forgotten(
+        self, backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(watcher, "PAUSE_SECONDS", 0.01)
+        await backend.append("a", texts("x"))
+        failing(monkeypatch, "SELECT commits, last_deletion FROM log", sqlite3.SQLITE_IOERR)
+        neighbour = SQLiteBackend("neighbour", {"path": path})
+        async with Probe(backend, "a") as probe:
+            await probe.until_caught_up()
+
+            async def look() -> bool | None:
+                return "Other processes' commits cannot be noticed." in caplog.text or None
+
+            assert await eventually(look)
+            for position in (2, 3):
+                await neighbour.append("a", texts("y"))
+                await probe.until(position)
+        await neighbour.close()
+
     async def test_a_programming_error_is_logged_and_reaches_who_waits(
         self, backend: SQLiteBackend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -382,6 +411,36 @@ class TestLife:
             await other.append("a", texts("y"))
             await other.close()
             assert bodies(await probe.until(2)) == ["x", "y"]
+
+    async def test_nobody_watches_when_nobody_follows_any_more(
+        self, backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watcher, "LINGER_SECONDS", 0.01)
+        neighbour = SQLiteBackend("neighbour", {"path": path})
+        await backend.append("a", texts("x"))
+
+        async def look() -> bool | None:
+            return not any(name.startswith("log-watcher") for name in _threads()) or None
+
+        for position in (2, 4):
+            async with Probe(backend, "a") as probe:
+                await probe.until_caught_up()
+                for expected in (position, position + 1):
+                    await neighbour.append("a", texts("y"))
+                    await probe.until(expected)
+            assert await eventually(look)
+        await neighbour.close()
+
+    async def test_many_appends_at_once_are_committed_in_several_groups(
+        self, backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writer, "GROUP_REQUESTS", 3)
+        acks = await asyncio.gather(*(backend.append("a", texts(str(number))) for number in range(20)))
+        assert [ack.start for ack in acks] == list(range(20))
+        with sqlite3.connect(backend.path) as connection:
+            (commits,) = connection.execute("SELECT commits FROM log").fetchone()
+        connection.close()
+        assert commits >= 7
 
     async def test_a_forgotten_backend_ends_its_threads(self, path: Path) -> None:
         backend = SQLiteBackend("default", {"path": path})
