@@ -1,0 +1,246 @@
+"""Real processes on a real s2-lite, killed, stopped and continued, terminated: app servers, writers, and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import repeat
+from uuid import uuid4
+
+import pytest
+from django.test import override_settings
+
+from resumable_stream.backends.s2 import S2Backend
+from resumable_stream.conf import S2_BACKEND
+from resumable_stream.exceptions import GenerationActiveError
+from resumable_stream.testing import read_all
+
+from ..integration.log import fences_of, strays_of
+from ..integration.servers import KINDS, PATIENCE_SECONDS, REPOSITORY, Server
+from ..integration.test_crash import Killer, assert_counts_from_zero, read_until_killed
+from ..integration.test_shutdown import endless_answer
+from ..integration.visitor import Gathered, Reading, Visitor, expect, gather, new_id
+from ..s2_lite import BASIN, TOKEN, S2Lite
+from .runner import SETTINGS
+from .s2_log import records_of
+from .sites import Chat
+
+MakeServer = Callable[..., Server]
+
+
+@pytest.fixture
+def make_app(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Server]:
+    """Make servers of the test project on an S2 log, which S2's own environment variables name."""
+
+    def make(kind: str, log: S2Lite, **settings: object) -> Server:
+        monkeypatch.setenv("S2_BASIN", BASIN)
+        monkeypatch.setenv("S2_ACCESS_TOKEN", TOKEN)
+        monkeypatch.setenv("S2_ACCOUNT_ENDPOINT", log.url)
+        monkeypatch.setenv("S2_BASIN_ENDPOINT", log.url)
+        return make_server(kind, BACKENDS={"default": {"BACKEND": S2_BACKEND}}, **{"LEASE_SECONDS": 1, **settings})
+
+    return make
+
+
+@asynccontextmanager
+async def visits(*apps: Server) -> AsyncIterator[list[Visitor]]:
+    """One visitor, whose requests reach one process or another."""
+    visitors = [Visitor(app.base) for app in apps]
+    try:
+        await visitors[0].arrive()
+        # The first message makes the session, which all requests then share.
+        await visitors[0].ask(new_id(), "Hello.")
+        for visitor in visitors[1:]:
+            visitor.http.cookies.update(visitors[0].http.cookies)
+            await visitor.arrive()
+        yield visitors
+    finally:
+        for visitor in visitors:
+            await visitor.http.aclose()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(2))
+async def test_an_app_killed_under_load_leaves_on_s2_all_that_was_shown(
+    make_app: MakeServer, s2_server: S2Lite, kind: str, seed: int
+) -> None:
+    app = make_app(kind, s2_server)
+    killer = Killer(app, seed, most_frames=400)
+    chats = [new_id() for _ in range(3)]
+    started = asyncio.Barrier(len(chats))
+    async with visits(app) as [visitor]:
+        shown = await asyncio.gather(*(read_until_killed(visitor, chat, killer, started) for chat in chats))
+        app.restart()
+        await asyncio.gather(*map(check_interrupted, repeat(visitor), repeat(s2_server), chats, shown))
+
+
+async def check_interrupted(visitor: Visitor, log: S2Lite, chat: str, before: Gathered) -> None:
+    resumed = await visitor.resume(chat)
+    assert resumed is not None
+    assert resumed.complete
+    assert resumed.types[-1] == "error"
+    assert resumed.frames[: len(before.frames)] == before.frames
+    assert_counts_from_zero(resumed.text)
+    assert (await visitor.ask(chat, "Next.")).text == "Next."
+    records = await records_of(log, chat)
+    assert fences_of(records) == ["claim", "interrupted", "claim", "finished"]
+    assert strays_of(records) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_log_killed_under_load_and_started_again_costs_no_answer_a_word(
+    make_app: MakeServer, durable_s2_server: S2Lite, kind: str
+) -> None:
+    app = make_app(kind, durable_s2_server, LEASE_SECONDS=10)
+    chats = [new_id() for _ in range(4)]
+    draw = random.Random(kind)
+    async with visits(app) as [visitor]:
+        answers = [asyncio.create_task(whole_answer(visitor, chat)) for chat in chats]
+        for _ in range(3):
+            await asyncio.sleep(draw.uniform(0.2, 0.6))
+            await asyncio.to_thread(durable_s2_server.kill)
+            await asyncio.sleep(draw.uniform(0, 0.3))
+            await asyncio.to_thread(durable_s2_server.start)
+        for chat, answer in zip(chats, await asyncio.gather(*answers), strict=True):
+            assert answer.text == "".join(f"{number} " for number in range(400))
+            assert answer.types[-1] == "finish"
+            records = await records_of(durable_s2_server, chat)
+            assert fences_of(records) == ["claim", "finished"]
+            assert [record.seq_num for record in records] == list(range(len(records)))
+
+
+async def whole_answer(visitor: Visitor, chat: str) -> Gathered:
+    """Ask for an answer and come back by cursor until it is whole."""
+    answer = await first_part(visitor, chat)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not answer.complete:
+            query = {"id": chat, "from": answer.cursor}
+            async with visitor.http.stream("GET", f"{visitor.prefix}/replay", params=query) as response:
+                if response.status_code == 200:
+                    more = await gather(response)
+                    answer.frames += more.frames
+                    answer.complete = more.complete
+                else:
+                    # The log is away: any other answer would leave the text incomplete.
+                    assert response.status_code == 503
+                    await asyncio.sleep(0.1)
+    return answer
+
+
+async def first_part(visitor: Visitor, chat: str) -> Gathered:
+    """Start; again if the log was not there."""
+    while True:
+        async with visitor.starting(chat, {"count": 400, "every_ms": 5}) as response:
+            if response.status_code == 200:
+                return await gather(response)
+            assert response.status_code == 503
+        await asyncio.sleep(0.1)
+
+
+async def test_another_process_reads_stops_and_takes_over(make_app: MakeServer, s2_server: S2Lite) -> None:
+    apps = make_app("uvicorn", s2_server), make_app("daphne", s2_server)
+    chat = new_id()
+    async with visits(*apps) as [here, there]:
+        async with here.starting(chat, "Before. ", {"gate": chat}, "After.") as response:
+            generation = response.headers["X-Generation-Id"]
+            await here.gate_reached(chat)
+            async with there.http.stream("GET", f"{there.prefix}/{chat}/stream") as follow:
+                await expect(follow, 200)
+                reading = Reading(follow)
+                await reading.take(3)
+                refusal = await there.http.post(there.prefix, json=there.body(chat, "Another."))
+                assert refusal.status_code == 409
+                assert refusal.headers["X-Generation-Id"] == generation
+                assert (await there.stop(chat, generation=generation)).status_code == 202
+                followed, written = await reading.rest(), await gather(response)
+        assert followed == written
+        assert followed.types[-1] == "abort"
+
+        async with here.starting(chat, "Again. ", {"gate": chat + "2"}) as response:
+            await here.gate_reached(chat + "2")
+            waiting = asyncio.create_task(there.resume(chat))
+            apps[0].kill()
+            await gather(response)
+            followed_to_the_end = await waiting
+        assert followed_to_the_end is not None
+        assert followed_to_the_end.complete
+        assert followed_to_the_end.types[-1] == "error"
+        assert (await there.ask(chat, "Next.")).text == "Next."
+
+    records = await records_of(s2_server, chat)
+    assert fences_of(records) == ["claim", "stopped", "claim", "interrupted", "claim", "finished"]
+    assert strays_of(records) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_app_terminated_under_load_hands_its_readers_over(
+    make_app: MakeServer, s2_server: S2Lite, kind: str
+) -> None:
+    app, other = make_app(kind, s2_server, SHUTDOWN_GRACE_SECONDS=0.2), make_app("uvicorn", s2_server)
+    chats = [new_id() for _ in range(4)]
+    async with visits(app, other) as [here, there]:
+        began = asyncio.Barrier(len(chats))
+        answers = await asyncio.gather(*(endless_answer(here, chat, app, began) for chat in chats))
+        app.wait()
+        for chat, answer in zip(chats, answers, strict=True):
+            more = await there.replay(chat, start=answer.cursor)
+            frames = [*answer.frames, *(more.frames if more is not None else [])]
+            assert frames[-1].data["type"] == "error"
+            told = await there.replay(chat, start=0)
+            assert told is not None
+            assert told.frames == frames
+            assert (await there.ask(chat, "Next.")).text == "Next."
+            records = await records_of(s2_server, chat)
+            assert fences_of(records) == ["claim", "interrupted", "claim", "finished"]
+            assert strays_of(records) == []
+
+
+async def test_a_writer_that_slept_past_its_lease_cancels_its_source_and_writes_no_more(s2_server: S2Lite) -> None:
+    stream = f"test/{uuid4()}"
+    settings = {**SETTINGS, "BACKENDS": {"default": {"BACKEND": S2_BACKEND, "OPTIONS": s2_server.options()}}}
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.faults.writer_program", stream, json.dumps(settings)),
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    backend = S2Backend("test", s2_server.options())
+    try:
+        assert program.stdout is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await program.stdout.readline() == b"running\n"
+            program.send_signal(signal.SIGSTOP)
+            with override_settings(RESUMABLE_STREAM=SETTINGS):
+                chat = Chat(backend, format="text")
+                await start_when_free(chat, stream)
+                assert fences_of(list(await read_all(backend, stream)))[:3] == ["claim", "interrupted", "claim"]
+                program.send_signal(signal.SIGCONT)
+                # Its source has no end but this one.
+                assert await program.stdout.readline() == b"closed\n"
+                await chat.end(stream)
+        records = list(await read_all(backend, stream))
+        assert fences_of(records) == ["claim", "interrupted", "claim", "stopped"]
+        assert strays_of(records) == []
+        second_claim = [record.seq_num for record in records if record.is_fence][2]
+        assert [record.body for record in records[second_claim + 1 : -1] if record.body] == ['"Mine."']
+    finally:
+        program.send_signal(signal.SIGCONT)
+        program.kill()
+        await program.wait()
+        await backend.close()
+
+
+async def start_when_free(chat: Chat, stream: str) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "Mine."
+        await asyncio.Event().wait()
+
+    while True:
+        with suppress(GenerationActiveError):
+            await chat.start(stream, source)
+            return
+        await asyncio.sleep(0.1)
