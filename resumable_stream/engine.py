@@ -22,7 +22,7 @@ from .driver import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from .exceptions import GenerationActiveError, RecordsTrimmedError, StreamNotFoundError
 from .formats import get_format
 from .formats.base import ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
-from .generation import INTERRUPTED_TEXT, Generation, Producer, own_thread
+from .generation import INTERRUPTED_TEXT, Generation, Producer
 from .history import read_generations
 from .layout import Begin, EndFacts, Token, new_generation_id
 from .opening import first_append, key_hash, opening_records, preview_of
@@ -33,6 +33,7 @@ from .protocol.head import Head, find_head, is_abandoned
 from .reader import Reader
 from .records import Record
 from .registry import runtime
+from .threads import own_thread
 from .writer import Writer
 
 logger = logging.getLogger(__name__)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.db import connections
 
 from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
 from .formats.base import ChunkEncoder, EndReason
 from .layout import Claimed, Ended, EndFacts, Entry
 from .protocol.claim import Claim
 from .sources import items_of
+from .threads import own_thread
 from .writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -191,19 +189,3 @@ def _caused_by(error: BaseException) -> Exception:
     cause = RuntimeError("Something that the producer waited for was cancelled, though the generation was not.")
     cause.__cause__ = error
     return cause
-
-
-@asynccontextmanager
-async def own_thread() -> AsyncIterator[None]:
-    """Give sync code called inside a thread that it shares with nobody, and close its database connections after."""
-    async with ThreadSensitiveContext():
-        try:
-            yield
-        finally:
-            await sync_to_async(_close_connections)()
-
-
-def _close_connections() -> None:
-    # The thread ends, so its database connections would be left open.
-    for connection in connections.all(initialized_only=True):
-        connection.close()

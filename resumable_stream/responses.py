@@ -25,6 +25,7 @@ from .layout import Ended
 from .reader import Reader
 from .registry import Place
 from .sse import CONTENT_TYPE, HEADERS, KEEP_ALIVE, PROLOGUE, blocks, encode_event, frame_encoder
+from .threads import release_thread
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check
     frames: list[Frame] = []
     try:
         yield PROLOGUE
+        await release_thread()
         async with aclosing(reader.frames()) as batches:
             async for frames in batches:
                 for block in blocks(frames, encoder):
@@ -95,6 +97,7 @@ async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check
                     if not await check():
                         yield _forbidden(format_, reader.cursor)
                         return
+                    await release_thread()
                     check_at = clock() + settings.reauthorize_seconds
         if end := _end(format_, frames):
             yield end
