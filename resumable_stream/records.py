@@ -55,10 +55,10 @@ class Record(NamedTuple):
     @property
     def metered_bytes(self) -> int:
         """What the record counts against the log's limits (S2's formula)."""
-        if not self.headers:
-            return 8 + utf8_length(self.body)
-        headers = sum(len(name.encode()) + len(value.encode()) for name, value in self.headers)
-        return 8 + 2 * len(self.headers) + headers + utf8_length(self.body)
+        size = 8 + utf8_length(self.body)
+        for name, value in self.headers:
+            size += 2 + utf8_length(name) + utf8_length(value)
+        return size
 
 
 class SequencedRecord(NamedTuple):
@@ -196,7 +196,7 @@ def validate_batch(records: Sequence[Record]) -> None:
 
 def _validate_commands(records: Iterable[Record]) -> None:
     for record in records:
-        if not any(name == "" for name, _ in record.headers):
+        if not record.headers or "" not in [name for name, _ in record.headers]:
             continue
         if record.headers == FENCE_HEADERS:
             validate_fencing_token(record.body)
