@@ -1,0 +1,1 @@
+"""Streams shared with services that are not ours."""
