@@ -14,7 +14,7 @@ from resumable_stream.protocol.head import Head, find_head
 from resumable_stream.records import Record, SequencedRecord
 
 from .fakes import ScriptedWriter, encoder_for, generation_id, texts_of
-from .model_log import LONG_AGO_MS, Stream
+from .model_log import LONG_AGO_MS, Log, Stream
 
 A, B = generation_id("A"), generation_id("B")
 FOREIGN = "session-k3x9q2ab"
@@ -139,6 +139,12 @@ class TestStop:
         with pytest.raises(GenerationActiveError):
             stream.run(stop(A, encoder_for))
 
+    def test_a_stream_that_is_made_anew_while_it_is_looked_at_has_nothing_to_stop(self, stream: Stream) -> None:
+        ScriptedWriter(stream, "A").write("1")
+        stream.before(2, lambda: setattr(stream, "log", Log(exists=True)))
+        assert stream.run(stop(None, encoder_for)) is None
+        assert stream.log == Log(exists=True)
+
     def test_a_foreign_generation_is_stopped(self, stream: Stream) -> None:
         stream.append(Record.fence(FOREIGN), Record("1"), Record("2"))
         ended = run_stop(stream)
@@ -188,24 +194,43 @@ class TestAnOwnerThatOutrunsEveryStop:
         run_stop(stream)
         assert not stream.arrives_late(stream.appends[STOP_ATTEMPTS])
 
-    def test_its_end_is_known_again_although_the_next_generation_has_begun(self, stream: Stream) -> None:
-        owner = ScriptedWriter(stream, "A")
-        rounds = 0
+    def outrun(self, stream: Stream, owner: ScriptedWriter, *, then: Callable[[], object]) -> None:
+        """Plan that the owner outruns every attempt, and that somebody acts before the last is repeated."""
+        appends = 0
 
-        def outrun_and_go_on() -> None:
-            nonlocal rounds
-            rounds += 1
-            if rounds <= STOP_ATTEMPTS + 1:
+        def act() -> None:
+            nonlocal appends
+            appends += 1
+            if appends <= STOP_ATTEMPTS + 1:
                 owner.write("1")
             else:
-                ScriptedWriter(stream, "B", guess=stream.log.token)
+                then()
 
-        stream.before_appends(outrun_and_go_on)
+        stream.before_appends(act)
+
+    def test_its_end_is_known_again_although_the_next_generation_has_begun(self, stream: Stream) -> None:
+        self.outrun(
+            stream, ScriptedWriter(stream, "A"), then=lambda: ScriptedWriter(stream, "B", guess=stream.log.token)
+        )
         stream.lose_reply(STOP_ATTEMPTS, applied=True)
         ended = stream.run(stop(None, encoder_for))
         assert ended is not None
         assert stream.log.records[ended.tail - 1].body == Token.terminal(A, EndReason.STOPPED).text
         assert Token.parse(stream.log.token).generation_id == B
+
+    def test_an_end_of_which_no_trace_is_left_is_not_known(self, stream: Stream) -> None:
+        owner = ScriptedWriter(stream, "A", mode="shared")
+        self.outrun(stream, owner, then=lambda: ScriptedWriter(stream, "B", mode="shared"))
+        stream.lose_reply(STOP_ATTEMPTS, applied=True)
+        with pytest.raises(AppendOutcomeUnknownError):
+            stream.run(stop(None, encoder_for))
+
+    def test_an_owner_that_a_node_service_replaces_is_not_ended(self, stream: Stream) -> None:
+        # In shared mode the npm package fences without ending what it replaces.
+        self.outrun(stream, ScriptedWriter(stream, "A"), then=lambda: stream.append(Record.fence(FOREIGN)))
+        stream.lose_reply(STOP_ATTEMPTS, applied=False)
+        assert stream.run(stop(None, encoder_for)) is None
+        assert stream.log.token == FOREIGN
 
     def test_a_stop_that_somebody_else_was_faster_with_ends_nothing(self, stream: Stream) -> None:
         owner = ScriptedWriter(stream, "A")

@@ -182,11 +182,14 @@ class TestForeignStreams:
         head = head_of(stream)
         assert (head.is_running, head.token.text) == (False, stream.log.token)
 
+    @pytest.mark.parametrize("after", [0, 1])
     @pytest.mark.parametrize("back", [0, 1, 2, 3, 99, 10**17])
-    def test_a_mark_that_leads_nowhere_is_not_followed(self, stream: Stream, back: int) -> None:
+    def test_a_mark_that_leads_nowhere_is_not_followed(self, stream: Stream, back: int, after: int) -> None:
         ScriptedWriter(stream, "A").finish()
         start = add_foreign(stream, 2)
         stream.append(Record("foreign", (("rs-back", str(back)),)))
+        for _ in range(after):
+            stream.append(Record("foreign"))
         head = head_of(stream)
         assert (head.start, head.token.text) == (start, FOREIGN)
 
@@ -274,6 +277,17 @@ class TestWhileOthersAct:
         assert (head.start, head.tail, head.token.text) == (stream.log.first, stream.log.tail, stream.log.token)
         assert head.begin is not None
         assert head.begin.message_id == "message-B"
+
+    def test_facts_that_retention_takes_meanwhile_are_missed_by_nobody(self, stream: Stream) -> None:
+        writer = ScriptedWriter(stream, "A")
+        writer.finish()
+        for _ in range(MAX_BATCH_RECORDS - 1):
+            stream.append(Record("stray"))
+        # After the tail and one page, whose first record is the terminal fence.
+        stream.before(2, lambda: setattr(stream, "log", stream.log.expire(writer.position - 1)))
+        head = head_of(stream)
+        assert head.end == EndFacts(generation_id=generation_id("A"), reason=EndReason.FINISHED)
+        assert head.token.text == stream.log.token
 
     def test_an_end_written_meanwhile_is_not_seen_in_part(self, stream: Stream) -> None:
         writer = ScriptedWriter(stream, "A")
