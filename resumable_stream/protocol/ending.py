@@ -120,7 +120,8 @@ class Closing:
     def _catch_up(self, tail: int) -> Operation[None]:
         while self._position < tail:
             try:
-                records = yield from read_range(self._position, tail)
+                # Page by page: a long generation need not be in memory as a whole.
+                records = yield from read_range(self._position, min(tail, self._position + MAX_BATCH_RECORDS))
             except RecordsTrimmedError as error:
                 # What is gone cannot be closed; what is left can.
                 self._position = max(error.first_seq_num, self._position + 1)
