@@ -137,8 +137,8 @@ class Settings:
     shutdown_grace_seconds = Setting[float](10, kind=NUMBER, minimum=0)
     """How long running generations may go on after SIGTERM before they end as ``interrupted``."""
     handle_signals = Setting[bool](True, kind=bool)
-    """Whether SIGTERM is noticed, before the server's own handler, to drain this process. If not, call
-    ``resumable_stream.shutdown.drain()`` yourself."""
+    """Whether SIGTERM is noticed, before the server's own handler, to drain this process. If not, await
+    ``resumable_stream.registry.runtime().drain(seconds)`` in its event loop yourself."""
 
 
 settings = Settings()

@@ -58,18 +58,24 @@ async def read_generations(
     found: list[_Building] = []
     decoder = Decoder(start)
     position = start
+    is_cut = False
     while True:
         try:
             batch = await read_patiently(backend, stream, position, patience_seconds=REQUEST_PATIENCE_SECONDS)
         except RecordsTrimmedError as error:
             position = error.first_seq_num
             decoder = Decoder(position)
+            # What comes next need not belong to the generation whose rest is gone.
+            is_cut = True
+            if found and found[-1].end is None:
+                found.pop()
             continue
         if not batch.records:
             break
         position = batch.records[-1].seq_num + 1
         for entry in decoder.feed(batch.records):
-            if isinstance(entry, Claimed) or not found:
+            if isinstance(entry, Claimed) or not found or is_cut:
+                is_cut = False
                 found.append(_Building(entry.cursor - 1))
             found[-1].add(entry)
             if isinstance(entry, Ended) and count is not None and len(found) >= count:

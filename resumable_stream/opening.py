@@ -40,6 +40,6 @@ def first_append(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[
     room = MAX_APPEND_BYTES // 2
     for index, record in enumerate(records[: MAX_BATCH_RECORDS // 2]):
         room -= record.metered_bytes
-        if room < 0:
+        if room < 0 and index:
             return records[:index], records[index:]
     return records[: MAX_BATCH_RECORDS // 2], records[MAX_BATCH_RECORDS // 2 :]
