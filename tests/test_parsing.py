@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.handlers.asgi import ASGIRequest
+from django.test import AsyncRequestFactory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resumable_stream.exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
+from resumable_stream.parsing import (
+    MAX_DEPTH,
+    parse_body,
+    parse_chat_id,
+    parse_cursor,
+    parse_flag,
+    parse_generation_id,
+    parse_idempotency_key,
+    parse_message_id,
+)
+
+factory = AsyncRequestFactory()
+
+
+def post(content: bytes, content_type: str = "application/json", **headers: Any) -> ASGIRequest:
+    return factory.post("/", content, content_type=content_type, headers=headers)
+
+
+def get(query: str = "", **headers: Any) -> ASGIRequest:
+    return factory.get(f"/?{query}", headers=headers)
+
+
+def nested(levels: int, *, kind: str) -> bytes:
+    left, right = ('{"a":', "}") if kind == "objects" else ("[", "]")
+    return ('{"top":' + left * (levels - 1) + "1" + right * (levels - 1) + "}").encode()
+
+
+def test_a_body_is_a_json_object() -> None:
+    assert parse_body(post('{"a": "ä"}'.encode())) == {"a": "ä"}
+    assert parse_body(post('{"a": "ä"}'.encode("utf-16"))) == {"a": "ä"}
+
+
+def test_no_body_is_an_empty_object_where_none_is_needed() -> None:
+    assert parse_body(post(b"", content_type=""), required=False) == {}
+    with pytest.raises(UnsupportedMediaTypeError):
+        parse_body(post(b"", content_type=""))
+
+
+@pytest.mark.parametrize("kind", ["objects", "lists"])
+def test_bodies_may_be_nested_so_deep_and_no_deeper(kind: str) -> None:
+    assert parse_body(post(nested(MAX_DEPTH, kind=kind)))
+    with pytest.raises(InvalidRequestError, match="64 levels"):
+        parse_body(post(nested(MAX_DEPTH + 1, kind=kind)))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    try:
+        found = parse_body(post(content))
+    except InvalidRequestError as error:
+        assert str(error)
+    else:
+        assert isinstance(found, dict)
+
+
+def test_a_body_over_djangos_limit_is_too_large(settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    with pytest.raises(RequestTooLargeError):
+        parse_body(post(b'{"a": "too much"}'))
+
+
+def test_a_body_that_was_read_as_a_form_cannot_be_read_again() -> None:
+    request = factory.generic(
+        "POST",
+        "/",
+        b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n--b--\r\n',
+        "multipart/form-data; boundary=b",
+    )
+    assert request.POST["x"] == "1"
+
+    with pytest.raises(InvalidRequestError, match="form"):
+        parse_body(request)
+
+
+@given(st.text() | st.integers() | st.none() | st.lists(st.text()))
+def test_a_chat_id_is_safe_in_a_path_and_in_a_stream_name(value: Any) -> None:
+    try:
+        found = parse_chat_id(value)
+    except InvalidRequestError:
+        return
+    assert found == value
+    assert found.isascii()
+    assert 1 <= len(found) <= 128
+    assert not set(found) & set("/\\?#%& \n\0")
+
+
+@pytest.mark.parametrize("value", ["a\n", "a\r", "\na"])
+def test_an_id_with_a_line_end_is_none(value: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        parse_chat_id(value)
+    with pytest.raises(InvalidRequestError):
+        parse_generation_id(value)
+    with pytest.raises(InvalidRequestError):
+        parse_message_id(value)
+
+
+def test_a_generation_may_be_left_unnamed() -> None:
+    assert parse_generation_id(None) is None
+    assert parse_generation_id("A_-9") == "A_-9"
+
+
+def test_a_message_id_is_whatever_prints() -> None:
+    assert parse_message_id(None) is None
+    assert parse_message_id("msg/1 é:" + "x" * 200) == "msg/1 é:" + "x" * 200
+    with pytest.raises(InvalidRequestError, match="256"):
+        parse_message_id("x" * 257)
+
+
+@given(st.text(st.characters(codec="latin-1")))
+def test_a_header_is_a_cursor_or_is_passed_over(value: str) -> None:
+    request = get()
+    request.META["HTTP_LAST_EVENT_ID"] = value
+    found = parse_cursor(request)
+
+    assert found is None or (str(found) == value.lstrip("0") or found == 0)
+
+
+def test_the_header_wins_then_from_then_offset() -> None:
+    assert parse_cursor(get("from=2&offset=3", **{"Last-Event-ID": "1"})) == 1
+    assert parse_cursor(get("from=2&offset=3")) == 2
+    assert parse_cursor(get("offset=3")) == 3
+    assert parse_cursor(get()) is None
+    assert parse_cursor(get("from=9223372036854775807")) == 2**63 - 1
+
+
+def test_flags_are_on_or_off() -> None:
+    assert [parse_flag(get(f"live={value}"), "live") for value in ("1", "true", "True", "0", "false", "", "yes")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    assert not parse_flag(get(), "live")
+
+
+def test_an_idempotency_key_is_any_short_text() -> None:
+    assert parse_idempotency_key(get()) == ""
+    assert parse_idempotency_key(get(**{"Idempotency-Key": "k" * 512})) == "k" * 512
+    with pytest.raises(InvalidRequestError):
+        parse_idempotency_key(get(**{"Idempotency-Key": "k" * 513}))
