@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,8 @@ async def _run(seed: str, sites: Sites, totals: Totals) -> None:
             await scenario.run()
         except TimeoutError:
             oracle.complain(OTHER, "somebody waited for ever")
+        except Exception as error:  # noqa: BLE001 - one run that breaks must not take the others along
+            oracle.complain(OTHER, "".join(traceback.format_exception(error)))
         else:
             oracle.judge()
         totals.add(seed, scenario, oracle)
