@@ -58,10 +58,14 @@ class HttpProxy:
         self.heads: list[str] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(ACK)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + ACK)
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.heads.append(request)
+        await reader.readexactly(int(request.lower().split("content-length: ")[1].split("\r\n")[0]))
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(ACK)}\r\n\r\n".encode() + ACK)
+        # Kept open until the client closes it, as proxies do.
+        await reader.read()
         writer.close()
+        await writer.wait_closed()
 
 
 @pytest.fixture
