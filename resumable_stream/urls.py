@@ -17,7 +17,10 @@ def _chat_view() -> type[ResumableChatView]:
             f"{SETTING_NAME}['CHAT_VIEW'] must name your ResumableChatView subclass, for instance "
             "'support.views.SupportChat' (or include(SupportChat.urls()) instead of 'resumable_stream.urls')."
         )
-    view = import_string(path)
+    try:
+        view = import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{SETTING_NAME}['CHAT_VIEW'] = {path!r} cannot be imported: {error}") from error
     if not (isinstance(view, type) and issubclass(view, ResumableChatView)):
         raise ImproperlyConfigured(f"{SETTING_NAME}['CHAT_VIEW'] = {path!r} is no subclass of ResumableChatView.")
     return view

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -56,12 +57,8 @@ def test_bodies_may_be_nested_so_deep_and_no_deeper(kind: str) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
-    try:
-        found = parse_body(post(content))
-    except InvalidRequestError as error:
-        assert str(error)
-    else:
-        assert isinstance(found, dict)
+    with suppress(InvalidRequestError):
+        assert isinstance(parse_body(post(content)), dict)
 
 
 def test_a_body_over_djangos_limit_is_too_large(settings: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -58,7 +59,7 @@ def test_events_arrive_whole_however_the_bytes_are_cut(events: list[tuple[str, i
     sent = PROLOGUE + b"".join(encode_event(data, cursor=cursor) + KEEP_ALIVE for data, cursor in events)
     parser = EventSourceParser()
     places = sorted({0, *(min(cut, len(sent)) for cut in cuts), len(sent)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         parser.feed(sent[start:end])
 
     assert [(event.data, event.last_event_id) for event in parser.events] == [(data, str(n)) for data, n in events]

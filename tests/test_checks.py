@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+
+from resumable_stream import checks
+
+MEMORY = {"default": {"BACKEND": "resumable_stream.backends.memory.MemoryBackend"}}
+
+
+@pytest.fixture(autouse=True)
+def sound_project(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A project that nothing is wrong with; each test spoils one thing."""
+    for name in ("S2_BASIN", "S2_BATCH_SIZE", "S2_LINGER_DURATION_MS"):
+        monkeypatch.delenv(name, raising=False)
+    settings.DEBUG = False
+    settings.ASGI_APPLICATION = "project.asgi.application"
+    path = str(tmp_path / "log.sqlite3")
+    sqlite = {"BACKEND": "resumable_stream.backends.sqlite.SQLiteBackend", "OPTIONS": {"path": path}}
+    settings.RESUMABLE_STREAM = {"BACKENDS": {"default": sqlite}}
+
+
+def found() -> list[CheckMessage]:
+    return run_checks(tags=[checks.TAG])
+
+
+def ids() -> list[str | None]:
+    return [message.id for message in found()]
+
+
+def change(settings: Any, **values: Any) -> None:
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, **values}
+
+
+def test_a_sound_project_hears_nothing(tmp_path: Path) -> None:
+    assert found() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_that_are_no_dictionary(settings: Any) -> None:
+    settings.RESUMABLE_STREAM = "sqlite"
+
+    assert checks.E001_NOT_A_DICTIONARY in ids()
+
+
+def test_a_wrong_value(settings: Any) -> None:
+    change(settings, LEASE_SECONDS="long")
+    (message,) = found()
+
+    assert message.id == checks.E002_BAD_VALUE
+    assert "'LEASE_SECONDS'" in message.msg
+
+
+def test_a_wrong_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2_BATCH_SIZE", "many")
+    (message,) = found()
+
+    assert message.id == checks.E002_BAD_VALUE
+    assert "S2_BATCH_SIZE" in message.msg
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        {"BACKEND": "nowhere.Backend"},
+        {"BACKEND": "builtins.dict"},
+        {"BACKEND": "resumable_stream.backends.memory.MemoryBackend", "OPTIONS": {"path": "x"}},
+        {"OPTIONS": {}},
+        "sqlite",
+    ],
+    ids=["not there", "no backend", "unknown option", "no path", "no dictionary"],
+)
+def test_a_backend_that_cannot_be_made(settings: Any, backend: Any) -> None:
+    change(settings, BACKENDS={"default": backend})
+    (message,) = found()
+
+    assert message.id == checks.E003_BAD_BACKEND
+    assert "'default'" in message.msg
+
+
+@pytest.mark.parametrize("path", ["nowhere.Chat", "tests.test_views.Nothing", "Chat"])
+def test_a_chat_view_that_cannot_be_imported(settings: Any, path: str) -> None:
+    change(settings, CHAT_VIEW=path)
+    (message,) = found()
+
+    assert message.id == checks.E004_BAD_CHAT_VIEW
+    assert path in message.msg
+
+
+def test_a_chat_view_that_is_there(settings: Any) -> None:
+    change(settings, CHAT_VIEW="tests.test_views.Chat")
+
+    assert found() == []
+
+
+@pytest.mark.parametrize(("key", "hint"), [("LEASE_SECOND", "'LEASE_SECONDS'"), ("zzz", "Known are")])
+def test_a_misspelt_setting(settings: Any, key: str, hint: str) -> None:
+    change(settings, **{key: 5})
+    (message,) = found()
+
+    assert message.id == checks.W001_UNKNOWN_SETTING
+    assert hint in (message.hint or "")
+
+
+def test_a_backend_that_forgets(settings: Any) -> None:
+    change(settings, BACKENDS=MEMORY)
+    assert ids() == [checks.W002_BACKEND_FORGETS]
+    settings.DEBUG = True
+    assert ids() == []
+
+
+def test_no_sign_of_asgi(settings: Any) -> None:
+    del settings.ASGI_APPLICATION
+
+    assert ids() == [checks.W003_NO_ASGI]
+
+
+def test_a_keep_alive_that_proxies_do_not_wait_for(settings: Any) -> None:
+    change(settings, KEEPALIVE_SECONDS=60)
+
+    assert ids() == [checks.W004_KEEPALIVE_TOO_LONG]
+
+
+def test_no_sessions(settings: Any) -> None:
+    settings.MIDDLEWARE = []
+
+    assert ids() == [checks.W005_NO_SESSIONS]
+
+
+def test_gzip(settings: Any) -> None:
+    settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
+
+    assert ids() == [checks.I001_GZIP]
+
+
+def test_one_mistake_does_not_hide_the_others(settings: Any) -> None:
+    settings.MIDDLEWARE = []
+    change(settings, BACKENDS=5, CHAT_VIEW=5, KEEPALIVE_SECONDS="x", TYPO=1)
+
+    assert sorted(map(str, ids())) == sorted(
+        [checks.E002_BAD_VALUE] * 3 + [checks.W001_UNKNOWN_SETTING, checks.W005_NO_SESSIONS]
+    )
+
+
+def test_every_message_has_a_hint(settings: Any) -> None:
+    del settings.ASGI_APPLICATION
+    settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware"]
+    change(settings, BACKENDS=MEMORY, CHAT_VIEW="x.Y", KEEPALIVE_SECONDS=100, LEASE_SECONDS=0, TYPO=1)
+    messages = found()
+
+    assert len(messages) == 8
+    assert all(message.hint for message in messages)
+
+
+def test_ids_are_unique_and_all_ours() -> None:
+    package = Path(inspect.getfile(checks)).parent
+    constants: list[str] = []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                value = node.value.value
+                if isinstance(value, str) and value.startswith("resumable_stream.") and value[-3:].isdigit():
+                    constants.append(value)
+
+    assert len(constants) >= 10
+    assert len(set(constants)) == len(constants)
+
+
+PROJECT = """
+SECRET_KEY = "x"
+INSTALLED_APPS = ["django.contrib.sessions", "resumable_stream"]
+MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware"]
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+ROOT_URLCONF = "routes"
+ASGI_APPLICATION = "asgi.application"
+RESUMABLE_STREAM = {"CHAT_VIEW": "chats.Chat"}
+"""
+CHATS = """
+from resumable_stream import ResumableChatView
+
+class Chat(ResumableChatView):
+    async def generate(self, turn):
+        yield "Hello"
+"""
+ROUTES = """
+from django.urls import include, path
+from chats import Chat
+
+urlpatterns = [
+    path("api/chat", include("resumable_stream.urls")),
+    path("api/slash/", include((Chat.urls()[0], "resumable_stream"), namespace="other")),
+]
+"""
+
+
+def test_manage_py_check_finds_nothing_to_say_about_our_routes(tmp_path: Path) -> None:
+    for name, text in {"project": PROJECT, "chats": CHATS, "routes": ROUTES}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    command = [sys.executable, "-W", "error", "-m", "django", "check", "--settings", "project", "--fail-level", "DEBUG"]
+    path = f"{tmp_path}:{Path(__file__).parent.parent}"
+    done = subprocess.run(command, env={"PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("System check identified no issues (0 silenced).\n", "")
