@@ -18,7 +18,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from .backends.base import BaseBackend
 from .conf import settings
@@ -29,6 +29,8 @@ from .layout import Chunk, Decoder, Ended, Entry
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+SPARE_BYTES = 16 * 1024
+"""What a ring keeps though all its readers have it: who reconnects after a short break need not read the log."""
 RETRY_SECONDS = 60.0
 """How long a follow that fails is tried again before its readers are told."""
 
@@ -61,6 +63,13 @@ class Frame:
         return len(self.entry.body) * 2 + 300 if isinstance(self.entry, Chunk) else 300
 
 
+class HasCursor(Protocol):
+    """A reader, as far as the hub needs to know it."""
+
+    cursor: int
+    """What it wants next."""
+
+
 class Ring:
     """The newest frames of a stream, in order; the older ones fall out when there are too many bytes."""
 
@@ -72,6 +81,11 @@ class Ring:
         self._limit = limit_bytes
         self._frames: list[Frame] = []
         self._bytes = 0
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether it may be worth while to :meth:`forget`."""
+        return self._bytes > SPARE_BYTES
 
     def extend(self, entries: Sequence[Entry], boundary: int) -> None:
         """Add what the stream has up to ``boundary``."""
@@ -93,10 +107,17 @@ class Ring:
             return frames[-1:]
         return frames[bisect_right(frames, cursor, key=_cursor_of) :]
 
+    def forget(self, cursor: int) -> None:
+        """Drop the frames up to ``cursor``, which everybody has taken, but for the newest few."""
+        self._drop(bisect_right(self._frames, cursor, key=_cursor_of), down_to=SPARE_BYTES // 2)
+
     def _drop_oldest(self) -> None:
         # Down to three quarters at once: dropping from a list's front costs as much for one as for many.
+        self._drop(len(self._frames) - 1, down_to=self._limit * 3 // 4)
+
+    def _drop(self, most: int, *, down_to: int) -> None:
         count = 0
-        while self._bytes > self._limit * 3 // 4 and count < len(self._frames) - 1:
+        while self._bytes > down_to and count < most:
             self._bytes -= self._frames[count].size
             count += 1
         if count:
@@ -119,6 +140,8 @@ class SharedFollow:
         """Why the follow has ended for good."""
         self.listeners: list[Callable[[Sequence[Entry]], None]] = []
         """Called with new entries as they come, before the readers are woken. They must not raise."""
+        self.readers: set[HasCursor] = set()
+        """Those for whom the ring keeps what they have not taken, as far as its limit allows."""
         self.guard: Guard | None = None
         self.attached = 0
         self._loop = asyncio.get_running_loop()
@@ -228,6 +251,8 @@ class SharedFollow:
     def _publish(self, entries: list[Entry], boundary: int) -> None:
         self._last_record = self._loop.time()
         self._is_quiet = bool(entries) and isinstance(entries[-1], Ended)
+        if self.ring.has_spare:
+            self.ring.forget(min((reader.cursor for reader in self.readers), default=boundary))
         self.ring.extend(entries, boundary)
         if entries:
             for listener in tuple(self.listeners):

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from .backends.base import BaseBackend
 from .driver import read_patiently
 from .exceptions import StreamNotFoundError
-from .hub import RETRY_SECONDS, Frame, Guard, Hub
+from .hub import RETRY_SECONDS, Frame, Guard, Hub, SharedFollow
 from .layout import Decoder, Ended
 from .records import MAX_BATCH_RECORDS
 
@@ -44,6 +44,8 @@ class Reader:
         self._is_live = is_live
         self._end_after = end_after
         self._guard = guard
+        self._position = cursor
+        """Up to where the log was read; beyond the cursor only in the middle of a chunk."""
         self._page = FIRST_PAGE_RECORDS
 
     async def frames(self) -> AsyncGenerator[list[Frame], None]:
@@ -57,18 +59,37 @@ class Reader:
 
         Close it (``aclosing``) when leaving it early.
         """
-        while True:
-            if not self._can_join():
-                async with aclosing(self._catch_up()) as pages:
-                    async for frames in pages:
-                        yield self._cut(frames)
-                        if self.has_ended:
-                            return
-            async with aclosing(self._follow()) as news:
-                async for frames in news:
-                    yield self._cut(frames)
-                    if self.has_ended:
-                        return
+        async with aclosing(self._batches()) as batches:
+            async for frames in batches:
+                yield self._cut(frames)
+                if self.has_ended:
+                    return
+
+    async def _batches(self) -> AsyncGenerator[list[Frame], None]:
+        """Yield what comes, for ever."""
+        if self._hub.find(self._backend, self._stream) is None:
+            async with aclosing(self._catch_up()) as pages:
+                async for frames in pages:
+                    yield frames
+        follow = self._hub.attach(self._backend, self._stream, self.cursor, guard=self._guard)
+        follow.readers.add(self)
+        try:
+            while True:
+                if self.cursor < follow.ring.start:
+                    async with aclosing(self._catch_up()) as pages:
+                        async for frames in pages:
+                            yield frames
+                    if self.cursor < follow.ring.start and self._position >= follow.ring.end:
+                        # We are at the tail, in the middle of a chunk of which the follow has not seen the beginning.
+                        await follow.wait()
+                        if follow.error is not None:
+                            raise follow.error
+                async with aclosing(self._take(follow)) as news:
+                    async for frames in news:
+                        yield frames
+        finally:
+            follow.readers.discard(self)
+            self._hub.detach(follow)
 
     def _can_join(self) -> bool:
         follow = self._hub.find(self._backend, self._stream)
@@ -88,20 +109,20 @@ class Reader:
     async def _catch_up(self) -> AsyncGenerator[list[Frame], None]:
         """Read from the log up to its tail, or up to where the shared follow has everything."""
         decoder = Decoder(self.cursor)
-        position = self.cursor
+        self._position = self.cursor
         while True:
             try:
                 batch = await read_patiently(
-                    self._backend, self._stream, position, self._page, patience_seconds=RETRY_SECONDS
+                    self._backend, self._stream, self._position, self._page, patience_seconds=RETRY_SECONDS
                 )
             except StreamNotFoundError:
-                if self._is_live and position == 0:
+                if self._is_live and self._position == 0:
                     return
                 raise
             self._page = PAGE_RECORDS
             if not batch.records:
                 return
-            position = batch.records[-1].seq_num + 1
+            self._position = batch.records[-1].seq_num + 1
             frames = [Frame(entry) for entry in decoder.feed(batch.records)]
             self.cursor = decoder.boundary
             if frames:
@@ -109,22 +130,15 @@ class Reader:
             if self._can_join():
                 return
 
-    async def _follow(self) -> AsyncGenerator[list[Frame], None]:
+    async def _take(self, follow: SharedFollow) -> AsyncGenerator[list[Frame], None]:
         """Take from the shared follow until its ring has moved on without us."""
-        follow = self._hub.attach(self._backend, self._stream, self.cursor, guard=self._guard)
-        try:
-            if self.cursor < follow.ring.start:
-                # We are at the tail, in the middle of a chunk that the follow has not seen from its beginning.
-                await follow.wait()
-            while self.cursor >= follow.ring.start:
-                if frames := follow.ring.since(self.cursor):
-                    self.cursor = frames[-1].entry.cursor
-                    yield frames
-                    continue
-                self.cursor = max(self.cursor, follow.ring.end)
-                if follow.error is not None:
-                    raise follow.error
-                if not await follow.wait():
-                    yield []
-        finally:
-            self._hub.detach(follow)
+        while self.cursor >= follow.ring.start:
+            if frames := follow.ring.since(self.cursor):
+                self.cursor = frames[-1].entry.cursor
+                yield frames
+                continue
+            self.cursor = max(self.cursor, follow.ring.end)
+            if follow.error is not None:
+                raise follow.error
+            if not await follow.wait():
+                yield []

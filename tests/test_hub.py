@@ -13,6 +13,7 @@ from resumable_stream.exceptions import BackendUnavailableError, ShuttingDownErr
 from resumable_stream.formats.base import EndReason
 from resumable_stream.hub import RETRY_SECONDS, Frame, Hub, Ring, SharedFollow
 from resumable_stream.layout import Chunk, Ended, EndFacts
+from resumable_stream.reader import Reader
 from resumable_stream.records import Record
 
 from .support.logs import FaultyLog, raising, unavailable, use_faulty_log
@@ -72,6 +73,22 @@ def test_a_ring_keeps_at_least_the_newest_however_large() -> None:
 
     assert cursors(ring.since(1)) == [2]
     assert ring.start == 1
+
+
+def test_a_ring_forgets_what_everybody_has_taken_but_for_a_few() -> None:
+    ring = Ring(0, limit_bytes=10_000_000)
+    assert not ring.has_spare
+    for cursor in range(1, 1001):
+        ring.extend(chunks(cursor, size=100), cursor)
+    assert ring.has_spare
+
+    ring.forget(600)
+    assert ring.start == 600
+
+    ring.forget(1000)
+    assert 900 < ring.start < 1000
+    assert cursors(ring.since(ring.start)) == list(range(ring.start + 1, 1001))
+    assert not ring.has_spare
 
 
 # -- frames --------------------------------------------------------------------------------------------------------
@@ -175,6 +192,27 @@ async def test_entries_are_published_as_they_come_and_listeners_hear_first(log: 
 
     assert heard == [([Chunk(1, "1"), Chunk(2, "2")], 2)]
     assert cursors(follow.ring.since(0)) == [1, 2]
+
+
+@in_virtual_time
+async def test_a_follow_keeps_what_its_readers_have_not_taken(log: FaultyLog, hub: Hub) -> None:
+    follow = hub.attach(log, "s", 0)
+    slow = Reader(hub, log, "s", 0)
+    follow.readers.add(slow)
+    for _ in range(5):
+        await log.append("s", [Record("x" * 1000)] * 20)
+        await settle()
+    assert follow.ring.start == 0
+
+    slow.cursor = 60
+    await log.append("s", [Record("x" * 1000)])
+    await settle()
+    assert follow.ring.start == 60
+
+    follow.readers.clear()
+    await log.append("s", [Record("x")])
+    await settle()
+    assert 90 < follow.ring.start < 101
 
 
 @in_virtual_time

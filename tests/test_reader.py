@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from resumable_stream import hub as hub_module
 from resumable_stream import layout
 from resumable_stream.backends import backends
 from resumable_stream.exceptions import (
@@ -343,6 +344,7 @@ class Story:
     batch: int
     gap: float
     ring_bytes: int
+    spare_bytes: int
     visits: list[Visit]
 
 
@@ -352,6 +354,7 @@ STORIES = st.builds(
     batch=st.integers(1, 7),
     gap=st.sampled_from([0.0, 0.01, 1.0]),
     ring_bytes=st.sampled_from([1, 2_000, 20_000, 10_000_000]),
+    spare_bytes=st.sampled_from([0, 1_000, 16_384]),
     visits=st.lists(
         st.builds(
             Visit,
@@ -420,6 +423,10 @@ def test_whatever_its_pace_and_wherever_it_joins_a_reader_misses_and_repeats_not
         "RING_BYTES": story.ring_bytes,
         "BACKENDS": {"default": {"BACKEND": "resumable_stream.backends.memory.MemoryBackend"}},
     }
-    # Chunks of 300 bytes are long ones, so that many are split.
-    with override_settings(RESUMABLE_STREAM=values), mock.patch.object(layout, "MAX_PART_BYTES", 120):
+    with (
+        override_settings(RESUMABLE_STREAM=values),
+        # Chunks of 300 bytes are long ones, so that many are split.
+        mock.patch.object(layout, "MAX_PART_BYTES", 120),
+        mock.patch.object(hub_module, "SPARE_BYTES", story.spare_bytes),
+    ):
         run_in_virtual_time(lambda: _tell(story))
