@@ -120,8 +120,9 @@ class Settings:
     append_timeout_seconds = Setting[float](30, kind=NUMBER, minimum=0)
     """How long a writer tries to reach a failing log before it gives its generation up."""
 
-    ring_bytes = Setting[int](256 * 1024, kind=int, minimum=1)
-    """Bytes of recent frames kept in memory for each stream that is being followed."""
+    ring_bytes = Setting[int](512 * 1024, kind=int, minimum=1)
+    """Most bytes of recent frames kept in memory, for each stream, for readers who lag. Room for one full append of
+    short chunks, with which every reader lags for a moment."""
     keepalive_seconds = Setting[float](15, kind=NUMBER, minimum=1)
     """An idle event stream gets a comment this often. Below the 60 s after which proxies commonly cut."""
     reauthorize_seconds = Setting[float](60, kind=NUMBER, minimum=1)

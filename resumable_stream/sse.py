@@ -6,7 +6,7 @@ A frame is ``[event: NAME\n]id: CURSOR\ndata: ONE LINE\n\n``, in this order: cli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from .formats.base import ChunkFormat
@@ -57,8 +57,15 @@ def frame_encoder(format_: ChunkFormat) -> FrameEncoder:
     return _encode_plain if type(format_).event is ChunkFormat.event else _named_encoder(format_.event)
 
 
-def blocks(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterator[bytes]:
+def blocks(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterable[bytes]:
     """Join the frames' bytes into blocks of up to 64 KiB: one send each rather than one for each frame."""
+    if len(frames) == 1:
+        data = frames[0].encoded(encoder)
+        return (data,) if data else ()
+    return _joined(frames, encoder)
+
+
+def _joined(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterator[bytes]:
     block: list[bytes] = []
     size = 0
     for frame in frames:

@@ -133,8 +133,10 @@ class ResumableChatView(View):
     @cached_property
     def chat(self) -> ResumableChat:
         """The function API that this view stands on."""
+        # Unless it was overridden, nobody wants the answer read back and folded for it.
+        on_end = self._on_end if type(self).on_end is not ResumableChatView.on_end else None
         return ResumableChat(
-            format=self.format, mode=self.mode, backend=self.backend, on_error=self._on_error, on_end=self._on_end
+            format=self.format, mode=self.mode, backend=self.backend, on_error=self._on_error, on_end=on_end
         )
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
