@@ -2,7 +2,7 @@
 
 The bounds are who takes part, what the writers append, and how many faults happen; within them nothing is left out.
 The scenarios below have 5.8 million states, which takes a minute; with ``EXPLORE=full`` in the environment there are 40
-million, which takes some six minutes and 3 GB of memory.
+million, which takes eight minutes and 3 GB of memory.
 """
 
 from __future__ import annotations
