@@ -1,0 +1,182 @@
+"""The package as a whole: what importing it does, what it offers, and that imports point down."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import resumable_stream
+from resumable_stream.chat import ResumableChat
+from resumable_stream.views import ResumableChatView
+
+PACKAGE = Path(resumable_stream.__file__).parent
+ROOT = PACKAGE.parent
+
+# From the bottom to the top; a module may import from its own layer and from those below. A name stands for everything
+# in it.
+LAYERS = (
+    ("ground", ["exceptions", "conf", "records"]),
+    ("log", ["backends"]),
+    ("protocol", ["formats", "layout", "protocol", "driver"]),
+    (
+        "running",
+        [
+            "generation",
+            "history",
+            "hub",
+            "opening",
+            "pacing",
+            "preview",
+            "reader",
+            "registry",
+            "shutdown",
+            "sources",
+            "threads",
+            "writer",
+        ],
+    ),
+    ("wire", ["sse", "responses"]),
+    ("chat", ["engine", "chat"]),
+    ("doors", ["parsing", "turns", "routes", "views", "urls", "inspection", "management"]),
+    ("project", ["apps", "checks", "testing"]),
+)
+OPTIONAL_PACKAGES = ("channels", "daphne", "httpx", "httpx_aiohttp", "aiohttp", "pydantic")
+
+
+def module_names() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(module_names())
+
+
+def layer_of(module: str) -> int:
+    top = module.split(".")[0]
+    ranks = [rank for rank, (_, names) in enumerate(LAYERS) if top in names]
+    assert len(ranks) == 1, f"Name the layer of resumable_stream.{top} here."
+    return ranks[0]
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """Yield what a module of ours imports of us when it is imported; not what it imports for type checkers alone."""
+    path = MODULES[module]
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    nodes = list(ast.parse(path.read_text()).body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [part for part in package[: len(package) - node.level + 1] if part]
+            base += node.module.split(".") if node.module else []
+            for alias in node.names:
+                inner = ".".join([*base, alias.name])
+                yield inner if inner in MODULES else ".".join(base)
+        nodes += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name])
+def test_imports_point_down(module: str) -> None:
+    upward = [found for found in imports_of(module) if found and layer_of(found) > layer_of(module)]
+
+    assert upward == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path, module])
+        if module in done:
+            return
+        for found in imports_of(module):
+            if found != module:
+                visit(found, (*path, module))
+        done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+    assert done == set(MODULES)
+
+
+def test_the_public_names_are_there_and_are_what_they_seem() -> None:
+    assert sorted(resumable_stream.__all__) == sorted(set(resumable_stream.__all__))
+    assert {name for name in resumable_stream.__all__ if not name.startswith("_")} >= {
+        "ResumableChat",
+        "ResumableChatView",
+    }
+    assert all(getattr(resumable_stream, name) is not None for name in resumable_stream.__all__)
+    assert set(resumable_stream.__all__) <= set(dir(resumable_stream))
+    assert resumable_stream.ResumableChat is ResumableChat
+    assert resumable_stream.ResumableChatView is ResumableChatView
+
+
+def test_other_names_are_not() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = resumable_stream.Nothing
+
+
+@pytest.mark.parametrize(
+    "module", [name for name, path in MODULES.items() if "__all__" in path.read_text() and name], ids=str
+)
+def test_what_a_module_says_it_offers_can_be_imported(module: str) -> None:
+    found = __import__(f"resumable_stream.{module}", fromlist=["__all__"])
+
+    assert all(hasattr(found, name) for name in found.__all__)
+    assert len(set(found.__all__)) == len(found.__all__)
+
+
+def run(code: str, **environment: str) -> str:
+    """Run ``code`` in a Python of its own, without this run's settings."""
+    clean = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    clean |= {"PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", code]
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_package_can_be_imported_before_django_is_configured() -> None:
+    code = """
+import sys
+import resumable_stream
+assert not any(name.startswith("resumable_stream.") for name in sys.modules)
+from django.conf import settings
+assert not settings.configured
+print(resumable_stream.__version__)
+"""
+    assert run(code).strip() == resumable_stream.__version__
+
+
+def test_importing_the_views_loads_no_package_that_is_optional() -> None:
+    code = f"""
+import sys, django
+django.setup()
+from resumable_stream import ResumableChatView
+import resumable_stream.checks
+print([name for name in {OPTIONAL_PACKAGES} if name in sys.modules])
+"""
+    assert run(code, DJANGO_SETTINGS_MODULE="tests.settings").strip() == "[]"
+
+
+def test_importing_the_views_starts_nothing() -> None:
+    code = """
+import threading, django, asyncio
+django.setup()
+from resumable_stream import ResumableChatView
+import signal
+print(threading.active_count(), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+"""
+    assert run(code, DJANGO_SETTINGS_MODULE="tests.settings").split() == ["1", "True"]
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (PACKAGE / "py.typed").is_file()
