@@ -145,26 +145,28 @@ class SharedFollow:
         self.guard: Guard | None = None
         self.attached = 0
         self._loop = asyncio.get_running_loop()
-        self._waiters: set[asyncio.Future[bool]] = set()
+        self._waiters: list[asyncio.Future[bool]] = []
         self._poked = asyncio.Event()
         self._is_quiet = False
         self._last_record = self._last_wake = self._loop.time()
         self._guarding: asyncio.Task[None] | None = None
         self._task = _start_task(self._run(), f"follow {stream}")
 
-    async def wait(self) -> bool:
-        """Wait until there is something new; ``False`` where it is merely time to show that the connection lives."""
+    def wait(self) -> asyncio.Future[bool]:
+        """Return what to await until there is something new.
+
+        The result is ``False`` where it is merely time to show that the connection lives.
+        """
+        # No more than a future: a thousand readers ask for one with every chunk. One that was cancelled is dropped
+        # with the next sign of life.
         waiter: asyncio.Future[bool] = self._loop.create_future()
-        self._waiters.add(waiter)
-        try:
-            return await waiter
-        finally:
-            self._waiters.discard(waiter)
+        self._waiters.append(waiter)
+        return waiter
 
     def wake(self, *, has_news: bool = True) -> None:
         """Let every waiting reader look."""
         self._last_wake = self._loop.time()
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(has_news)

@@ -315,7 +315,7 @@ async def test_waiting_readers_are_shown_a_sign_of_life(settings: Any, hub: Hub)
 @in_virtual_time
 async def test_a_closed_hub_ends_its_readers_and_takes_no_more(log: FaultyLog, hub: Hub) -> None:
     follow = hub.attach(log, "s", 0)
-    waiting = asyncio.create_task(follow.wait())
+    waiting = asyncio.ensure_future(follow.wait())
     await settle()
     hub.close()
     await waiting
