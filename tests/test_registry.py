@@ -150,6 +150,26 @@ async def test_a_failure_of_what_is_carried_through_reaches_its_caller() -> None
         await runtime().registry.carry_through(work())
 
 
+@in_virtual_time
+async def test_a_failure_of_what_is_carried_through_is_logged_once_its_caller_has_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    go_on = asyncio.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+        raise ValueError("no caller")
+
+    caller = asyncio.create_task(runtime().registry.carry_through(work()))
+    await settle()
+    caller.cancel()
+    await asyncio.wait({caller})
+    go_on.set()
+    await settle()
+    gc.collect()  # The loop would now complain of an exception that nobody took.
+    assert "no caller" in caplog.text
+
+
 def test_a_place_is_given_back_once_at_the_latest_when_it_is_forgotten() -> None:
     readers: Counter[str] = Counter()
     first, second = Place(readers, "ada"), Place(readers, "ada")
