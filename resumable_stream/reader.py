@@ -81,9 +81,9 @@ class Reader:
                             yield frames
                     if self.cursor < follow.ring.start and self._position >= follow.ring.end:
                         # We are at the tail, in the middle of a chunk of which the follow has not seen the beginning.
-                        await follow.wait()
                         if follow.error is not None:
                             raise follow.error
+                        await follow.wait()
                 async with aclosing(self._take(follow)) as news:
                     async for frames in news:
                         yield frames

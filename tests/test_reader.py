@@ -310,6 +310,23 @@ async def test_the_first_to_follow_may_stand_within_a_split_chunk(log: FaultyLog
 
 
 @in_virtual_time
+async def test_a_reader_within_a_split_chunk_hears_that_the_follow_has_ended_before_it_came(log: FaultyLog) -> None:
+    parts = chunk_records("x" * 2_000_000)
+    hub = Hub()
+    await log.append("s", [chunk("1"), parts[0]])
+    hub.attach(log, "s", 2)
+    gate = asyncio.Event()
+    log.then("read", held(gate))
+    gathering = asyncio.create_task(gather(Reader(hub, log, "s", 1)))
+    await settle()
+    hub.close()
+    gate.set()
+
+    with pytest.raises(ShuttingDownError):
+        await asyncio.wait_for(gathering, 1)
+
+
+@in_virtual_time
 async def test_a_read_that_is_never_answered_can_be_left(log: FaultyLog) -> None:
     await log.append("s", [chunk("1")])
     log.then("read", held(asyncio.Event()))
