@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from threading import Lock
 from typing import NamedTuple
 
-from ..records import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, FollowBatch, SequencedRecord
+from ..records import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, FollowBatch, Record, SequencedRecord
 
 MAILBOX_RECORDS = MAX_BATCH_RECORDS
 MAILBOX_CHARACTERS = MAX_BATCH_BYTES
@@ -91,6 +91,8 @@ class Mailbox:
 
     def take(self, position: int) -> tuple[SequencedRecord, ...]:
         """Hand over what continues ``position`` without a gap; empty if the log has to be read, or waited for."""
+        if not self._batches:
+            return ()
         batches = [batch.records for batch in self._batches if batch.records[-1].seq_num >= position]
         self._clear()
         records = batches[0] if len(batches) == 1 else tuple(record for batch in batches for record in batch)
@@ -213,9 +215,14 @@ class Followers:
                 self._mailboxes.pop(stream, None)
 
 
-def characters_of(records: Iterable[SequencedRecord]) -> int:
+def characters_of(records: Iterable[Record | SequencedRecord]) -> int:
     """Count what the records hold in memory, roughly."""
-    return sum(len(record.body) + sum(len(name) + len(value) for name, value in record.headers) for record in records)
+    count = 0
+    for record in records:
+        count += len(record.body)
+        for name, value in record.headers:
+            count += len(name) + len(value)
+    return count
 
 
 def call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: object) -> None:

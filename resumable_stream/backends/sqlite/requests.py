@@ -55,7 +55,7 @@ class Append(Request):
         self._records = records
         self._fencing_token = fencing_token
         self._match_seq_num = match_seq_num
-        self.characters = sum(len(record.body) for record in records)
+        self.characters = characters_of(records)
 
     def apply(self, transaction: Transaction) -> None:
         """See :meth:`Request.apply`."""
@@ -75,7 +75,7 @@ class Append(Request):
             SequencedRecord(seq_num, self._timestamp, body, headers)
             for seq_num, (body, headers) in enumerate(self._records, self._start)
         )
-        return Committed(self.stream, self._stream_id, records, characters_of(records))
+        return Committed(self.stream, self._stream_id, records, self.characters)
 
 
 class Delete(Request):
