@@ -26,6 +26,10 @@ class Backoff:
     """Delays that double from 50 ms to 2 s, each shortened by chance so that many do not return at once."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
         self._delay = FIRST_DELAY_SECONDS
 
     def next(self) -> float:

@@ -227,7 +227,8 @@ class SharedFollow:
             try:
                 async with aclosing(self.backend.follow(self.stream, decoder.boundary)) as batches:
                     async for batch in batches:
-                        backoff, failing_since = Backoff(), None
+                        backoff.reset()
+                        failing_since = None
                         if batch.records:
                             self._publish(decoder.feed(batch.records), decoder.boundary)
             except StreamNotFoundError as error:

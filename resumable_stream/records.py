@@ -57,7 +57,7 @@ class Record(NamedTuple):
         """What the record counts against the log's limits (S2's formula)."""
         size = 8 + utf8_length(self.body)
         for name, value in self.headers:
-            size += 2 + utf8_length(name) + utf8_length(value)
+            size += 2 + utf8_length(name + value)
         return size
 
 
