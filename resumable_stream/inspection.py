@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .layout import Token
-from .records import Record, SequencedRecord
+from .records import SequencedRecord
 
 _KINDS = {"begin": "begin", "user": "user", "beat": "heartbeat", "end": "end"}
 
@@ -32,7 +32,7 @@ def describe(record: SequencedRecord) -> Description:
         seq_num=record.seq_num,
         time=record.timestamp,
         kind=kind,
-        bytes=Record(record.body, record.headers).metered_bytes,
+        bytes=record.metered_bytes,
         text=text,
     )
 

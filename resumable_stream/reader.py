@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from .backends.base import BaseBackend
@@ -10,11 +10,14 @@ from .driver import read_patiently
 from .exceptions import StreamNotFoundError
 from .hub import RETRY_SECONDS, Frame, Guard, Hub, SharedFollow
 from .layout import Decoder, Ended
-from .records import MAX_BATCH_RECORDS
+from .records import MAX_BATCH_RECORDS, SequencedRecord
 
 FIRST_PAGE_RECORDS = 100
 """A small first page: the first byte of a long replay comes as soon as that of a short one."""
 PAGE_RECORDS = MAX_BATCH_RECORDS // 2
+PAGE_CHARACTERS = 128 * 1024
+"""About what a page holds. A reader who stalls holds one page: the texts, at up to 4 bytes a character, and their
+frames."""
 
 
 class Reader:
@@ -119,9 +122,9 @@ class Reader:
                 if self._is_live and self._position == 0:
                     return
                 raise
-            self._page = PAGE_RECORDS
             if not batch.records:
                 return
+            self._page = _page_after(batch.records)
             self._position = batch.records[-1].seq_num + 1
             frames = [Frame(entry) for entry in decoder.feed(batch.records)]
             self.cursor = decoder.boundary
@@ -142,3 +145,9 @@ class Reader:
                 raise follow.error
             if not await follow.wait():
                 yield []
+
+
+def _page_after(records: Sequence[SequencedRecord]) -> int:
+    """Choose how many records to read next by how long the last ones are."""
+    characters = sum(len(record.body) for record in records)
+    return max(1, min(PAGE_RECORDS, PAGE_CHARACTERS * len(records) // max(1, characters)))

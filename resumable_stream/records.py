@@ -55,10 +55,7 @@ class Record(NamedTuple):
     @property
     def metered_bytes(self) -> int:
         """What the record counts against the log's limits (S2's formula)."""
-        size = 8 + utf8_length(self.body)
-        for name, value in self.headers:
-            size += 2 + utf8_length(name + value)
-        return size
+        return _metered_bytes(self.body, self.headers)
 
 
 class SequencedRecord(NamedTuple):
@@ -69,6 +66,11 @@ class SequencedRecord(NamedTuple):
     """Milliseconds since the Unix epoch on the log's clock; never decreasing within a stream."""
     body: str
     headers: Headers = ()
+
+    @property
+    def metered_bytes(self) -> int:
+        """What the record counts against the log's limits (S2's formula)."""
+        return _metered_bytes(self.body, self.headers)
 
     @property
     def is_fence(self) -> bool:
@@ -147,6 +149,13 @@ class StreamList:
     """Ordered by the UTF-8 bytes of their names."""
     has_more: bool
     """Whether another page follows; it begins after the last name of this one."""
+
+
+def _metered_bytes(body: str, headers: Headers) -> int:
+    size = 8 + utf8_length(body)
+    for name, value in headers:
+        size += 2 + utf8_length(name + value)
+    return size
 
 
 def utf8_length(text: str) -> int:

@@ -61,7 +61,7 @@ class _Stream(StreamState):
         found = self.records[start - self.first : start - self.first + limit]
         size = 0
         for index, record in enumerate(found):
-            size += Record(record.body, record.headers).metered_bytes
+            size += record.metered_bytes
             if index and size > MAX_BATCH_BYTES:
                 del found[index:]
                 break

@@ -20,7 +20,6 @@ from ...records import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
     ReadBatch,
-    Record,
     SequencedRecord,
     StreamInfo,
     StreamList,
@@ -200,7 +199,7 @@ def _select(connection: Connection, stream_id: int, start: int, limit: int) -> t
 def _fitting(records: Iterable[SequencedRecord]) -> Iterator[SequencedRecord]:
     left = MAX_BATCH_BYTES
     for record in records:
-        size = Record(record.body, record.headers).metered_bytes
+        size = record.metered_bytes
         if size > left and left < MAX_BATCH_BYTES:
             return
         left -= size
