@@ -79,8 +79,7 @@ class Generation:
             if is_foreign and entry.cursor > self.start:
                 self._is_lost = True
                 self._writer.abandon()
-                if self._pump is not None:
-                    self._pump.cancel()
+                self._cancel_producer()
 
     async def run(self, release: Callable[[], None]) -> None:
         """Produce and write until the terminal record is on the log, then tell :attr:`Producer.ended`.
@@ -92,18 +91,23 @@ class Generation:
         async with own_thread():
             pump = self._pump = asyncio.create_task(self._produce(), name=f"producer {self.id}")
             if self.end is not None:
-                pump.cancel()  # Ended before it began: the producer is never asked.
+                self._cancel_producer()  # Ended before it began: the producer is never asked.
             try:
                 facts = await self._write()
                 self._is_lost = facts is None
             finally:
-                pump.cancel()
+                self._cancel_producer()
                 release()
                 self.is_over.set()
             if facts is not None:
                 await self._tell(facts)
             # A producer that is slow to notice its cancellation holds up nobody but itself.
             await asyncio.wait({pump})
+
+    def _cancel_producer(self) -> None:
+        # Once: a second cancellation would cut short what the producer does to clean up.
+        if self._pump is not None and not self._pump.cancelling():
+            self._pump.cancel()
 
     async def _produce(self) -> None:
         """Move the producer's items to the writer; the top of a task, so every failure ends here."""
@@ -145,8 +149,8 @@ class Generation:
         self.end = reason
         self._facts = EndFacts(generation_id=self.id, reason=reason, text=text, by=secrets.token_hex(6))
         self._writer.close(self._last_chunks(closing), self._facts)
-        if self._pump is not None and reason in (EndReason.STOPPED, EndReason.INTERRUPTED):
-            self._pump.cancel()
+        if reason in (EndReason.STOPPED, EndReason.INTERRUPTED):
+            self._cancel_producer()
 
     def _last_chunks(self, closing: Callable[[], list[str]]) -> list[str]:
         """Ask the encoder for its last chunks; where it fails, the terminal record alone must do."""

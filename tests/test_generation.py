@@ -15,9 +15,10 @@ from pydantic import BaseModel
 
 from resumable_stream.engine import ChatEngine, End
 from resumable_stream.exceptions import GenerationActiveError
+from resumable_stream.records import Record
 from resumable_stream.registry import runtime
 
-from .support.logs import FaultyLog, never_answered, unavailable, use_faulty_log
+from .support.logs import FaultyLog, held, never_answered, unavailable, use_faulty_log
 from .support.producers import Producer, of
 from .support.virtual_time import in_virtual_time, settle
 
@@ -209,6 +210,31 @@ async def test_a_producer_that_ignores_its_cancellation_holds_up_nobody(log: Fau
     assert log.chunks("s") == ['"1"', '"2"']
 
 
+@pytest.mark.parametrize("how", ["stopped here", "stopped elsewhere"])
+@in_virtual_time
+async def test_a_producer_may_take_its_time_to_clean_up(log: FaultyLog, how: str) -> None:
+    cleaned: list[str] = []
+
+    async def tidy() -> AsyncIterator[str]:
+        try:
+            yield "1"
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(5)
+            cleaned.append("up")
+
+    engine = ChatEngine(format="text")
+    await engine.start("s", tidy)
+    await settle()
+    if how == "stopped here":
+        await engine.end("s")
+    else:
+        await log.append("s", [Record.fence("end-x")])
+    await asyncio.sleep(10)
+
+    assert cleaned == ["up"]
+
+
 @in_virtual_time
 async def test_a_producer_that_fails_after_a_stop_changes_nothing(
     log: FaultyLog, caplog: pytest.LogCaptureFixture
@@ -309,6 +335,31 @@ async def test_a_log_that_never_answers_lets_the_producer_go_once_the_stream_is_
 
     assert producer.is_closed
     assert log.chunks("s") == ['"1"', '"3"']
+
+
+@in_virtual_time
+async def test_a_producer_is_not_asked_for_more_than_the_log_can_take(settings: Any) -> None:
+    log = use_faulty_log(settings, MAX_PENDING_BYTES=10_000)
+    asked = 0
+
+    async def endless() -> AsyncIterator[str]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield "x" * 1000
+
+    engine = ChatEngine(format="text")
+    log.then("append", lambda call: call())
+    gate = asyncio.Event()
+    log.then("append", held(gate))
+    await engine.start("s", endless)
+    await asyncio.sleep(5)
+    before = asked
+    assert before <= 11
+    gate.set()
+    await asyncio.sleep(0.01)
+    assert before < asked <= before + 22
+    await engine.end("s")
 
 
 # -- where it runs -------------------------------------------------------------------------------------------------
