@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,8 @@ def _install_node_modules(project: Path, names: tuple[str, ...]) -> None:
         done = subprocess.run(command, cwd=draft, capture_output=True, text=True, check=False)
         installed = draft if done.returncode == 0 else None
         require_program("The npm packages", installed, f"npm ci said: {done.stderr.strip()[-500:]}")
-        if not project.is_dir():
+        # Another run at the same time may have been faster; what it installed is the same.
+        with suppress(OSError):
             draft.rename(project)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
