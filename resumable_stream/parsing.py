@@ -15,7 +15,7 @@ from .exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMe
 MAX_DEPTH = 64
 """Levels of nesting in a body: far more than any client's messages have, far fewer than what exhausts a stack."""
 MAX_CURSOR = 2**63 - 1
-_CHAT_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}\Z", re.ASCII)
+_CHAT_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~-]{1,128}\Z", re.ASCII)
 _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _CURSOR = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
 _IDEMPOTENCY_KEY_BYTES = 512

@@ -84,6 +84,9 @@ class Follower:
             self._fault = self._http.judge.malformed(f"{type(error).__name__}: {error}")
         except REQUEST_ERRORS as error:
             self._fault = self._http.fault(error)
+        except RuntimeError as error:
+            # aiohttp's word for a session that was closed under the read.
+            self._fault = self._http.judge.ended(str(error))
 
     async def _take(self, delivery: Delivery) -> FollowBatch | None:
         records, tail = delivery
