@@ -177,6 +177,7 @@ class SharedFollow:
 
     def tick(self, keepalive_seconds: float, lease_seconds: float) -> None:
         """Do what is due while nothing comes: show readers a sign of life, look after a silent owner."""
+        self._let_go()
         now = self._loop.time()
         if now - self._last_wake >= keepalive_seconds:
             self.wake(has_news=False)
@@ -251,11 +252,15 @@ class SharedFollow:
                 async with asyncio.timeout(delay):
                     await self._poked.wait()
 
+    def _let_go(self) -> None:
+        """Drop from memory what every reader has taken."""
+        if self.ring.has_spare:
+            self.ring.forget(min((reader.cursor for reader in self.readers), default=self.ring.end))
+
     def _publish(self, entries: list[Entry], boundary: int) -> None:
         self._last_record = self._loop.time()
         self._is_quiet = bool(entries) and isinstance(entries[-1], Ended)
-        if self.ring.has_spare:
-            self.ring.forget(min((reader.cursor for reader in self.readers), default=boundary))
+        self._let_go()
         self.ring.extend(entries, boundary)
         if entries:
             for listener in tuple(self.listeners):

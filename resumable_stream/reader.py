@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 
 from .backends.base import BaseBackend
 from .driver import read_patiently
@@ -47,8 +46,13 @@ class Reader:
         self._is_live = is_live
         self._end_after = end_after
         self._guard = guard
+        self._follow: SharedFollow | None = None
+        self._decoder: Decoder | None = None
+        """Of what is read from the log while catching up."""
         self._position = cursor
         """Up to where the log was read; beyond the cursor only in the middle of a chunk."""
+        self._is_at_tail = False
+        """Whether there was nothing to read at the position."""
         self._page = FIRST_PAGE_RECORDS
 
     async def frames(self) -> AsyncGenerator[list[Frame], None]:
@@ -62,41 +66,46 @@ class Reader:
 
         Close it (``aclosing``) when leaving it early.
         """
-        async with aclosing(self._batches()) as batches:
-            async for frames in batches:
-                yield self._cut(frames)
-                if self.has_ended:
-                    return
-
-    async def _batches(self) -> AsyncGenerator[list[Frame], None]:
-        """Yield what comes, for ever."""
-        if self._hub.find(self._backend, self._stream) is None:
-            async with aclosing(self._catch_up()) as pages:
-                async for frames in pages:
-                    yield frames
-        follow = self._hub.attach(self._backend, self._stream, self.cursor, guard=self._guard)
-        follow.readers.add(self)
         try:
-            while True:
-                if self.cursor < follow.ring.start:
-                    async with aclosing(self._catch_up()) as pages:
-                        async for frames in pages:
-                            yield frames
-                    if self.cursor < follow.ring.start and self._position >= follow.ring.end:
-                        # We are at the tail, in the middle of a chunk of which the follow has not seen the beginning.
-                        if follow.error is not None:
-                            raise follow.error
-                        await follow.wait()
-                async with aclosing(self._take(follow)) as news:
-                    async for frames in news:
-                        yield frames
+            while not self.has_ended:
+                frames = self._cut(await self._next())
+                yield frames
+                del frames  # Nothing of it is to be held while waiting for the next.
         finally:
+            self._leave()
+
+    async def _next(self) -> list[Frame]:
+        while True:
+            follow = self._join()
+            if follow is not None and self.cursor >= follow.ring.start:
+                self._decoder, self._is_at_tail = None, False
+                if frames := follow.ring.since(self.cursor):
+                    self.cursor = frames[-1].entry.cursor
+                    return frames
+                self.cursor = max(self.cursor, follow.ring.end)
+            elif follow is None or not self._is_at_tail or self._position < follow.ring.end:
+                if frames := await self._read():
+                    return frames
+                continue
+            # We have it all, but for a chunk of which the follow has not seen the beginning.
+            self._is_at_tail = False
+            if follow.error is not None:
+                raise follow.error
+            if not await follow.wait():
+                return []
+
+    def _join(self) -> SharedFollow | None:
+        """Join the shared follow as soon as there is one, so that it keeps for us what comes while we catch up."""
+        if self._follow is None and (self._is_at_tail or self._hub.find(self._backend, self._stream) is not None):
+            self._follow = self._hub.attach(self._backend, self._stream, self.cursor, guard=self._guard)
+            self._follow.readers.add(self)
+        return self._follow
+
+    def _leave(self) -> None:
+        follow, self._follow = self._follow, None
+        if follow is not None:
             follow.readers.discard(self)
             self._hub.detach(follow)
-
-    def _can_join(self) -> bool:
-        follow = self._hub.find(self._backend, self._stream)
-        return follow is not None and self.cursor >= follow.ring.start
 
     def _cut(self, frames: list[Frame]) -> list[Frame]:
         """Drop what follows the terminal record, for a reader that ends there."""
@@ -109,42 +118,31 @@ class Reader:
                 return frames[: index + 1]
         return frames
 
-    async def _catch_up(self) -> AsyncGenerator[list[Frame], None]:
-        """Read from the log up to its tail, or up to where the shared follow has everything."""
-        decoder = Decoder(self.cursor)
-        self._position = self.cursor
-        while True:
-            try:
-                batch = await read_patiently(
-                    self._backend, self._stream, self._position, self._page, patience_seconds=RETRY_SECONDS
-                )
-            except StreamNotFoundError:
-                if self._is_live and self._position == 0:
-                    return
-                raise
-            if not batch.records:
-                return
-            self._page = _page_after(batch.records)
-            self._position = batch.records[-1].seq_num + 1
-            frames = [Frame(entry) for entry in decoder.feed(batch.records)]
-            self.cursor = decoder.boundary
-            if frames:
-                yield frames
-            if self._can_join():
-                return
+    async def _read(self) -> list[Frame]:
+        """Read a page from the log, at this reader's own pace."""
+        if self._decoder is None:
+            self._decoder, self._position = Decoder(self.cursor), self.cursor
+        records = await self._read_records()
+        if not records:
+            self._decoder, self._is_at_tail = None, True
+            return []
+        self._is_at_tail = False
+        self._page = _page_after(records)
+        self._position = records[-1].seq_num + 1
+        frames = [Frame(entry) for entry in self._decoder.feed(records)]
+        self.cursor = self._decoder.boundary
+        return frames
 
-    async def _take(self, follow: SharedFollow) -> AsyncGenerator[list[Frame], None]:
-        """Take from the shared follow until its ring has moved on without us."""
-        while self.cursor >= follow.ring.start:
-            if frames := follow.ring.since(self.cursor):
-                self.cursor = frames[-1].entry.cursor
-                yield frames
-                continue
-            self.cursor = max(self.cursor, follow.ring.end)
-            if follow.error is not None:
-                raise follow.error
-            if not await follow.wait():
-                yield []
+    async def _read_records(self) -> Sequence[SequencedRecord]:
+        try:
+            batch = await read_patiently(
+                self._backend, self._stream, self._position, self._page, patience_seconds=RETRY_SECONDS
+            )
+        except StreamNotFoundError:
+            if self._is_live and self._position == 0:
+                return ()
+            raise
+        return batch.records
 
 
 def _page_after(records: Sequence[SequencedRecord]) -> int:

@@ -20,8 +20,7 @@ from .exceptions import (
     ShuttingDownError,
 )
 from .formats.base import ChunkFormat, EndReason
-from .hub import Frame
-from .layout import Ended
+from .layout import Ended, Entry
 from .reader import Reader
 from .registry import Place
 from .sse import CONTENT_TYPE, HEADERS, KEEP_ALIVE, PROLOGUE, blocks, encode_event, frame_encoder
@@ -83,7 +82,7 @@ async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check
     encoder = frame_encoder(format_)
     clock = asyncio.get_running_loop().time
     check_at = clock() + settings.reauthorize_seconds
-    frames: list[Frame] = []
+    last: Entry | None = None
     try:
         yield PROLOGUE
         await release_thread()
@@ -91,15 +90,18 @@ async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check
             async for frames in batches:
                 for block in blocks(frames, encoder):
                     yield block
-                if not frames:
+                if frames:
+                    last = frames[-1].entry
+                else:
                     yield KEEP_ALIVE
+                del frames  # Not to be held while waiting for the next.
                 if check is not None and clock() >= check_at:
                     if not await check():
                         yield _forbidden(format_, reader.cursor)
                         return
                     await release_thread()
                     check_at = clock() + settings.reauthorize_seconds
-        if end := _end(format_, frames):
+        if end := _end(format_, last):
             yield end
     except ResumableStreamError as error:
         logger.warning("reader cut off cursor=%s error=%s", reader.cursor, error)
@@ -110,8 +112,7 @@ async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check
         place.release()
 
 
-def _end(format_: ChunkFormat, frames: list[Frame]) -> bytes:
-    last = frames[-1].entry if frames else None
+def _end(format_: ChunkFormat, last: Entry | None) -> bytes:
     if not isinstance(last, Ended):
         return b""
     event = format_.end_event(last.facts.reason, last.facts.text or None)
