@@ -1,7 +1,8 @@
 """The routes of a chat, for any prefix.
 
 A URLconf may mount them at ``api/chat`` or at ``api/chat/``, and clients may or may not end a path with a slash
-(``APPEND_SLASH`` cannot redirect a POST), so every route matches all of these. Reversing gives the form for a prefix
+(``APPEND_SLASH`` cannot redirect a POST), so every route matches all of these; only the
+bare ``api/chat`` never reaches a mount at ``api/chat/``. Reversing gives the form for a prefix
 without a slash.
 """
 
