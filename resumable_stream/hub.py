@@ -80,6 +80,7 @@ class Ring:
         """Cursor of a reader that has taken everything."""
         self._limit = limit_bytes
         self._frames: list[Frame] = []
+        self._sizes: list[int] = []
         self._bytes = 0
 
     @property
@@ -91,8 +92,10 @@ class Ring:
         """Add what the stream has up to ``boundary``."""
         for entry in entries:
             frame = Frame(entry)
+            size = frame.size
             self._frames.append(frame)
-            self._bytes += frame.size
+            self._sizes.append(size)
+            self._bytes += size
         self.end = boundary
         if self._bytes > self._limit:
             self._drop_oldest()
@@ -118,11 +121,11 @@ class Ring:
     def _drop(self, most: int, *, down_to: int) -> None:
         count = 0
         while self._bytes > down_to and count < most:
-            self._bytes -= self._frames[count].size
+            self._bytes -= self._sizes[count]
             count += 1
         if count:
             self.start = self._frames[count - 1].entry.cursor
-            del self._frames[:count]
+            del self._frames[:count], self._sizes[:count]
 
 
 def _cursor_of(frame: Frame) -> int:

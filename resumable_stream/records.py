@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from .exceptions import InvalidRecordError
@@ -163,6 +164,7 @@ def utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+@lru_cache(maxsize=1024)  # Most calls are about a stream that was asked for a moment ago.
 def validate_stream_name(name: str) -> None:
     """Raise :exc:`InvalidRecordError` unless ``name`` is 1..512 UTF-8 bytes without NUL, and not ``.`` or ``..``."""
     try:

@@ -93,6 +93,10 @@ class Mailbox:
         """Hand over what continues ``position`` without a gap; empty if the log has to be read, or waited for."""
         if not self._batches:
             return ()
+        if len(self._batches) == 1 and self._batches[0].records[0].seq_num == position:
+            records = self._batches[0].records
+            self._clear()
+            return records
         batches = [batch.records for batch in self._batches if batch.records[-1].seq_num >= position]
         self._clear()
         records = batches[0] if len(batches) == 1 else tuple(record for batch in batches for record in batch)
