@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from .backends.base import BaseBackend
 from .exceptions import AppendOutcomeUnknownError, BackendUnavailableError, ResumableStreamError
@@ -25,8 +26,7 @@ REQUEST_PATIENCE_SECONDS = 5.0
 class Backoff:
     """Delays that double from 50 ms to 2 s, each shortened by chance so that many do not return at once."""
 
-    def __init__(self) -> None:
-        self.reset()
+    _delay = FIRST_DELAY_SECONDS
 
     def reset(self) -> None:
         """Begin anew."""
@@ -95,14 +95,16 @@ def _read(start: int, limit: int) -> Operation[ReadBatch]:
     return batch
 
 
-async def _carry_out(effect: Effect, backend: BaseBackend, stream: str) -> AppendAck | ReadBatch | StreamTail:
+def _carry_out(
+    effect: Effect, backend: BaseBackend, stream: str
+) -> Coroutine[Any, Any, AppendAck | ReadBatch | StreamTail]:
     if isinstance(effect, Append):
-        return await backend.append(
+        return backend.append(
             stream, effect.records, fencing_token=effect.fencing_token, match_seq_num=effect.match_seq_num
         )
     if isinstance(effect, Read):
-        return await backend.read(stream, effect.start, effect.limit)
-    return await backend.tail(stream, last=effect.last)
+        return backend.read(stream, effect.start, effect.limit)
+    return backend.tail(stream, last=effect.last)
 
 
 async def _pause(backoff: Backoff, stream: str, error: ResumableStreamError) -> None:

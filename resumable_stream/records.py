@@ -194,8 +194,10 @@ def validate_batch(records: Sequence[Record]) -> None:
     """
     if not 1 <= len(records) <= MAX_BATCH_RECORDS:
         raise InvalidRecordError(f"An append takes 1 to {MAX_BATCH_RECORDS} records, not {len(records)}.")
+    size = 0
     try:
-        size = sum(record.metered_bytes for record in records)
+        for record in records:
+            size += record.metered_bytes
     except UnicodeEncodeError:
         raise InvalidRecordError(
             "A record holds a lone surrogate, which UTF-8 cannot encode. Escape it or replace it first."
