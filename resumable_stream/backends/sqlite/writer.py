@@ -23,7 +23,7 @@ GROUP_CHARACTERS = 8 * 1024 * 1024
 GROUP_REQUESTS = 2000
 """Bounds of one commit; one request always fits."""
 
-GATHER_SECONDS = 0.004
+GATHER_SECONDS = 0.002
 """Pause after a commit of several requests: more are surely on their way, and a commit costs about the same for one as
 for twenty. Who appends alone is never kept waiting."""
 
