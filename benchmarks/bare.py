@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
+from .tidying import tidy
 from .wire import frame, text
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -23,6 +24,8 @@ HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cach
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["path"] == "/tidy":
+        tidy()
     query = {name: int(value) for name, value in parse_qsl(scope["query_string"].decode())}
     frames = _shared(query) if scope["path"] == "/shared" else _own(query)
     # As any app would that must not go on sending to nobody.

@@ -21,7 +21,7 @@ TINY = Scale(
     burst_generations=2,
     burst_chunks=50,
     readers=5,
-    stalled_readers=1,
+    stalled_readers=2,
     reconnects=2,
 )
 

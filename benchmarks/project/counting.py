@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from resumable_stream.backends.sqlite import SQLiteBackend
@@ -26,7 +26,7 @@ class CountingBackend(SQLiteBackend):
         self._count(tail.records)
         return tail
 
-    async def follow(self, stream: str, start: int) -> AsyncIterator[FollowBatch]:
+    async def follow(self, stream: str, start: int) -> AsyncGenerator[FollowBatch, None]:
         async for batch in super().follow(stream, start):
             self._count(batch.records)
             yield batch

@@ -9,4 +9,5 @@ urlpatterns = [
     path("background", include(views.BackgroundChat.urls())),
     path("commits", views.commits),
     path("counts", views.counts),
+    path("tidy", views.tidy_up),
 ]

@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import AsyncIterator
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from resumable_stream import ResumableChatView
 from resumable_stream.backends import backends
 from resumable_stream.records import Record
 from resumable_stream.turns import Turn
 
+from ..tidying import tidy
 from ..wire import text
 from .counting import CountingBackend
 
@@ -62,3 +63,9 @@ async def counts(_request: HttpRequest) -> JsonResponse:
     backend = backends["default"]
     assert isinstance(backend, CountingBackend)
     return JsonResponse({"records": backend.records_read})
+
+
+async def tidy_up(_request: HttpRequest) -> HttpResponse:
+    """Give back memory that is not held."""
+    tidy()
+    return HttpResponse()

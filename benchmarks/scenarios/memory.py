@@ -10,13 +10,14 @@ from ..processes import Server, serve_pair
 from ..report import Figure
 from ..scale import Scale
 
-WARM_UP_CLIENTS = 20
+SOME_CHUNKS = {"count": 100, "size": 80, "every_ms": 20, "hold": 1}
+"""Of a generation that has been running for a while."""
 SMALL_CHUNK_CHARACTERS = 80
 LARGE_CHUNK_CHARACTERS = 20_000
 
 
 async def run(scale: Scale) -> list[Figure]:
-    return [await _idle_reader(scale), await _generation(scale), *await _stalled_readers(scale)]
+    return [await _idle_reader(scale), *await _generations(scale), *await _stalled_readers(scale)]
 
 
 async def _idle_reader(scale: Scale) -> Figure:
@@ -28,18 +29,17 @@ async def _idle_reader(scale: Scale) -> Figure:
     return Figure(name="memory of an idle reader", unit="KiB", product=product / 1024, bare=peer / 1024, at_most=40)
 
 
-async def _generation(scale: Scale) -> Figure:
-    def requests(prefix: str, count: int) -> list[bytes]:
-        return [post_chat("/background", f"{prefix}{number}", count=20, size=80, hold=1) for number in range(count)]
-
-    with serve_pair() as pair:
-        for request in requests("warm", WARM_UP_CLIENTS):
-            await download(pair.product, request)
-        before = await _settled_bytes(scale, pair.product)
-        for request in requests("c", scale.generations):
-            await download(pair.product, request)
-        product = (await _settled_bytes(scale, pair.product) - before) / scale.generations
-    return Figure(name="memory of a running generation", unit="KiB", product=product / 1024, at_most=60)
+async def _generations(scale: Scale) -> list[Figure]:
+    """Tell what a generation costs that has been running for a while, without its reader and with it."""
+    figures = []
+    for path, name, at_most in (("/background", "", 60), ("/chat", " and its reader", 100)):
+        with serve_pair() as pair:
+            requests = [post_chat(path, f"c{number}", **SOME_CHUNKS) for number in range(scale.generations)]
+            product = await _bytes_each(scale, pair.product, requests)
+        figures.append(
+            Figure(name=f"memory of a running generation{name}", unit="KiB", product=product / 1024, at_most=at_most)
+        )
+    return figures
 
 
 async def _stalled_readers(scale: Scale) -> list[Figure]:
@@ -50,7 +50,7 @@ async def _stalled_readers(scale: Scale) -> list[Figure]:
             count = total // (size + 20)
             await download(pair.product, post_chat("/chat", f"c{size}", count=count, size=size))
             requests = [get(f"/chat/replay?id=c{size}&from=0")] * scale.stalled_readers
-            # The readers' connections to the log have caches, which are not the client's.
+            # The connections to the log have caches, which are not the client's.
             await asyncio.gather(*(download(pair.product, request) for request in requests))
             held = await _bytes_each(scale, pair.product, requests, kind=Staller)
             name = f"memory of a client that stalls in {total / 1e6:,.0f} MB of chunks of {size:,} bytes"
@@ -62,14 +62,15 @@ async def _bytes_each(
     scale: Scale, server: Server, requests: Sequence[bytes], *, kind: type[Exchange] = Exchange
 ) -> float:
     """Return what the server holds for each of the clients that wait for more."""
-    for exchange in [await _begun(server, kind(request)) for request in requests[:WARM_UP_CLIENTS]]:
-        exchange.transport.abort()
+    uncounted = max(1, len(requests) // 10)  # Some are there already: what the first one fills is not its own.
+    counted = requests[uncounted:]
+    clients = [await _begun(server, kind(request)) for request in requests[:uncounted]]
     before = await _settled_bytes(scale, server)
-    clients = [await _begun(server, kind(request)) for request in requests]
+    clients += [await _begun(server, kind(request)) for request in counted]
     held = await _settled_bytes(scale, server) - before
     for client in clients:
         client.transport.abort()
-    return held / len(requests)
+    return held / len(counted)
 
 
 async def _begun(server: Server, exchange: Exchange) -> Exchange:
@@ -79,5 +80,6 @@ async def _begun(server: Server, exchange: Exchange) -> Exchange:
 
 
 async def _settled_bytes(scale: Scale, server: Server) -> int:
-    await asyncio.sleep(scale.settling_seconds)
+    await asyncio.sleep(scale.settling_seconds + SOME_CHUNKS["count"] * SOME_CHUNKS["every_ms"] / 1000)
+    await download(server, bare("/tidy", count=0, size=0))
     return server.memory_bytes()
