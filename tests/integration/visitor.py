@@ -99,13 +99,9 @@ class Visitor:
             await expect(response, 200)
             return await gather(response)
 
-    async def replay(self, chat: str, *, start: int | None = None, live: bool = False) -> Gathered | None:
+    async def replay(self, chat: str, *, start: int | None = None) -> Gathered | None:
         """GET a replay and gather it; ``None`` for 204."""
-        query: dict[str, str | int] = {"id": chat}
-        if start is not None:
-            query["from"] = start
-        if live:
-            query["live"] = 1
+        query = httpx.QueryParams({"id": chat, **({} if start is None else {"from": start})})
         async with self.http.stream("GET", f"{self.prefix}/replay", params=query) as response:
             if response.status_code == 204:
                 return None
