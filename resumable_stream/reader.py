@@ -68,31 +68,19 @@ class Reader:
         """
         try:
             while not self.has_ended:
-                frames = self._cut(await self._next())
-                yield frames
+                follow = self._join()
+                if follow is None or self._lags(follow):
+                    frames = await self._read()
+                    if not frames:
+                        continue
+                else:
+                    frames = self._take(follow)
+                    if not frames and await follow.wait():
+                        continue
+                yield self._cut(frames)
                 del frames  # Nothing of it is to be held while waiting for the next.
         finally:
             self._leave()
-
-    async def _next(self) -> list[Frame]:
-        while True:
-            follow = self._join()
-            if follow is not None and self.cursor >= follow.ring.start:
-                self._decoder, self._is_at_tail = None, False
-                if frames := follow.ring.since(self.cursor):
-                    self.cursor = frames[-1].entry.cursor
-                    return frames
-                self.cursor = max(self.cursor, follow.ring.end)
-            elif follow is None or not self._is_at_tail or self._position < follow.ring.end:
-                if frames := await self._read():
-                    return frames
-                continue
-            # We have it all, but for a chunk of which the follow has not seen the beginning.
-            self._is_at_tail = False
-            if follow.error is not None:
-                raise follow.error
-            if not await follow.wait():
-                return []
 
     def _join(self) -> SharedFollow | None:
         """Join the shared follow as soon as there is one, so that it keeps for us what comes while we catch up."""
@@ -100,6 +88,25 @@ class Reader:
             self._follow = self._hub.attach(self._backend, self._stream, self.cursor, guard=self._guard)
             self._follow.readers.add(self)
         return self._follow
+
+    def _lags(self, follow: SharedFollow) -> bool:
+        """Tell whether the log has something for us that the follow no longer has."""
+        if self.cursor >= follow.ring.start:
+            return False
+        # At the tail we can only be in the middle of a chunk of which the follow has not seen the beginning.
+        return not self._is_at_tail or self._position < follow.ring.end
+
+    def _take(self, follow: SharedFollow) -> list[Frame]:
+        """Take what is new from the shared follow; empty if it has to be waited for."""
+        self._decoder, self._is_at_tail = None, False
+        if self.cursor >= follow.ring.start:
+            if frames := follow.ring.since(self.cursor):
+                self.cursor = frames[-1].entry.cursor
+                return frames
+            self.cursor = max(self.cursor, follow.ring.end)
+        if follow.error is not None:
+            raise follow.error
+        return []
 
     def _leave(self) -> None:
         follow, self._follow = self._follow, None
