@@ -29,6 +29,8 @@ from .layout import Chunk, Decoder, Ended, Entry
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+WAKE_AT_ONCE = 100
+"""Readers of one stream that are woken in one turn of the event loop."""
 SPARE_BYTES = 16 * 1024
 """What a ring keeps though all its readers have it: who reconnects after a short break need not read the log."""
 RETRY_SECONDS = 60.0
@@ -170,9 +172,16 @@ class SharedFollow:
         """Let every waiting reader look."""
         self._last_wake = self._loop.time()
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        self._wake(waiters, has_news)
+
+    def _wake(self, waiters: Sequence[asyncio.Future[bool]], has_news: bool) -> None:
+        # In portions: to wake a thousand at once holds up everybody else, and has the garbage collector look at what is
+        # gone a moment later.
+        for waiter in waiters[:WAKE_AT_ONCE]:
             if not waiter.done():
                 waiter.set_result(has_news)
+        if rest := waiters[WAKE_AT_ONCE:]:
+            self._loop.call_soon(self._wake, rest, has_news)
 
     def poke(self) -> None:
         """Try again at once if the stream did not exist or the log failed."""
