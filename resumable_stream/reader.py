@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from .backends.base import BaseBackend
 from .driver import read_patiently
-from .exceptions import StreamNotFoundError
+from .exceptions import ShuttingDownError, StreamNotFoundError
 from .hub import RETRY_SECONDS, Frame, Guard, Hub, SharedFollow
 from .layout import Decoder, Ended
 from .records import MAX_BATCH_RECORDS, SequencedRecord
@@ -68,19 +68,34 @@ class Reader:
         """
         try:
             while not self.has_ended:
-                follow = self._join()
-                if follow is None or self._lags(follow):
-                    frames = await self._read()
+                try:
+                    frames = await self._next()
+                except ShuttingDownError:
+                    # The log may have what the shared follow was not given in time, above all the end.
+                    frames = await self._rest()
                     if not frames:
-                        continue
-                else:
-                    frames = self._take(follow)
-                    if not frames and await follow.wait():
-                        continue
+                        raise
                 yield self._cut(frames)
                 del frames  # Nothing of it is to be held while waiting for the next.
         finally:
             self._leave()
+
+    async def _next(self) -> list[Frame]:
+        """Wait for what comes next, from wherever it is to be had; empty to show that the connection lives."""
+        while True:
+            follow = self._join()
+            if follow is None or self._lags(follow):
+                if frames := await self._read():
+                    return frames
+            elif (frames := self._take(follow)) or not await follow.wait():
+                return frames
+
+    async def _rest(self) -> list[Frame]:
+        """Read what the log still has for us; empty at its tail."""
+        frames: list[Frame] = []
+        while not frames and not self._is_at_tail:
+            frames = await self._read()
+        return frames
 
     def _join(self) -> SharedFollow | None:
         """Join the shared follow as soon as there is one, so that it keeps for us what comes while we catch up."""

@@ -10,7 +10,7 @@ import contextvars
 import logging
 import weakref
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -139,9 +139,10 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
 class Place:
     """One of the readers that an owner may have open; given back by :meth:`release`, at the latest when forgotten."""
 
-    def __init__(self, readers: Counter[str], owner: str) -> None:
+    def __init__(self, readers: Counter[str], owner: str, left: Callable[[], None] | None = None) -> None:
         self._readers = readers
         self._owner: str | None = owner
+        self._left = left
         readers[owner] += 1
 
     def release(self) -> None:
@@ -152,6 +153,8 @@ class Place:
         if not self._readers[self._owner]:
             del self._readers[self._owner]
         self._owner = None
+        if self._left is not None:
+            self._left()
 
     # A response whose request is cancelled between the view and the first byte is never closed by anyone.
     __del__ = release
@@ -165,6 +168,8 @@ class Runtime:
         self.registry = Registry(self.hub)
         self.pacer = Pacer()
         self._readers: Counter[str] = Counter()
+        self._loop = asyncio.get_running_loop()
+        self._last_has_left: asyncio.Event | None = None
 
     def reader_place(self, owner: str) -> Place:
         """Take a reader's place for ``owner``.
@@ -178,12 +183,25 @@ class Runtime:
         limit = settings.max_readers_per_owner
         if limit is not None and owner and self._readers[owner] >= limit:
             raise LimitExceededError("You have too many connections open to your chats. Close a tab and try again.")
-        return Place(self._readers, owner)
+        return Place(self._readers, owner, self._reader_left)
+
+    def _reader_left(self) -> None:
+        # A response that was never begun gives its place back from the thread that closes it.
+        if self._last_has_left is not None and not self._readers and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._last_has_left.set)
 
     async def drain(self, grace_seconds: float) -> None:
-        """End this loop's work: generations first, then readers, which will reconnect elsewhere by cursor."""
+        """End this loop's work: generations first, then readers, which will reconnect elsewhere by cursor.
+
+        Returns when the readers have been sent what the log has for them, or after two seconds.
+        """
         await self.registry.drain(grace_seconds)
         self.hub.close()
+        if self._readers:
+            self._last_has_left = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await self._last_has_left.wait()
 
 
 _runtimes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = weakref.WeakKeyDictionary()

@@ -271,6 +271,24 @@ async def test_a_hub_that_closes_ends_its_readers_and_loses_them_nothing(log: Fa
 
 
 @in_virtual_time
+async def test_an_end_that_the_follow_was_not_given_before_the_hub_closed_still_reaches_the_reader(
+    log: FaultyLog,
+) -> None:
+    hub = Hub()
+    await log.append("s", [chunk("1")])
+    gathering = asyncio.create_task(gather(Reader(hub, log, "s", 0)))
+    await settle()
+    with mock.patch.object(hub_module.SharedFollow, "_publish"):
+        await log.append("s", [chunk("2"), *terminal()])
+        await settle()
+    hub.close()
+
+    entries = await gathering
+    assert bodies(entries) == ["1", "2"]
+    assert ends(entries) == ["finished"]
+
+
+@in_virtual_time
 async def test_a_reader_that_joins_within_a_split_chunk_gets_what_follows_it(log: FaultyLog) -> None:
     long = "x" * 2_000_000
     parts = chunk_records(long)
