@@ -15,7 +15,7 @@ import pytest
 
 from resumable_stream.backends import state
 from resumable_stream.backends.sqlite import SQLiteBackend, watcher, writer
-from resumable_stream.backends.sqlite.file import Connection
+from resumable_stream.backends.sqlite.file import Connection, LogFile
 from resumable_stream.backends.sqlite.housekeeping import Housekeeper
 from resumable_stream.backends.sqlite.transaction import Transaction
 from resumable_stream.exceptions import (
@@ -77,6 +77,18 @@ def failing(
     monkeypatch.setattr(Connection, "execute", fail)
 
 
+def begin_of_a_commit(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Tell when a group has been taken from the queue and waits for the lock: what comes now is in the next one."""
+    begins, patiently = threading.Event(), LogFile.patiently
+
+    def begin(file: LogFile, *arguments: Any) -> Any:
+        begins.set()
+        return patiently(file, *arguments)
+
+    monkeypatch.setattr(LogFile, "patiently", begin)
+    return begins
+
+
 class TestFaults:
     async def test_a_lock_that_is_held_too_long_is_reported(self, backend: SQLiteBackend) -> None:
         await backend.append("a", texts("x"))
@@ -136,9 +148,9 @@ class TestFaults:
         patient = SQLiteBackend("default", {"path": path, "timeout_seconds": 30})
         await patient.append("a", texts("x"))
         with locked(path):
+            begins = begin_of_a_commit(monkeypatch)
             first = asyncio.create_task(patient.append("a", texts("first")))
-            await asyncio.sleep(0)
-            await eventually(lambda: _is_taken(patient))
+            await asyncio.to_thread(begins.wait)
             group = [
                 asyncio.create_task(patient.append("a", texts("second"), match_seq_num=2)),
                 asyncio.create_task(patient.append("a", texts("refused"), match_seq_num=2)),
@@ -189,10 +201,6 @@ class TestFaults:
         assert "Appends failed." in caplog.text
         await backend.append("a", texts("x"))
         assert bodies(await read_all(backend, "a")) == ["x"]
-
-
-async def _is_taken(backend: SQLiteBackend) -> bool | None:
-    return backend._writer._queue.empty() or None
 
 
 class TestLife:
