@@ -26,6 +26,14 @@ def folded(chunks: list[Any], version: int) -> dict[str, Any]:
     return as_sent(messages[-1])
 
 
+def without_begun_step(message: dict[str, Any]) -> dict[str, Any]:
+    """Leave out steps that nothing has followed: clients show them now or with the next chunk, as it happens."""
+    parts = list(message["parts"])
+    while parts and parts[-1]["type"] == "step-start":
+        parts.pop()
+    return message | {"parts": parts}
+
+
 @given(data=st.data())
 @settings(max_examples=100)
 def test_a_client_makes_the_same_message_of_the_rebuilt_chunks(ai: AIClient, data: st.DataObject):
@@ -34,7 +42,8 @@ def test_a_client_makes_the_same_message_of_the_rebuilt_chunks(ai: AIClient, dat
     chunks = AISDKFormat(client_version=ai.version).rebuild(message)
 
     shown = ai.chat([{"kind": "resume", "chunks": chunks}])
-    assert (shown["messages"], shown.get("error")) == ([message], None)
+    assert "error" not in shown
+    assert [without_begun_step(one) for one in shown["messages"]] == [without_begun_step(message)]
 
 
 USER = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "Weather?"}]}
