@@ -54,25 +54,27 @@ async def perform(
 
     Cancelling leaves the outcome of an append under way unknown.
     """
-    clock = asyncio.get_running_loop().time
-    patience_ends = clock() + patience_seconds
-    backoff = Backoff()
+    loop = asyncio.get_running_loop()
+    patience_ends = loop.time() + patience_seconds
+    backoff: Backoff | None = None
     try:
         effect = next(operation)
         while True:
             try:
                 answer = await _carry_out(effect, backend, stream)
             except BackendUnavailableError as error:
-                if clock() >= patience_ends:
+                if loop.time() >= patience_ends:
                     raise
+                backoff = backoff or Backoff()
                 await _pause(backoff, stream, error)
             except AppendOutcomeUnknownError as error:
-                if clock() >= patience_ends:
+                if loop.time() >= patience_ends:
                     raise
+                backoff = backoff or Backoff()
                 await _pause(backoff, stream, error)
                 effect = operation.throw(error)
             except ResumableStreamError as error:
-                patience_ends = clock() + patience_seconds
+                patience_ends = loop.time() + patience_seconds
                 effect = operation.throw(error)
             else:
                 effect = operation.send(answer)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 WAKE_AT_ONCE = 100
 """Readers of one stream that are woken in one turn of the event loop."""
-SPARE_BYTES = 16 * 1024
+SPARE_BYTES = 8 * 1024
 """What a ring keeps though all its readers have it: who reconnects after a short break need not read the log."""
 RETRY_SECONDS = 60.0
 """How long a follow that fails is tried again before its readers are told."""
@@ -114,7 +114,8 @@ class Ring:
 
     def forget(self, cursor: int) -> None:
         """Drop the frames up to ``cursor``, which everybody has taken, but for the newest few."""
-        self._drop(bisect_right(self._frames, cursor, key=_cursor_of), down_to=SPARE_BYTES // 2)
+        # Frame by frame as they come: what is let go of in bulk makes the garbage collector lose count, and run.
+        self._drop(bisect_right(self._frames, cursor, key=_cursor_of), down_to=SPARE_BYTES)
 
     def _drop_oldest(self) -> None:
         # Down to three quarters at once: dropping from a list's front costs as much for one as for many.
