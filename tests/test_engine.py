@@ -357,6 +357,33 @@ async def test_a_stop_names_the_generation_it_means(log: FaultyLog) -> None:
 
 
 @in_virtual_time
+async def test_a_stop_reaches_the_next_generation_although_the_last_one_here_has_not_heard_of_its_end(
+    log: FaultyLog,
+) -> None:
+    engine, producer, answered = make_engine(), Producer("x"), asyncio.Event()
+    last = await engine.start("s", producer)
+    await settle()
+
+    async def answered_late(call: Any) -> Any:
+        answer = await call()
+        await answered.wait()
+        return answer
+
+    log.then("append", answered_late)
+    producer.finish()
+    await settle()
+    assert log.ends("s") == ["finished"]
+    assert [generation.id for generation in runtime().registry] == [last.generation_id]
+    await abandon(log, name="n")
+
+    assert await engine.end("s", "n" * 20) == "n" * 20
+    assert log.ends("s") == ["finished", "stopped"]
+    answered.set()
+    await settle()
+    assert len(runtime().registry) == 0
+
+
+@in_virtual_time
 async def test_a_stop_while_the_log_is_away_takes_effect_when_it_is_back(log: FaultyLog) -> None:
     engine = make_engine()
     producer = Producer("1")
