@@ -21,7 +21,7 @@ from .conf import settings
 from .driver import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from .exceptions import RecordsTrimmedError, StreamNotFoundError
 from .formats import get_format
-from .formats.base import ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
+from .formats.base import ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
 from .generation import INTERRUPTED_TEXT, Generation, Producer
 from .history import read_generations
 from .layout import Begin, EndFacts, Token, new_generation_id
@@ -130,6 +130,7 @@ class ChatEngine:
         message_id: str | None = None,
         user_messages: Sequence[Message] = (),
         idempotency_key: str = "",
+        run_id: str = "",
         owner: str = "",
         chat_id: str = "",
         actor: str = "",
@@ -146,6 +147,7 @@ class ChatEngine:
             message_id: Id of the answer. Default: the generation's.
             user_messages: Stored with the generation, so that the chat can be read back from the log.
             idempotency_key: A start with the key of the stream's newest generation returns that one.
+            run_id: The client's own name for the generation, for formats that tell it. Default: the generation's id.
             owner: Whose limit on running generations counts; ``""`` for none.
             chat_id: Stored as facts of the generation, for ``on_end``.
             actor: Likewise: who started it.
@@ -170,7 +172,14 @@ class ChatEngine:
             actor=actor,
             key=key_hash(idempotency_key),
         )
-        starting = self._start(stream_name, source, begin, user_messages, owner, context, is_previewed)
+        facts = GenerationFacts(
+            generation_id=generation_id,
+            message_id=begin.message_id,
+            chat_id=chat_id,
+            run_id=run_id or generation_id,
+            user_messages=user_messages,
+        )
+        starting = self._start(stream_name, source, begin, facts, owner, context, is_previewed)
         # A client that goes away just now must leave no claim behind that nobody writes under.
         return await runtime().registry.carry_through(starting)
 
@@ -179,13 +188,13 @@ class ChatEngine:
         stream_name: str,
         source: object,
         begin: Begin,
-        user_messages: Sequence[Message],
+        facts: GenerationFacts,
         owner: str,
         context: Any,
         is_previewed: bool,
     ) -> Start:
-        encoder = self.format.encoder(generation_id=begin.generation_id, message_id=begin.message_id)
-        records = opening_records(begin, user_messages, encoder)
+        encoder = self.format.encoder(facts)
+        records = opening_records(begin, facts.user_messages, encoder)
         here = runtime()
         with here.registry.place(owner):
             granted, rest = await self._claim(stream_name, begin, records)
@@ -249,7 +258,10 @@ class ChatEngine:
                 logger.warning("unknown format generation=%s format=%s", begin.generation_id, begin.format)
         generation_id = begin.generation_id if begin is not None else new_generation_id()
         message_id = begin.message_id if begin is not None else generation_id
-        return format_.encoder(generation_id=generation_id, message_id=message_id)
+        chat_id = begin.chat_id if begin is not None else ""
+        return format_.encoder(
+            GenerationFacts(generation_id=generation_id, message_id=message_id, chat_id=chat_id, run_id=generation_id)
+        )
 
     async def head(self, stream_name: str) -> Head | None:
         """Find the stream's newest generation; ``None`` if the stream does not exist. Costs two reads."""

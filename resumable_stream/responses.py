@@ -19,7 +19,7 @@ from .exceptions import (
     ResumableStreamError,
     ShuttingDownError,
 )
-from .formats.base import ChunkFormat, EndReason
+from .formats.base import ChunkFormat, EndReason, GenerationFacts
 from .layout import Ended, Entry
 from .reader import Reader
 from .registry import Place
@@ -124,7 +124,7 @@ def _forbidden(format_: ChunkFormat, cursor: int) -> bytes:
     event = format_.end_event(EndReason.FAILED, FORBIDDEN_TEXT)
     if event is not None:
         return encode_event(event[1], event=event[0], cursor=cursor)
-    encoder = format_.encoder(generation_id="", message_id="")
+    encoder = format_.encoder(GenerationFacts(generation_id="", message_id=""))
     last = encoder.fail(FORBIDDEN_TEXT)[-1]
     return encode_event(last, event=format_.event(last), cursor=cursor)
 

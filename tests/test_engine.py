@@ -20,7 +20,7 @@ from resumable_stream.exceptions import (
     LimitExceededError,
     ShuttingDownError,
 )
-from resumable_stream.formats.base import ChunkEncoder, EndReason
+from resumable_stream.formats.base import ChunkEncoder, EndReason, GenerationFacts
 from resumable_stream.formats.text import TextEncoder, TextFormat
 from resumable_stream.layout import Begin, Ended, Token
 from resumable_stream.protocol.claim import Opening, claim
@@ -662,7 +662,7 @@ class BrokenEncoder(TextEncoder):
 class BrokenFormat(TextFormat):
     name = "broken"
 
-    def encoder(self, *, generation_id: str, message_id: str) -> BrokenEncoder:
+    def encoder(self, facts: GenerationFacts) -> BrokenEncoder:
         return BrokenEncoder()
 
 
@@ -671,7 +671,7 @@ async def test_a_format_that_cannot_finish_ends_its_generations_all_the_same(
     log: FaultyLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = ChatEngine(format=BrokenFormat())
-    assert isinstance(engine.format.encoder(generation_id="", message_id=""), ChunkEncoder)
+    assert isinstance(engine.format.encoder(GenerationFacts(generation_id="", message_id="")), ChunkEncoder)
     await engine.start("finishing", of("1"))
     await engine.start("stopped", Producer("1"))
     await settle()

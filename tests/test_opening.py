@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_stream.formats import get_format
+from resumable_stream.formats import GenerationFacts, get_format
 from resumable_stream.layout import MAX_APPEND_BYTES, Begin, Chunk, Decoder, Token, UserMessage
 from resumable_stream.opening import first_append, key_hash, opening_records, preview_of
 from resumable_stream.protocol.claim import Claim
@@ -24,7 +24,7 @@ def test_the_claim_takes_what_leaves_room_for_the_end_of_another(sizes: list[int
 
 def test_facts_come_first_then_the_user_then_the_format() -> None:
     question = {"id": "m1", "role": "user", "content": "Hi"}
-    encoder = get_format("aisdk").encoder(generation_id="g" * 20, message_id="m")
+    encoder = get_format("aisdk").encoder(GenerationFacts(generation_id="g" * 20, message_id="m"))
     records = opening_records(BEGIN, [question], encoder)
     entries = Decoder(0).feed(SequencedRecord(at, 0, *record) for at, record in enumerate(records))
 

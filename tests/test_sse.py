@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_stream.formats import get_format
+from resumable_stream.formats import GenerationFacts, get_format
 from resumable_stream.formats.base import ChunkFormat
 from resumable_stream.formats.text import TextFormat
 from resumable_stream.hub import Frame
@@ -98,7 +98,7 @@ def test_chunks_are_named_as_their_format_says() -> None:
 @given(st.text(), st.integers(1, 2**63 - 1))
 def test_whatever_a_format_encodes_is_one_line_and_comes_back(name: str, text: str, cursor: int) -> None:
     format_ = get_format(name)
-    encoder = format_.encoder(generation_id="g", message_id="m")
+    encoder = format_.encoder(GenerationFacts(generation_id="g", message_id="m"))
     for chunk in [*encoder.start(), *encoder.encode(text), *encoder.finish()]:
         frame = frame_encoder(format_)(Chunk(cursor, chunk))
         (event,) = parse(frame)

@@ -7,9 +7,18 @@ from inspect import isabstract
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
+from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
 
-__all__ = ["ChatRequest", "ChunkEncoder", "ChunkFormat", "EndReason", "Message", "StoredGeneration", "get_format"]
+__all__ = [
+    "ChatRequest",
+    "ChunkEncoder",
+    "ChunkFormat",
+    "EndReason",
+    "GenerationFacts",
+    "Message",
+    "StoredGeneration",
+    "get_format",
+]
 
 # Dotted paths, so that a project loads the formats it uses and no others.
 _FORMATS = {

@@ -10,7 +10,7 @@ from .aisdk_encoder import AISDKEncoder
 from .aisdk_fold import fold_chunks, fold_generations
 from .aisdk_rebuild import rebuild
 from .aisdk_request import parse_request
-from .base import ChatRequest, ChunkFormat, Message, StoredGeneration
+from .base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
 from .conversation import continued_message
 
 
@@ -39,10 +39,10 @@ class AISDKFormat(ChunkFormat):
         """Read a transport's body, see :mod:`.aisdk_request`."""
         return parse_request(body)
 
-    def encoder(self, *, generation_id: str, message_id: str) -> AISDKEncoder:
+    def encoder(self, facts: GenerationFacts) -> AISDKEncoder:
         """Make the encoder of one generation."""
         return AISDKEncoder(
-            message_id=message_id,
+            message_id=facts.message_id,
             chunk_types=self.chunk_types,
             sdk_version=self._client_version or OLDEST_VERSION,
         )

@@ -39,6 +39,22 @@ class ChatRequest:
     """The messages of the request in their order; at least one."""
     message_id: str | None = None
     """The id the answer must have, where the request fixes one (it continues an assistant message)."""
+    run_id: str | None = None
+    """The client's own name for the run it asks for, not yet validated; the same again asks for the same run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationFacts:
+    """What an encoder may know of its generation."""
+
+    generation_id: str
+    message_id: str
+    """The id of the answer."""
+    chat_id: str = ""
+    run_id: str = ""
+    """The client's own name for the run; the generation's id if it has none."""
+    user_messages: Sequence[Message] = ()
+    """What the user says with this generation; empty for a stranger that only ends it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +135,7 @@ class ChunkFormat(ABC):
         """
 
     @abstractmethod
-    def encoder(self, *, generation_id: str, message_id: str) -> ChunkEncoder:
+    def encoder(self, facts: GenerationFacts) -> ChunkEncoder:
         """Make the encoder of one generation."""
 
     def event(self, chunk: str) -> str | None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..exceptions import InvalidRequestError
-from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, Message, StoredGeneration
+from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
 from .conversation import place_answer, place_user_message
 from .deltas import Chunk, Item
 from .items import ItemReader, may_be_encoded
@@ -97,7 +97,7 @@ class TextFormat(ChunkFormat):
             raise InvalidRequestError("The body must have 'message', the user's text, or 'messages', a list.")
         return ChatRequest(chat_id=body.get("id"), messages=parsed)
 
-    def encoder(self, *, generation_id: str, message_id: str) -> TextEncoder:
+    def encoder(self, facts: GenerationFacts) -> TextEncoder:
         """Make the encoder of one generation."""
         return TextEncoder()
 

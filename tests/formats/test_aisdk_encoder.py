@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resumable_stream.formats import EndReason
+from resumable_stream.formats import EndReason, GenerationFacts
 from resumable_stream.formats.aisdk import AISDKFormat
 from resumable_stream.formats.aisdk_encoder import AISDKEncoder
 from resumable_stream.formats.aisdk_fold import AnswerFold
@@ -24,7 +24,7 @@ ENDINGS = ("finish", "stop", "fail", "interrupt")
 
 
 def make_encoder() -> AISDKEncoder:
-    return AISDKFormat().encoder(generation_id="g1", message_id="m1")
+    return AISDKFormat().encoder(GenerationFacts(generation_id="g1", message_id="m1"))
 
 
 def end(encoder: AISDKEncoder, ending: str) -> list[str]:
@@ -176,7 +176,7 @@ class TestChunks:
         class Extended(AISDKFormat):
             chunk_types = AISDKFormat.chunk_types | {"progress"}
 
-        chunks = Extended().encoder(generation_id="g", message_id="m1").encode({"type": "progress"})
+        chunks = Extended().encoder(GenerationFacts(generation_id="g", message_id="m1")).encode({"type": "progress"})
         assert decoded(chunks) == [START, {"type": "progress"}]
 
     def test_tool_calls_of_model_libraries_become_tool_chunks(self):

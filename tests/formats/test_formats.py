@@ -51,9 +51,9 @@ def test_anything_else_is_a_configuration_error_that_names_the_choices(chosen: A
 
 def test_formats_work_before_django_is_configured():
     code = (
-        "from resumable_stream.formats import get_format\n"
+        "from resumable_stream.formats import GenerationFacts, get_format\n"
         "for name in ('aisdk', 'text'):\n"
-        "    encoder = get_format(name).encoder(generation_id='g', message_id='m')\n"
+        "    encoder = get_format(name).encoder(GenerationFacts(generation_id='g', message_id='m'))\n"
         "    print(encoder.encode('Hello') + encoder.encode({'type': 'data-x', 'data': 1}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -63,9 +63,9 @@ def test_formats_work_before_django_is_configured():
 def test_no_format_imports_a_model_library():
     code = (
         "import sys\n"
-        "from resumable_stream.formats import get_format\n"
+        "from resumable_stream.formats import GenerationFacts, get_format\n"
         "for name in ('aisdk', 'text'):\n"
-        "    get_format(name).encoder(generation_id='g', message_id='m').encode({'type': 'data-x'})\n"
+        "    get_format(name).encoder(GenerationFacts(generation_id='g', message_id='m')).encode({'type': 'data-x'})\n"
         "print(sorted({'pydantic', 'openai', 'anthropic', 'langchain_core', 'litellm', 'httpx'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable_stream.exceptions import InvalidRequestError
-from resumable_stream.formats import EndReason, StoredGeneration
+from resumable_stream.formats import EndReason, GenerationFacts, StoredGeneration
 from resumable_stream.formats.deltas import Reasoning, ToolOutput
 from resumable_stream.formats.text import TextFormat, _encode_item
 
@@ -19,7 +19,7 @@ USER = {"id": "u1", "role": "user", "content": "Hello"}
 
 
 def encoder() -> Any:
-    return FORMAT.encoder(generation_id="g1", message_id="m1")
+    return FORMAT.encoder(GenerationFacts(generation_id="g1", message_id="m1"))
 
 
 def stored(*chunks: str, **fields: Any) -> StoredGeneration:
