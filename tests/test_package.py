@@ -43,7 +43,7 @@ LAYERS = (
     ),
     ("wire", ["sse", "responses"]),
     ("chat", ["engine", "chat"]),
-    ("doors", ["parsing", "turns", "routes", "views", "urls", "inspection", "management"]),
+    ("doors", ["parsing", "turns", "hooks", "routes", "views", "urls", "inspection", "management"]),
     ("project", ["apps", "checks", "testing"]),
 )
 OPTIONAL_PACKAGES = ("channels", "daphne", "httpx", "httpx_aiohttp", "aiohttp", "pydantic")

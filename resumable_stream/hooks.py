@@ -1,0 +1,186 @@
+"""What an app says about one kind of chat, and what every door does with it.
+
+Views and consumers stand on the same :class:`ChatHooks`, so that nothing is configured twice. Their ``request`` is
+always an :class:`~django.http.HttpRequest`; that of a websocket is made of its handshake.
+"""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from collections.abc import Awaitable
+from functools import cached_property
+from typing import Any, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from .chat import ResumableChat
+from .engine import DEFAULT_ERROR_TEXT, End, Mode
+from .formats.base import ChatRequest, ChunkFormat
+from .layout import new_generation_id
+from .responses import Check
+from .turns import Turn
+
+T = TypeVar("T")
+
+OWNER_SESSION_KEY = "resumable_stream_owner"
+
+
+class ChatHooks:
+    """One kind of chat: how it looks, whose it is, and who answers.
+
+    The hooks may be coroutines or plain functions; plain ones must not block.
+    """
+
+    format: str | ChunkFormat = "aisdk"
+    """How chunks look: ``"aisdk"``, ``"text"``, or a format of your own."""
+    mode: Mode = "session"
+    """How generations map to streams, see :class:`~resumable_stream.engine.ChatEngine`."""
+    backend = "default"
+    """Alias of the log in the ``BACKENDS`` setting."""
+    action = ""
+    """Which of a view's routes this instance serves."""
+
+    # -- hooks ---------------------------------------------------------------------------------------------------
+
+    def generate(self, turn: Turn) -> Any:
+        """Produce the answer: an async generator, or a function that gives an async or sync iterable.
+
+        Yield text, a mapping, a pydantic model, a dataclass (a chunk as it is) or an encoded SSE event. It runs on
+        after the request has gone, and is cancelled when the turn is stopped or another process takes over.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define generate(self, turn).")
+
+    def get_stream_name(self, request: HttpRequest, chat_id: str) -> str | Awaitable[str]:
+        """Name the stream of a chat: ``chat/<owner>/<chat id>``, so that somebody else's id leads nowhere."""
+        return self._default_stream_name(request, chat_id)
+
+    async def _default_stream_name(self, request: HttpRequest, chat_id: str) -> str:
+        return f"chat/{await resolve(self.get_owner(request))}/{chat_id}"
+
+    def get_owner(self, request: HttpRequest) -> str | Awaitable[str]:
+        """Name who is asking: the signed-in user, or a random id kept in the visitor's session.
+
+        Limits count per owner. The session's own key would not do: it changes at login, and with signed cookies it is
+        the data itself.
+        """
+        return self._default_owner(request)
+
+    async def _default_owner(self, request: HttpRequest) -> str:
+        user = await _user(request)
+        if user is not None:
+            return f"user-{user.pk}"
+        session = getattr(request, "session", None)
+        if session is None:
+            raise ImproperlyConfigured(
+                "resumable_stream keeps anonymous visitors' chats apart by their session. Add "
+                "django.contrib.sessions.middleware.SessionMiddleware to MIDDLEWARE, or override get_owner()."
+            )
+        owner = await session.aget(OWNER_SESSION_KEY)
+        if not isinstance(owner, str):
+            owner = secrets.token_urlsafe(15)
+            if request.method == "POST" and self.action != "stop":
+                # Whoever only reads, or stops, owns nothing yet, and needs no session for it.
+                await session.aset(OWNER_SESSION_KEY, owner)
+        return f"visitor-{owner}"
+
+    def authorize(self, request: HttpRequest, chat_id: str, action: str) -> bool | Awaitable[bool]:
+        """Tell whether the request may ``read``, ``start`` or ``stop`` the chat; a refusal is answered as 404.
+
+        For a reader it is asked again every ``REAUTHORIZE_SECONDS``.
+        """
+        return True
+
+    def on_error(self, turn: Turn, error: Exception) -> str | Awaitable[str]:
+        """Word a failure of :meth:`generate` for people. The error itself is logged, and told to nobody."""
+        return DEFAULT_ERROR_TEXT
+
+    def on_end(self, turn: Turn, end: End) -> Awaitable[None] | None:
+        """Learn that a turn is over, for instance to store ``end.message`` in a table of your own.
+
+        Called after the terminal record is on the log, in the process that wrote it, and at most once for each
+        generation: exactly once unless that process dies between the two. Normally that is the process that ran
+        :meth:`generate`, with the very same ``turn``. Where another process wrote the end (it stopped the turn, or
+        found its writer gone) the call comes there, and ``turn`` has only what the log tells: ``chat_id``,
+        ``generation_id``, ``message_id`` and ``actor``; no request, user or messages. What it raises is logged.
+        """
+
+    # -- for doors -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def chat(self) -> ResumableChat:
+        """The function API that the doors stand on."""
+        # Unless it was overridden, nobody wants the answer read back and folded for it.
+        on_end = self._on_end if type(self).on_end is not ChatHooks.on_end else None
+        return ResumableChat(
+            format=self.format, mode=self.mode, backend=self.backend, on_error=self._on_error, on_end=on_end
+        )
+
+    async def find_stream(self, request: HttpRequest, chat_id: str, action: str) -> str | None:
+        """Name the chat's stream, or return ``None`` where the request has no right to ``action``."""
+        if not await resolve(self.authorize(request, chat_id, action)):
+            return None
+        return await resolve(self.get_stream_name(request, chat_id))
+
+    async def start_options(
+        self, request: HttpRequest, chat_id: str, asked: ChatRequest, body: dict[str, Any], *, idempotency_key: str = ""
+    ) -> dict[str, Any]:
+        """Return what :meth:`ResumableChat.start` takes beside the stream's name: the turn, and who answers it."""
+        generation_id = new_generation_id()
+        owner = await self.owner_of(request)
+        turn = Turn(
+            chat_id=chat_id,
+            generation_id=generation_id,
+            message_id=asked.message_id or generation_id,
+            messages=asked.messages,
+            body=body,
+            request=request,
+            user=await _user(request),
+            actor=owner,
+        )
+        last = asked.messages[-1]
+        return {
+            "source": lambda: self.generate(turn),
+            "owner": owner,
+            "generation_id": generation_id,
+            "message_id": turn.message_id,
+            "user_messages": [last] if last.get("role") == "user" else [],
+            "idempotency_key": idempotency_key,
+            "run_id": asked.run_id or "",
+            "chat_id": chat_id,
+            "actor": owner,
+            "context": turn,
+        }
+
+    async def owner_of(self, request: HttpRequest) -> str:
+        """Return whose limits the request counts for."""
+        return await resolve(self.get_owner(request))
+
+    def read_check(self, request: HttpRequest, chat_id: str) -> Check:
+        """Return what tells whether a reader may still read."""
+
+        async def check() -> bool:
+            return bool(await resolve(self.authorize(request, chat_id, "read")))
+
+        return check
+
+    async def _on_error(self, turn: Turn, error: Exception) -> str:
+        return await resolve(self.on_error(turn, error))
+
+    async def _on_end(self, end: End) -> None:
+        turn = end.context if end.context is not None else Turn.of_stranger(end.begin)
+        await resolve(self.on_end(turn, end))
+
+
+async def resolve(value: T | Awaitable[T]) -> T:
+    """Await what a hook gave, if it must be."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def _user(request: HttpRequest) -> Any:
+    """Return the signed-in user, or ``None``."""
+    if not hasattr(request, "auser"):
+        return None
+    user = await request.auser()
+    return user if user.is_authenticated else None
