@@ -22,9 +22,10 @@ from .driver import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from .exceptions import RecordsTrimmedError, StreamNotFoundError
 from .formats import get_format
 from .formats.base import ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
+from .formats.conversation import continued_message
 from .generation import INTERRUPTED_TEXT, Generation, Producer
-from .history import read_generations
-from .layout import Begin, EndFacts, Token, new_generation_id
+from .history import read_brought_messages, read_generations
+from .layout import Begin, Chunk, EndFacts, Token, new_generation_id
 from .opening import first_append, key_hash, opening_records, preview_of
 from .preview import Preview, PreviewReader
 from .protocol.claim import Claim, Opening, start
@@ -277,10 +278,12 @@ class ChatEngine:
         head = await self.head(stream_name)
         if head is None:
             return self._reader(stream_name, 0, is_live=True) if is_live else None
+        prelude: Sequence[Chunk] = ()
         if cursor is None:
             if not head.is_running and not is_live:
                 return None
             cursor = head.start if head.is_running else head.tail
+            prelude = await self._continued(stream_name, head) if head.is_running else ()
         elif cursor > head.tail:
             return None
         elif cursor < head.start:
@@ -288,7 +291,16 @@ class ChatEngine:
         if not is_live and self._has_all(head, cursor):
             return None
         end_after = head.start if head.is_running else min(head.content_end, head.tail - 1)
-        return self._reader(stream_name, cursor, is_live=is_live, end_after=end_after)
+        return self._reader(stream_name, cursor, is_live=is_live, end_after=end_after, prelude=prelude)
+
+    async def _continued(self, stream_name: str, head: Head) -> Sequence[Chunk]:
+        """Rebuild the message that a running generation continues, for clients that start from nothing."""
+        begin = head.begin
+        if begin is None or begin.message_id in ("", begin.generation_id):
+            return ()
+        brought = await read_brought_messages(self.backend, stream_name, head.start)
+        message = continued_message(brought, begin.message_id)
+        return [Chunk(0, body) for body in self.format.rebuild(message)] if message is not None else ()
 
     def _has_all(self, head: Head, cursor: int) -> bool:
         if head.is_running:
@@ -306,7 +318,15 @@ class ChatEngine:
             return head.start
         return cursor
 
-    def _reader(self, stream_name: str, cursor: int, *, is_live: bool = False, end_after: int = 0) -> Reader:
+    def _reader(
+        self,
+        stream_name: str,
+        cursor: int,
+        *,
+        is_live: bool = False,
+        end_after: int = 0,
+        prelude: Sequence[Chunk] = (),
+    ) -> Reader:
         return Reader(
             runtime().hub,
             self.backend,
@@ -315,6 +335,7 @@ class ChatEngine:
             is_live=is_live,
             end_after=end_after,
             guard=self._look_after,
+            prelude=prelude,
         )
 
     def reader(self, stream_name: str, start: Start) -> Reader:

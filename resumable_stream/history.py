@@ -10,6 +10,9 @@ from .exceptions import RecordsTrimmedError
 from .formats.base import EndReason, Message, StoredGeneration
 from .layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
 
+OPENING_RECORDS = 10
+"""Enough for what stands before a generation's first chunk, unless a message is larger than an append."""
+
 
 @dataclass(slots=True)
 class _Building:
@@ -42,6 +45,28 @@ class _Building:
             chunks=self.chunks,
             end=end,
         )
+
+
+async def read_brought_messages(backend: BaseBackend, stream: str, start: int) -> list[Message]:
+    """Read the messages that were stored with the generation whose claim is at ``start``.
+
+    They stand before its first chunk, so this costs nothing that grows with the answer.
+    """
+    messages: list[Message] = []
+    decoder = Decoder(start)
+    position = start
+    while True:
+        batch = await read_patiently(
+            backend, stream, position, OPENING_RECORDS, patience_seconds=REQUEST_PATIENCE_SECONDS
+        )
+        for entry in decoder.feed(batch.records):
+            if isinstance(entry, (Chunk, Ended)):
+                return messages
+            if isinstance(entry, UserMessage):
+                messages.append(entry.message)
+        if not batch.records:
+            return messages
+        position = batch.records[-1].seq_num + 1
 
 
 async def read_generations(

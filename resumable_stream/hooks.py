@@ -17,7 +17,8 @@ from django.http import HttpRequest
 
 from .chat import ResumableChat
 from .engine import DEFAULT_ERROR_TEXT, End, Mode
-from .formats.base import ChatRequest, ChunkFormat
+from .formats.base import ChatRequest, ChunkFormat, Message
+from .formats.conversation import continued_message
 from .layout import new_generation_id
 from .responses import Check
 from .turns import Turn
@@ -139,13 +140,12 @@ class ChatHooks:
             user=await _user(request),
             actor=owner,
         )
-        last = asked.messages[-1]
         return {
             "source": lambda: self.generate(turn),
             "owner": owner,
             "generation_id": generation_id,
             "message_id": turn.message_id,
-            "user_messages": [last] if last.get("role") == "user" else [],
+            "user_messages": _brought(asked),
             "idempotency_key": idempotency_key,
             "run_id": asked.run_id or "",
             "chat_id": chat_id,
@@ -171,6 +171,13 @@ class ChatHooks:
     async def _on_end(self, end: End) -> None:
         turn = end.context if end.context is not None else Turn.of_stranger(end.begin)
         await resolve(self.on_end(turn, end))
+
+
+def _brought(asked: ChatRequest) -> list[Message]:
+    """Choose what to store of the request: what the user says, or the message that the answer is to continue."""
+    last = asked.messages[-1]
+    is_stored = last.get("role") == "user" or continued_message(asked.messages, asked.message_id) is not None
+    return [last] if is_stored else []
 
 
 async def resolve(value: T | Awaitable[T]) -> T:

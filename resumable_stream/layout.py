@@ -224,7 +224,8 @@ class Chunk(NamedTuple):
     """A chunk, whole."""
 
     cursor: int
-    """The ``seq_num`` after it: where a reader that has it goes on."""
+    """The ``seq_num`` after it: where a reader that has it goes on. 0 if the log does not have it: nobody can go on
+    from there."""
     body: str
 
 

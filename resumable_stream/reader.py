@@ -8,7 +8,7 @@ from .backends.base import BaseBackend
 from .driver import read_patiently
 from .exceptions import ShuttingDownError, StreamNotFoundError
 from .hub import RETRY_SECONDS, Frame, Guard, Hub, SharedFollow
-from .layout import Decoder, Ended
+from .layout import Chunk, Decoder, Ended
 from .records import MAX_BATCH_RECORDS, SequencedRecord
 
 FIRST_PAGE_RECORDS = 100
@@ -22,7 +22,8 @@ frames."""
 class Reader:
     """Yields a stream's frames from a cursor on, each exactly once and in order.
 
-    With ``is_live`` it goes on for ever, otherwise it ends with the first terminal record after ``end_after``.
+    With ``is_live`` it goes on for ever, otherwise it ends with the first terminal record after ``end_after``. What is
+    given as ``prelude`` comes first, though the log does not have it.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Reader:
         is_live: bool = False,
         end_after: int = 0,
         guard: Guard | None = None,
+        prelude: Sequence[Chunk] = (),
     ) -> None:
         self.cursor = cursor
         """Where a reader that has what was yielded so far goes on."""
@@ -46,6 +48,7 @@ class Reader:
         self._is_live = is_live
         self._end_after = end_after
         self._guard = guard
+        self._prelude = prelude
         self._follow: SharedFollow | None = None
         self._decoder: Decoder | None = None
         """Of what is read from the log while catching up."""
@@ -67,6 +70,9 @@ class Reader:
         Close it (``aclosing``) when leaving it early.
         """
         try:
+            if self._prelude:
+                yield [Frame(chunk) for chunk in self._prelude]
+                self._prelude = ()
             while not self.has_ended:
                 try:
                     frames = await self._next()

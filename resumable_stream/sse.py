@@ -40,7 +40,9 @@ def encode_event(data: str, *, event: str | None = None, cursor: int | None = No
 
 def _encode_plain(chunk: Chunk) -> bytes:
     # Nearly every chunk comes through here.
-    return b"id: %d\ndata: %s\n\n" % (chunk.cursor, chunk.body.encode())
+    if chunk.cursor:
+        return b"id: %d\ndata: %s\n\n" % (chunk.cursor, chunk.body.encode())
+    return b"data: %s\n\n" % chunk.body.encode()
 
 
 def _named_encoder(name: Callable[[str], str | None]) -> FrameEncoder:
