@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern
 from django.utils.module_loading import import_string
 from django.views import View
 
+from .asgi import require_asgi
 from .chat import Delivery
 from .conf import SETTING_NAME, settings
 from .exceptions import ResumableStreamError
@@ -52,7 +52,7 @@ class ResumableChatView(ChatHooks, View):
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         """Serve the request; errors become responses here, and only here."""
-        _require_asgi(request)
+        require_asgi(request)
         require_boundary(request, self.action, kwargs.get("chat_id"))
         try:
             return await cast("Awaitable[HttpResponseBase]", super().dispatch(request, *args, **kwargs))
@@ -161,11 +161,3 @@ def configured_view() -> type[ResumableChatView]:
     if not (isinstance(view, type) and issubclass(view, ResumableChatView)):
         raise ImproperlyConfigured(f"{SETTING_NAME}['CHAT_VIEW'] = {path!r} is no subclass of ResumableChatView.")
     return view
-
-
-def _require_asgi(request: HttpRequest) -> None:
-    if not isinstance(request, ASGIRequest):
-        raise ImproperlyConfigured(
-            "resumable_stream needs an ASGI server: under WSGI a response is collected before it is sent. Run uvicorn, "
-            "daphne or another ASGI server (for development: put 'daphne' first in INSTALLED_APPS)."
-        )

@@ -41,7 +41,7 @@ LAYERS = (
             "writer",
         ],
     ),
-    ("wire", ["sse", "responses"]),
+    ("wire", ["asgi", "sse", "responses"]),
     ("chat", ["engine", "chat"]),
     ("doors", ["parsing", "turns", "hooks", "routes", "views", "urls", "inspection", "management"]),
     ("project", ["apps", "checks", "testing"]),
