@@ -25,6 +25,8 @@ _FORMATS = {
     "aisdk": "resumable_stream.formats.aisdk.AISDKFormat",
     "text": "resumable_stream.formats.text.TextFormat",
 }
+# Known by name, since whoever ends another's generation looks its format up, but none for a view.
+_INTERNAL_FORMATS = {"strings": "resumable_stream.formats.strings.StringsFormat"}
 
 
 def get_format(chosen: str | ChunkFormat | type[ChunkFormat]) -> ChunkFormat:
@@ -42,7 +44,7 @@ def get_format(chosen: str | ChunkFormat | type[ChunkFormat]) -> ChunkFormat:
 
 
 def _load(name: str) -> object:
-    path = _FORMATS.get(name, name)
+    path = _FORMATS.get(name) or _INTERNAL_FORMATS.get(name, name)
     if "." not in path:
         raise ImproperlyConfigured(f"There is no format {name!r}. {_choices()}")
     try:
