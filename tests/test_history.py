@@ -8,7 +8,7 @@ import pytest
 from resumable_stream.engine import ChatEngine
 from resumable_stream.exceptions import StreamNotFoundError
 from resumable_stream.formats.base import EndReason
-from resumable_stream.history import read_generations
+from resumable_stream.history import read_brought_messages, read_generations
 from resumable_stream.layout import EndFacts, Token, terminal_records
 from resumable_stream.records import Record
 
@@ -128,3 +128,36 @@ async def test_a_passing_fault_is_waited_out(log: FaultyLog) -> None:
 async def test_a_stream_that_is_not_there_is_told(log: FaultyLog) -> None:
     with pytest.raises(StreamNotFoundError):
         await read_generations(log, "s")
+
+
+@in_virtual_time
+async def test_what_was_brought_along_is_read_without_the_answer(log: FaultyLog) -> None:
+    engine = ChatEngine(format="text")
+    question = {"id": "m1", "role": "user", "content": "Hi"}
+    await engine.start("s", of("earlier"), user_messages=[{"id": "m0", "role": "user", "content": "Before"}])
+    await settle()
+    started = await engine.start("s", of(*map(str, range(1500))), user_messages=[question])
+    await settle()
+    log.calls.clear()
+
+    assert await read_brought_messages(log, "s", started.cursor) == [question]
+    assert log.calls["read"] == 1
+
+
+@in_virtual_time
+async def test_a_message_larger_than_an_append_is_brought_along_whole(log: FaultyLog) -> None:
+    engine = ChatEngine(format="text")
+    question = {"id": "m1", "role": "user", "content": "x" * 2_500_000}
+    started = await engine.start("s", Producer(), user_messages=[question])
+    await settle()
+
+    assert await read_brought_messages(log, "s", started.cursor) == [question]
+
+
+@in_virtual_time
+async def test_a_generation_may_bring_nothing_along(log: FaultyLog) -> None:
+    engine = ChatEngine(format="text")
+    started = await engine.start("s", of())
+    await settle()
+
+    assert await read_brought_messages(log, "s", started.cursor) == []

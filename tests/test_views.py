@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -509,6 +510,22 @@ async def test_a_finished_answer_is_served_from_the_cursor_to_its_end(
     assert data(exchange) == seen
     assert exchange.events[-1].type == "end"
     assert exchange.is_complete
+
+
+@in_virtual_time
+async def test_a_replay_of_a_continuation_rebuilds_what_it_continues(log: FaultyLog, answer_with: Answer) -> None:
+    answer_with(Producer("It is 17 degrees."))
+    call = {"type": "tool-ask", "toolCallId": "c1", "state": "output-available", "input": {}, "output": "17"}
+    body = sdk_question()
+    body["messages"].append({"id": "a1", "role": "assistant", "parts": [{"type": "text", "text": "I ask."}, call]})
+    visitor = Visitor()
+    first = await visitor.begin("POST", "/api/sdk", body).until(lambda it: b"17 degrees" in it.body)
+    second = await visitor.begin("GET", "/api/sdk/c1/stream").until(lambda it: b"17 degrees" in it.body)
+
+    rebuilt = [json.loads(event.data) for event in second.events if not event.last_event_id]
+    assert rebuilt[0] == {"type": "start", "messageId": "a1"}
+    assert rebuilt[-1] == {"type": "tool-output-available", "toolCallId": "c1", "output": "17"}
+    assert [event for event in second.events if event.last_event_id] == first.events
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "", "%20", "9" * 20, "9223372036854775808", "%D9%A1"])

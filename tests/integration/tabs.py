@@ -45,6 +45,18 @@ class Tab:
     async def regenerate(self) -> None:
         await self._host.call("regenerate", tab=self._name)
 
+    async def put_output(self, call: str, output: Any) -> None:
+        """Give a tool call of the last answer its output, as a page's own tool would."""
+        await self._host.call("putOutput", tab=self._name, toolCallId=call, output=output)
+
+    async def approve(self, approval: str) -> None:
+        """Approve a tool call of the last answer."""
+        await self._host.call("approve", tab=self._name, id=approval)
+
+    async def go_on(self) -> None:
+        """Have the last answer continued."""
+        await self._host.call("continue", tab=self._name)
+
     async def resume(self) -> None:
         """Resume, and wait until the server has said whether there is something."""
         await self._host.call("resume", tab=self._name)

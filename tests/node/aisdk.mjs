@@ -113,6 +113,13 @@ await serve({
   },
   send: ({ tab, text }) => run(tab, (chat) => chat.sendMessage({ text })),
   regenerate: ({ tab }) => run(tab, (chat) => chat.regenerate()),
+  // What a client adds to a tool call of the last answer, and the request that has it continued.
+  putOutput: ({ tab, toolCallId, output }) => {
+    const { chat } = tabs.get(tab);
+    return (chat.addToolOutput ?? chat.addToolResult)({ tool: "ask", toolCallId, output });
+  },
+  approve: ({ tab, id }) => tabs.get(tab).chat.addToolApprovalResponse({ id, approved: true }),
+  continue: ({ tab }) => run(tab, (chat) => chat.sendMessage()),
   resume: ({ tab }) => run(tab, (chat) => chat.resumeStream()),
   stop: ({ tab }) => tabs.get(tab).chat.stop(),
 

@@ -8,6 +8,8 @@ The message is a JSON list of steps:
 - ``{"count": n, "every_ms": m}``: yield the numbers 0 to n - 1, each with a blank, with pauses of m milliseconds;
 - ``{"repeat": text, "times": n}``: yield the text n times as fast as it goes;
 - ``{"fail": text}``: raise.
+
+Where the newest message is an answer that is to be continued, the steps are those in the input of its last tool call.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ gates: defaultdict[str, Gate] = defaultdict(Gate)
 
 
 async def play(messages: list[dict[str, Any]]) -> AsyncIterator[str | dict[str, Any]]:
-    """Yield what the newest user message asks for."""
-    for step in json.loads(newest_text(messages)):
+    """Yield what the newest message asks for."""
+    for step in _steps_of(messages):
         if isinstance(step, str) or "type" in step:
             yield step
         elif "gate" in step:
@@ -54,6 +56,13 @@ async def play(messages: list[dict[str, Any]]) -> AsyncIterator[str | dict[str, 
                 yield step["repeat"]
         else:
             raise ScriptedError(step["fail"])
+
+
+def _steps_of(messages: list[dict[str, Any]]) -> list[Any]:
+    if messages[-1]["role"] == "assistant":
+        calls = [part for part in messages[-1]["parts"] if "toolCallId" in part]
+        return list(calls[-1]["input"]["then"])
+    return list(json.loads(newest_text(messages)))
 
 
 def newest_text(messages: list[dict[str, Any]]) -> str:

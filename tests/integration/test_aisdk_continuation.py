@@ -1,0 +1,117 @@
+"""Answers of the AI SDK that go on in another generation: after the output of a page's own tool, or an approval.
+
+The log has only the continuation; whoever resumes it must hold the earlier parts all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from .node_host import NodeHost
+from .servers import Server
+from .tabs import Browser, Tab
+from .visitor import Step, Visitor, new_id
+
+VERSIONS = ("ai5", "ai6", "ai7")
+pytestmark = pytest.mark.parametrize("server", ["uvicorn-sqlite"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def hosts(start_node: Callable[..., NodeHost]) -> dict[str, NodeHost]:
+    return {version: start_node("aisdk.mjs", version) for version in VERSIONS}
+
+
+@pytest.fixture
+async def control(server: Server) -> AsyncIterator[Visitor]:
+    """A client that only opens gates, and reads nothing as somebody."""
+    async with Visitor(server.base) as visitor:
+        yield visitor
+
+
+async def arrived(host: NodeHost, server: Server) -> Browser:
+    browser = Browser(host, server.base)
+    await browser.arrive()
+    return browser
+
+
+def call(*then: Step) -> list[Step]:
+    """Steps that end with a tool call of the page; ``then`` is how the answer goes on."""
+    return [
+        {"type": "start-step"},
+        "Let me ask.",
+        {"type": "tool-input-available", "toolCallId": "c1", "toolName": "ask", "input": {"then": list(then)}},
+    ]
+
+
+async def asked(browser: Browser, chat: str, steps: list[Step]) -> Tab:
+    tab = await browser.open(chat)
+    await tab.send(*steps)
+    await tab.settled()
+    return tab
+
+
+def shown_parts(messages: list[dict[str, Any]]) -> list[Any]:
+    """Return the answer's parts without ids that each client makes up for itself."""
+    parts = messages[-1]["parts"]
+    return [(part["type"], part.get("text"), part.get("state"), part.get("output")) for part in parts]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_whoever_resumes_a_continuation_keeps_what_came_before(
+    hosts: dict[str, NodeHost], server: Server, control: Visitor, version: str
+) -> None:
+    chat, gate = new_id(), new_id()
+    browser = await arrived(hosts[version], server)
+    first = await asked(browser, chat, call("It says ", {"gate": gate}, "yes."))
+    await first.put_output("c1", "yes")
+    await first.go_on()
+    await control.gate_reached(gate)
+
+    # As a page is rendered while the answer is being continued: with nothing, or with what the server has of the chat.
+    async with await browser.visitor() as visitor:
+        stored = (await visitor.messages(chat))["messages"]
+    seconds = [await browser.open(chat, messages=messages) for messages in ([], stored[:1], stored)]
+    for second in seconds:
+        await second.resume()
+    await control.open_gate(gate)
+
+    whole = await first.settled()
+    assert whole.text == "Let me ask.It says yes."
+    assert whole.error is None
+    for second in seconds:
+        resumed = await second.settled()
+        assert (resumed.status, resumed.error) == ("ready", None)
+        assert resumed.answer["id"] == whole.answer["id"]
+        assert shown_parts(resumed.messages) == shown_parts(whole.messages)
+    async with await browser.visitor() as visitor:
+        assert shown_parts((await visitor.messages(chat))["messages"]) == shown_parts(whole.messages)
+
+
+@pytest.mark.parametrize("version", VERSIONS[1:])
+async def test_a_continuation_that_opens_with_a_tools_output_can_be_resumed(
+    hosts: dict[str, NodeHost], server: Server, control: Visitor, version: str
+) -> None:
+    chat, gate = new_id(), new_id()
+    browser = await arrived(hosts[version], server)
+    then: list[Step] = [
+        {"type": "tool-output-available", "toolCallId": "c1", "output": "done"},
+        {"gate": gate},
+        "Done.",
+    ]
+    approval: Step = {"type": "tool-approval-request", "approvalId": "a1", "toolCallId": "c1"}
+    first = await asked(browser, chat, [*call(*then), approval])
+    await first.approve("a1")
+    await first.go_on()
+    await control.gate_reached(gate)
+
+    second = await browser.open(chat)
+    await second.resume()
+    await control.open_gate(gate)
+
+    whole, resumed = await first.settled(), await second.settled()
+    assert (resumed.status, resumed.error) == ("ready", None)
+    assert resumed.text == "Let me ask.Done."
+    assert shown_parts(resumed.messages) == shown_parts(whole.messages)
