@@ -108,6 +108,15 @@ def test_whatever_a_format_encodes_is_one_line_and_comes_back(name: str, text: s
         json.loads(event.data)
 
 
+@pytest.mark.parametrize("format_", [get_format("strings"), ShoutingFormat()], ids=["unnamed", "named"])
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\r\n"), min_size=1))
+def test_a_chunk_of_several_lines_breaks_no_frame(format_: ChunkFormat, text: str) -> None:
+    (event,) = parse(frame_encoder(format_)(Chunk(3, f"{text}!\n\ndata: 1")))
+
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    assert (event.data, event.last_event_id) == (f"{lines}!\n\ndata: 1", "3")
+
+
 def test_formats_without_names_share_one_encoder() -> None:
     class Plain(ShoutingFormat):
         name = "plain"
