@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from .s2_lite import durable_s2_server, s2_server
+
+__all__ = ["durable_s2_server", "s2_server"]
+
 CACHE = Path.home() / ".cache" / "resumable_stream"
 NODE_PROJECT = Path(__file__).parent / "node"
 

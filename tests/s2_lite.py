@@ -47,6 +47,12 @@ class S2Lite:
         endpoints = {"account_endpoint": self.url, "basin_endpoint": self.url}
         return {"basin": BASIN, "access_token": TOKEN, **endpoints, **more}
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment for S2 to be its log."""
+        endpoints = {"S2_ACCOUNT_ENDPOINT": self.url, "S2_BASIN_ENDPOINT": self.url}
+        return {"S2_BASIN": BASIN, "S2_ACCESS_TOKEN": TOKEN, **endpoints}
+
     def make_basin(self) -> None:
         """Make the basin as ``manage.py resumable_stream setup`` does."""
         asyncio.run(S2Backend("default", self.options()).ensure_basin())

@@ -7,9 +7,7 @@ import pytest
 
 from resumable_stream.backends.s2 import S2Backend
 
-from ..s2_lite import S2Lite, durable_s2_server, s2_server
-
-__all__ = ["durable_s2_server", "s2_server"]
+from ..s2_lite import S2Lite
 
 
 @pytest.fixture

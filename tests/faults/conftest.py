@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from ..integration.conftest import make_server
-from ..s2_lite import durable_s2_server, s2_server
 
-__all__ = ["durable_s2_server", "make_server", "s2_server"]
+__all__ = ["make_server"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

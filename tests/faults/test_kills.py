@@ -1,4 +1,7 @@
-"""Real processes on a real s2-lite, killed, stopped and continued, terminated: app servers, writers, and the log."""
+"""Real processes on a real s2-lite, killed, stopped and continued, terminated: app servers, writers, and the log.
+
+What two servers do with one log is in ``tests.integration.test_two_servers``.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +23,24 @@ from resumable_stream.conf import S2_BACKEND
 from resumable_stream.exceptions import GenerationActiveError
 from resumable_stream.testing import read_all
 
-from ..integration.log import fences_of, strays_of
+from ..integration.log import Log, fences_of, s2_log, strays_of
 from ..integration.servers import KINDS, PATIENCE_SECONDS, REPOSITORY, Server
 from ..integration.test_crash import Killer, assert_counts_from_zero, read_until_killed
 from ..integration.test_shutdown import endless_answer
-from ..integration.visitor import Gathered, Reading, Visitor, expect, gather, new_id
-from ..s2_lite import BASIN, TOKEN, S2Lite
+from ..integration.visitor import Gathered, Visitor, gather, new_id
+from ..s2_lite import S2Lite
 from .runner import SETTINGS
-from .s2_log import records_of
 from .sites import Chat
 
 MakeServer = Callable[..., Server]
 
 
 @pytest.fixture
-def make_app(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Server]:
-    """Make servers of the test project on an S2 log, which S2's own environment variables name."""
+def make_app(make_server: MakeServer) -> MakeServer:
+    """Make servers of the test project on an S2 log."""
 
     def make(kind: str, log: S2Lite, **settings: object) -> Server:
-        monkeypatch.setenv("S2_BASIN", BASIN)
-        monkeypatch.setenv("S2_ACCESS_TOKEN", TOKEN)
-        monkeypatch.setenv("S2_ACCOUNT_ENDPOINT", log.url)
-        monkeypatch.setenv("S2_BASIN_ENDPOINT", log.url)
-        return make_server(kind, BACKENDS={"default": {"BACKEND": S2_BACKEND}}, **{"LEASE_SECONDS": 1, **settings})
+        return make_server(kind, log=s2_log(log), **{"LEASE_SECONDS": 1, **settings})
 
     return make
 
@@ -76,10 +74,10 @@ async def test_an_app_killed_under_load_leaves_on_s2_all_that_was_shown(
     async with visits(app) as [visitor]:
         shown = await asyncio.gather(*(read_until_killed(visitor, chat, killer, started) for chat in chats))
         app.restart()
-        await asyncio.gather(*map(check_interrupted, repeat(visitor), repeat(s2_server), chats, shown))
+        await asyncio.gather(*map(check_interrupted, repeat(visitor), repeat(app.log), chats, shown))
 
 
-async def check_interrupted(visitor: Visitor, log: S2Lite, chat: str, before: Gathered) -> None:
+async def check_interrupted(visitor: Visitor, log: Log, chat: str, before: Gathered) -> None:
     resumed = await visitor.resume(chat)
     assert resumed is not None
     assert resumed.complete
@@ -87,7 +85,7 @@ async def check_interrupted(visitor: Visitor, log: S2Lite, chat: str, before: Ga
     assert resumed.frames[: len(before.frames)] == before.frames
     assert_counts_from_zero(resumed.text)
     assert (await visitor.ask(chat, "Next.")).text == "Next."
-    records = await records_of(log, chat)
+    records = await log.records_of(chat)
     assert fences_of(records) == ["claim", "interrupted", "claim", "finished"]
     assert strays_of(records) == []
 
@@ -109,7 +107,7 @@ async def test_a_log_killed_under_load_and_started_again_costs_no_answer_a_word(
         for chat, answer in zip(chats, await asyncio.gather(*answers), strict=True):
             assert answer.text == "".join(f"{number} " for number in range(400))
             assert answer.types[-1] == "finish"
-            records = await records_of(durable_s2_server, chat)
+            records = await app.log.records_of(chat)
             assert fences_of(records) == ["claim", "finished"]
             assert [record.seq_num for record in records] == list(range(len(records)))
 
@@ -142,41 +140,6 @@ async def first_part(visitor: Visitor, chat: str) -> Gathered:
         await asyncio.sleep(0.1)
 
 
-async def test_another_process_reads_stops_and_takes_over(make_app: MakeServer, s2_server: S2Lite) -> None:
-    apps = make_app("uvicorn", s2_server), make_app("daphne", s2_server)
-    chat = new_id()
-    async with visits(*apps) as [here, there]:
-        async with here.starting(chat, "Before. ", {"gate": chat}, "After.") as response:
-            generation = response.headers["X-Generation-Id"]
-            await here.gate_reached(chat)
-            async with there.http.stream("GET", f"{there.prefix}/{chat}/stream") as follow:
-                await expect(follow, 200)
-                reading = Reading(follow)
-                await reading.take(3)
-                refusal = await there.http.post(there.prefix, json=there.body(chat, "Another."))
-                assert refusal.status_code == 409
-                assert refusal.headers["X-Generation-Id"] == generation
-                assert (await there.stop(chat, generation=generation)).status_code == 202
-                followed, written = await reading.rest(), await gather(response)
-        assert followed == written
-        assert followed.types[-1] == "abort"
-
-        async with here.starting(chat, "Again. ", {"gate": chat + "2"}) as response:
-            await here.gate_reached(chat + "2")
-            waiting = asyncio.create_task(there.resume(chat))
-            apps[0].kill()
-            await gather(response)
-            followed_to_the_end = await waiting
-        assert followed_to_the_end is not None
-        assert followed_to_the_end.complete
-        assert followed_to_the_end.types[-1] == "error"
-        assert (await there.ask(chat, "Next.")).text == "Next."
-
-    records = await records_of(s2_server, chat)
-    assert fences_of(records) == ["claim", "stopped", "claim", "interrupted", "claim", "finished"]
-    assert strays_of(records) == []
-
-
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_app_terminated_under_load_hands_its_readers_over(
     make_app: MakeServer, s2_server: S2Lite, kind: str
@@ -195,7 +158,7 @@ async def test_an_app_terminated_under_load_hands_its_readers_over(
             assert told is not None
             assert told.frames == frames
             assert (await there.ask(chat, "Next.")).text == "Next."
-            records = await records_of(s2_server, chat)
+            records = await app.log.records_of(chat)
             assert fences_of(records) == ["claim", "interrupted", "claim", "finished"]
             assert strays_of(records) == []
 

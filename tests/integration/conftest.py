@@ -1,4 +1,22 @@
-"""Fixtures that need real processes."""
+"""Fixtures that need real processes: servers, each on a log, and Node.
+
+A test that only speaks with a server takes ``server``, or ``visitor`` for a browser session there. It then runs on each
+of ``SITES``, a choice of servers and logs in which both kinds of each come up. Where other ones matter, the test or its
+module says so::
+
+    @pytest.mark.parametrize("server", ["daphne-s2"], indirect=True)
+
+A test that starts, ends or shares servers itself takes ``log``, which makes it run on the embedded log and on a real
+s2-lite, and hands it to each server that it makes::
+
+    async def test_something(make_server: Callable[..., Server], log: Log) -> None:
+        server = make_server("uvicorn", log=log, LEASE_SECONDS=1)
+        ...
+        assert fences_of(await log.records_of(chat)) == ["claim", "finished"]
+
+A server that is made without a log has an embedded one of its own; every server knows its log (``server.log``). Streams
+on s2-lite outlive a test: every test brings its own chat ids.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +30,15 @@ import pytest
 
 from tests.conftest import NODE_PROJECT
 
+from .log import Log, s2_log, sqlite_log
 from .node_host import NodeHost
-from .servers import KINDS, Server, scripted_server
+from .servers import Server, scripted_server
 from .visitor import Visitor
+
+LOGS = ("sqlite", "s2")
+"""Names of logs."""
+SITES = ("daphne-sqlite", "uvicorn-sqlite", "uvicorn-s2")
+"""Names of a server and its log."""
 
 # What a server prints when something of ours was left lying about.
 SIGNS_OF_NEGLECT = ("was never retrieved", "was never awaited", "was destroyed but it is pending", "ResourceWarning")
@@ -40,10 +64,25 @@ def _is_neglect(line: str) -> bool:
     return any(sign in line for sign in SIGNS_OF_NEGLECT)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+def make_log(request: pytest.FixtureRequest, name: str, directory: Path) -> Log:
+    """Return the log called ``name``: that of the run's s2-lite, or an embedded one in ``directory``."""
+    if name == "s2":
+        return s2_log(request.getfixturevalue("s2_server"))
+    return sqlite_log(directory)
+
+
+@pytest.fixture(params=LOGS)
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
+    """A log for servers that the test makes."""
+    return make_log(request, request.param, tmp_path)
+
+
+@pytest.fixture(scope="module", params=SITES)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server of the test project, shared by the tests of a module; every test brings its own chat ids."""
-    server = scripted_server(request.param, tmp_path_factory.mktemp(request.param))
+    kind, _, log = request.param.partition("-")
+    directory = tmp_path_factory.mktemp(request.param)
+    server = scripted_server(kind, directory, log=make_log(request, log, directory))
     server.start()
     yield server
     server.kill()
@@ -52,13 +91,13 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Make servers of the test project with settings of their own; they end with the test."""
+    """Make servers of the test project with settings, and a log, of their own; they end with the test."""
     servers: list[Server] = []
 
-    def make(kind: str, **options: Any) -> Server:
+    def make(kind: str, *, log: Log | None = None, **stream_settings: Any) -> Server:
         directory = tmp_path / f"server{len(servers)}"
         directory.mkdir()
-        servers.append(scripted_server(kind, directory, **options))
+        servers.append(scripted_server(kind, directory, log=log or sqlite_log(directory), **stream_settings))
         servers[-1].start()
         return servers[-1]
 

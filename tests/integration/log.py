@@ -1,27 +1,67 @@
-"""What stands on the log, read by a process that is not the server, and judged by the layout's own public rules."""
+"""The logs of servers in tests, and what stands there: read by a process that is not the server.
+
+It is judged by the layout's own public rules.
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from resumable_stream.backends.base import BaseBackend
+from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.backends.sqlite import SQLiteBackend
+from resumable_stream.conf import SQLITE_BACKEND
 from resumable_stream.records import SequencedRecord
+from resumable_stream.testing import read_all
 
-from .servers import log_path
+from ..s2_lite import S2Lite
 
 
-async def records_of(directory: Path, chat: str) -> list[SequencedRecord]:
-    """Read every record of the one stream whose name ends with the chat's id."""
-    backend = SQLiteBackend("inspection", {"path": log_path(directory)})
-    try:
-        listed = await backend.list_streams()
-        [stream] = [info.name for info in listed.streams if info.name.endswith(chat)]
-        records: list[SequencedRecord] = []
-        while batch := (await backend.read(stream, len(records))).records:
-            records += batch
-        return records
-    finally:
-        await backend.close()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """A log, as a server process is told of it; several servers may share one."""
+
+    open: Callable[[], BaseBackend]
+    """Make a backend for this process."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of ``RESUMABLE_STREAM``."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    async def records_of(self, chat: str) -> list[SequencedRecord]:
+        """Read every record of the one stream whose name ends with the chat's id."""
+        backend = self.open()
+        try:
+            [stream] = [name async for name in _names(backend) if name.endswith(chat)]
+            return await read_all(backend, stream)
+        finally:
+            await backend.close()
+
+
+async def _names(backend: BaseBackend) -> AsyncIterator[str]:
+    last, has_more = "", True
+    while has_more:
+        page = await backend.list_streams("chat/", start_after=last)
+        for info in page.streams:
+            yield info.name
+            last = info.name
+        has_more = page.has_more
+
+
+def sqlite_log(directory: Path) -> Log:
+    """Return the embedded log in a file of ``directory``."""
+    options = {"path": str(directory / "streams.sqlite3")}
+    return Log(
+        open=lambda: SQLiteBackend("inspection", options),
+        settings={"BACKENDS": {"default": {"BACKEND": SQLITE_BACKEND, "OPTIONS": options}}},
+    )
+
+
+def s2_log(server: S2Lite) -> Log:
+    """Return the log on an s2-lite server, which S2's own variables choose, as they do for users."""
+    return Log(open=lambda: S2Backend("inspection", server.options()), environment=server.environment)
 
 
 def fences_of(records: list[SequencedRecord]) -> list[str]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .log import Log
+
 REPOSITORY = Path(__file__).parents[2]
 APPLICATION = "tests.integration.project.asgi:application"
 KINDS = ("daphne", "uvicorn")
@@ -39,15 +41,33 @@ def free_port() -> int:
 
 
 class Server:
-    """A server process, together with the port and the files that outlive it."""
+    """A server process, together with the port, the log and the files that outlive it.
 
-    def __init__(self, command: Sequence[str], *, port: int, directory: Path, environment: Mapping[str, str]) -> None:
+    ``stream_settings`` are keys of ``RESUMABLE_STREAM``, for settings modules that take them from the environment.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        port: int,
+        directory: Path,
+        log: Log,
+        environment: Mapping[str, str],
+        **stream_settings: Any,
+    ) -> None:
         self.port = port
         self.base = f"http://127.0.0.1:{port}"
-        self.directory = directory
+        self.log = log
         self._command = command
         self._output = directory / "server.log"
-        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._environment = {
+            **os.environ,
+            **log.environment,
+            "TEST_PROJECT_SETTINGS": json.dumps({**log.settings, **stream_settings}),
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        }
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -99,25 +119,13 @@ class Server:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def scripted_server(kind: str, directory: Path, *, log: Path | None = None, **stream_settings: Any) -> Server:
-    """Describe a server of the test project; ``stream_settings`` are keys of ``RESUMABLE_STREAM``.
-
-    ``log``: the file that it shares with another server; by default it has its own.
-    """
+def scripted_server(kind: str, directory: Path, *, log: Log, **stream_settings: Any) -> Server:
+    """Describe a server of the test project; ``stream_settings`` are keys of ``RESUMABLE_STREAM``."""
     port = free_port()
     options = {
         "daphne": ["-b", "127.0.0.1", "-p", str(port), "--no-server-name"],
         "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"],
     }[kind]
-    environment = {
-        "DJANGO_SETTINGS_MODULE": "tests.integration.project.settings",
-        "TEST_PROJECT_LOG": str(log or log_path(directory)),
-        "TEST_PROJECT_SETTINGS": json.dumps(stream_settings),
-    }
     command = [sys.executable, "-m", kind, *options, APPLICATION]
-    return Server(command, port=port, directory=directory, environment=environment)
-
-
-def log_path(directory: Path) -> Path:
-    """Return the file that the test project keeps its streams in."""
-    return directory / "streams.sqlite3"
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.integration.project.settings"}
+    return Server(command, port=port, directory=directory, log=log, environment=environment, **stream_settings)

@@ -7,6 +7,7 @@ compared with what an uninterrupted reader holds, and with what the server tells
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from itertools import product
 
 import pytest
 
@@ -17,6 +18,10 @@ from .tabs import Browser, Tab, TabState
 from .visitor import Step, Visitor, new_id
 
 VERSIONS = ("ai5", "ai6", "ai7")
+# Each version with each server on the embedded log; on S2 each version once, and both servers.
+ON_S2 = (("daphne-s2", "ai5"), ("daphne-s2", "ai6"), ("uvicorn-s2", "ai7"))
+WAYS = (*product(("daphne-sqlite", "uvicorn-sqlite"), VERSIONS), *ON_S2)
+pytestmark = pytest.mark.parametrize(("server", "version"), WAYS, indirect=["server"], scope="module")
 BUSY = "An answer is already being written in this chat. Wait for it to end, or stop it first."
 
 RICH: tuple[Step, ...] = (
@@ -51,9 +56,9 @@ def hosts(start_node: Callable[..., NodeHost]) -> dict[str, NodeHost]:
     return {version: start_node("aisdk.mjs", version) for version in VERSIONS}
 
 
-@pytest.fixture(params=VERSIONS)
-async def browser(request: pytest.FixtureRequest, hosts: dict[str, NodeHost], server: Server) -> Browser:
-    browser = Browser(hosts[request.param], server.base)
+@pytest.fixture
+async def browser(version: str, hosts: dict[str, NodeHost], server: Server) -> Browser:
+    browser = Browser(hosts[version], server.base)
     await browser.arrive()
     return browser
 

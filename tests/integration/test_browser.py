@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from .log import Log
 from .node_host import NodeHost
-from .servers import Server, free_port, log_path
+from .servers import Server, free_port
 from .visitor import new_id
 
 WORDS = 160
@@ -20,7 +21,7 @@ ANSWER = "article.assistant"
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> Iterator[Server]:
+def example(log: Log, tmp_path: Path) -> Iterator[Server]:
     """The example project, whose README has one section: a count from word1 to word160."""
     readme = tmp_path / "README.md"
     counted = " ".join(f"word{number}" for number in range(1, WORDS + 1))
@@ -30,14 +31,15 @@ def example(tmp_path: Path) -> Iterator[Server]:
         [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"],
         port=port,
         directory=tmp_path,
+        log=log,
         environment={
             "DJANGO_SETTINGS_MODULE": "tests.integration.example_settings",
             "TEST_EXAMPLE_README": str(readme),
-            "TEST_PROJECT_LOG": str(log_path(tmp_path)),
             "DEMO_WORD_SECONDS": "0.02",
             "OPENAI_BASE_URL": "",
             "OPENAI_API_KEY": "",
         },
+        LEASE_SECONDS=2,
     )
     server.start()
     yield server

@@ -11,7 +11,7 @@ from itertools import repeat
 import httpx
 import pytest
 
-from .log import fences_of, records_of, strays_of
+from .log import fences_of, strays_of
 from .servers import KINDS, PATIENCE_SECONDS, Server
 from .visitor import Gathered, Visitor, expect, frames, gather, new_id
 
@@ -82,7 +82,7 @@ async def check_chat(visitor: Visitor, server: Server, chat: str, before: Gather
     # Then the person asks again.
     assert (await visitor.ask(chat, "Next.")).text == "Next."
 
-    records = await records_of(server.directory, chat)
+    records = await server.log.records_of(chat)
     assert fences_of(records) == ["claim", "interrupted", "claim", "finished"]
     assert strays_of(records) == []
     told = (await visitor.messages(chat))["messages"]
@@ -104,7 +104,7 @@ async def test_the_next_message_needs_no_reader_to_clear_the_way(make_server: Ca
         answer = await ask_until_taken(visitor, chat)
 
         assert answer.text == "Next."
-        assert fences_of(await records_of(server.directory, chat)) == ["claim", "interrupted", "claim", "finished"]
+        assert fences_of(await server.log.records_of(chat)) == ["claim", "interrupted", "claim", "finished"]
 
 
 async def ask_until_taken(visitor: Visitor, chat: str) -> Gathered:
@@ -130,6 +130,6 @@ async def test_a_log_killed_many_times_keeps_every_turn(make_server: Callable[..
             assert resumed is not None
             assert resumed.frames[: len(shown.frames)] == shown.frames
 
-        records = await records_of(server.directory, chat)
+        records = await server.log.records_of(chat)
         assert fences_of(records) == ["claim", "interrupted"] * 3
         assert strays_of(records) == []

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from .log import fences_of, records_of
+from .log import fences_of
 from .servers import KINDS, PATIENCE_SECONDS, Server
 from .visitor import Gathered, Reading, Visitor, expect, gather, new_id
 
@@ -78,7 +78,7 @@ async def test_an_answer_that_goes_on_beyond_the_grace_ends_as_interrupted(make_
 
         server.restart()
         for chat, answer in zip(chats, answers, strict=True):
-            assert fences_of(await records_of(server.directory, chat)) == ["claim", "interrupted"]
+            assert fences_of(await server.log.records_of(chat)) == ["claim", "interrupted"]
             # Who was closed before the last words came has them by cursor; nobody's body ended cleanly without them.
             rest = await visitor.replay(chat, start=answer.cursor)
             assert answer.complete is (rest is None)

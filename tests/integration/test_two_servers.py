@@ -8,15 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from .log import fences_of, records_of, strays_of
-from .servers import Server, log_path
+from .log import Log, fences_of, strays_of
+from .servers import Server
 from .visitor import Reading, Step, Visitor, expect, gather, new_id
 
 
 @pytest.fixture
-def servers(make_server: Callable[..., Server]) -> tuple[Server, Server]:
-    first = make_server("uvicorn", LEASE_SECONDS=1)
-    return first, make_server("daphne", LEASE_SECONDS=1, log=log_path(first.directory))
+def servers(make_server: Callable[..., Server], log: Log) -> tuple[Server, Server]:
+    return make_server("uvicorn", log=log, LEASE_SECONDS=1), make_server("daphne", log=log, LEASE_SECONDS=1)
 
 
 @asynccontextmanager
@@ -65,7 +64,7 @@ async def test_an_answer_is_stopped_through_another_process(servers: tuple[Serve
 
     assert stopped.types[-1] == "abort"
     assert stopped.text == "Before. "
-    records = await records_of(servers[0].directory, chat)
+    records = await servers[0].log.records_of(chat)
     assert fences_of(records) == ["claim", "stopped", "claim", "finished"]
     assert strays_of(records) == []
 
@@ -101,6 +100,6 @@ async def test_who_follows_through_another_process_learns_that_the_writer_has_di
     assert followed.complete
     assert followed.text == "Before. "
     assert followed.types[-1] == "error"
-    records = await records_of(servers[0].directory, chat)
+    records = await servers[0].log.records_of(chat)
     assert fences_of(records) == ["claim", "interrupted", "claim", "finished"]
     assert strays_of(records) == []

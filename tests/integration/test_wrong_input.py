@@ -13,6 +13,9 @@ import pytest
 from .servers import Server
 from .visitor import Visitor, expect, gather, new_id, user_message
 
+# Nothing here is about the log.
+pytestmark = pytest.mark.parametrize("server", ["daphne-sqlite", "uvicorn-sqlite"], indirect=True)
+
 MESSAGES = [user_message("Hello.")]
 DEEP = 100_000
 STALLED_READERS = 10

@@ -10,9 +10,9 @@ from resumable_stream.backends.s2 import S2Backend
 
 from ..integration.conftest import node_project, start_node
 from ..integration.node_host import NodeHost
-from ..s2_lite import BASIN, S2Lite, s2_server
+from ..s2_lite import BASIN, S2Lite
 
-__all__ = ["node_project", "s2_server", "start_node"]
+__all__ = ["node_project", "start_node"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the project that the integration tests serve; the tests choose the log file and the app's settings."""
+"""Settings of the project that the integration tests serve; the tests choose the app's own."""
 
 import json
 import os
@@ -18,15 +18,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 ROOT_URLCONF = "tests.integration.project.urls"
 ASGI_APPLICATION = "tests.integration.project.asgi.application"
 
-RESUMABLE_STREAM = {
-    "BACKENDS": {
-        "default": {
-            "BACKEND": "resumable_stream.backends.sqlite.SQLiteBackend",
-            "OPTIONS": {"path": os.environ["TEST_PROJECT_LOG"]},
-        }
-    },
-    **json.loads(os.environ.get("TEST_PROJECT_SETTINGS", "{}")),
-}
+RESUMABLE_STREAM = json.loads(os.environ["TEST_PROJECT_SETTINGS"])
 
 LOGGING = {
     "version": 1,
