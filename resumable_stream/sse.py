@@ -40,9 +40,11 @@ def encode_event(data: str, *, event: str | None = None, cursor: int | None = No
 
 def _encode_plain(chunk: Chunk) -> bytes:
     # Nearly every chunk comes through here.
-    if chunk.cursor:
-        return b"id: %d\ndata: %s\n\n" % (chunk.cursor, chunk.body.encode())
-    return b"data: %s\n\n" % chunk.body.encode()
+    data = chunk.body.encode()
+    if b"\n" in data or b"\r" in data:
+        # No format's chunks for chats are like this, but a stream may hold what another program has written.
+        return encode_event(chunk.body, cursor=chunk.cursor or None)
+    return b"id: %d\ndata: %s\n\n" % (chunk.cursor, data) if chunk.cursor else b"data: %s\n\n" % data
 
 
 def _named_encoder(name: Callable[[str], str | None]) -> FrameEncoder:
