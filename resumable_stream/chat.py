@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from .conf import settings
 from .engine import ChatEngine
+from .formats.base import Delivery
 from .registry import runtime
 from .responses import Check, event_stream, plain
-
-Delivery = Literal["response", "replay"]
 
 
 class ResumableChat(ChatEngine):

@@ -14,10 +14,9 @@ from django.utils.module_loading import import_string
 from django.views import View
 
 from .asgi import require_asgi
-from .chat import Delivery
 from .conf import SETTING_NAME, settings
 from .exceptions import ResumableStreamError
-from .formats.base import ChatRequest
+from .formats.base import ChatRequest, Delivery
 from .hooks import ChatHooks
 from .parsing import (
     parse_body,

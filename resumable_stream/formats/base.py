@@ -10,7 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+Delivery = Literal["response", "replay"]
+"""Whether the request that starts a generation streams it, or answers 202 and leaves that to another request."""
 
 Message = dict[str, Any]
 """A chat message as the client library has it in memory (for the AI SDK: a ``UIMessage``)."""
@@ -118,6 +121,23 @@ class ChunkEncoder(ABC):
         """Close what is open and end an answer whose writer is gone; ``text`` is shown to people."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What client libraries say and expect around the chunks, where they differ. The defaults are the AI SDK's.
+
+    A format names its clients' dialect; doors ask it these questions, and never which format they serve.
+    """
+
+    session_delivery: Delivery = "response"
+    """How the starting request of a session is answered unless the view says otherwise."""
+    holds_sessions_open: bool = False
+    """Whether replays of a session go on from one generation to the next, also where there is nothing yet, and begin
+    with a snapshot of what is over for who comes without a cursor, or with one that leads nowhere."""
+    names_runs: bool = False
+    """Whether clients know a generation by a run id of their own, and GET the prefix itself to join that run or to
+    load the chat."""
+
+
 class ChunkFormat(ABC):
     """How chunks look to one family of clients, and what those clients send."""
 
@@ -125,6 +145,8 @@ class ChunkFormat(ABC):
     """Stands in the ``format`` attribute of a view and in the begin record."""
     headers: ClassVar[Mapping[str, str]] = {}
     """Response headers beside those of every event stream."""
+    dialect: ClassVar[Dialect] = Dialect()
+    """What its clients expect around the chunks."""
 
     @abstractmethod
     def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
@@ -156,6 +178,13 @@ class ChunkFormat(ABC):
         nothing sends these chunks before the generation's own; they are not stored.
         """
         return []
+
+    def snapshot(self, messages: Sequence[Message]) -> str | None:
+        """Return a chunk that makes a client hold ``messages`` and nothing else; ``None`` if there is no such chunk.
+
+        ``messages`` are what :meth:`fold` gave. It is not stored.
+        """
+        return None
 
     @abstractmethod
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
