@@ -172,6 +172,7 @@ class ChatEngine:
             chat_id=chat_id,
             actor=actor,
             key=key_hash(idempotency_key),
+            run_id=run_id,
         )
         facts = GenerationFacts(
             generation_id=generation_id,
@@ -260,8 +261,9 @@ class ChatEngine:
         generation_id = begin.generation_id if begin is not None else new_generation_id()
         message_id = begin.message_id if begin is not None else generation_id
         chat_id = begin.chat_id if begin is not None else ""
+        run_id = (begin.run_id if begin is not None else "") or generation_id
         return format_.encoder(
-            GenerationFacts(generation_id=generation_id, message_id=message_id, chat_id=chat_id, run_id=generation_id)
+            GenerationFacts(generation_id=generation_id, message_id=message_id, chat_id=chat_id, run_id=run_id)
         )
 
     async def head(self, stream_name: str) -> Head | None:

@@ -19,6 +19,7 @@ class _Building:
     start: int
     generation_id: str | None = None
     message_id: str | None = None
+    run_id: str | None = None
     user_messages: list[Message] = field(default_factory=list)
     chunks: list[str] = field(default_factory=list)
     end: EndReason | None = None
@@ -30,6 +31,7 @@ class _Building:
             self.user_messages.append(entry.message)
         elif isinstance(entry, Began):
             self.message_id = entry.begin.message_id or None
+            self.run_id = entry.begin.run_id or None
         elif isinstance(entry, Claimed):
             self.generation_id = entry.token.generation_id
         else:
@@ -41,6 +43,7 @@ class _Building:
         return StoredGeneration(
             generation_id=self.generation_id,
             message_id=self.message_id,
+            run_id=self.run_id,
             user_messages=self.user_messages,
             chunks=self.chunks,
             end=end,

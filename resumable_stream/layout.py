@@ -112,6 +112,8 @@ class Begin:
     """Who started it, as the view names its user; for the app's own use."""
     key: str = ""
     """Hash of the idempotency key of the start."""
+    run_id: str = ""
+    """The client's own name for the generation; empty if it has none."""
 
     def record(self) -> Record:
         """Lay the facts out."""
@@ -122,6 +124,7 @@ class Begin:
             "rs-chat": self.chat_id,
             "rs-actor": self.actor,
             "rs-key": self.key,
+            "rs-run": self.run_id,
         }
         return Record("", (("rs", "begin"), *((name, value) for name, value in facts.items() if value)))
 
@@ -136,6 +139,7 @@ class Begin:
             chat_id=facts.get("rs-chat", ""),
             actor=facts.get("rs-actor", ""),
             key=facts.get("rs-key", ""),
+            run_id=facts.get("rs-run", ""),
         )
 
 

@@ -28,10 +28,11 @@ async def test_a_stream_is_read_back_as_generations(log: FaultyLog) -> None:
     question = {"id": "m1", "role": "user", "content": "Hi"}
     first = await engine.start("s", of("1", "2"), user_messages=[question], message_id="a1")
     await settle()
-    await engine.start("s", of("3"))
+    await engine.start("s", of("3"), run_id="run-2")
     await settle()
     generations, cursor = await read_generations(log, "s")
 
+    assert [one.run_id for one in generations] == [None, "run-2"]
     assert [(one.generation_id, one.message_id) for one in generations[:1]] == [(first.generation_id, "a1")]
     assert [list(one.user_messages) for one in generations] == [[question], []]
     assert [list(one.chunks) for one in generations] == [['"1"', '"2"'], ['"3"']]

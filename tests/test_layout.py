@@ -123,12 +123,18 @@ class TestTokens:
 
 
 class TestFacts:
-    @given(ids, texts, texts, texts, texts)
+    @given(ids, texts, texts, texts, texts, texts)
     def test_what_a_generation_states_is_read_back(
-        self, generation_id: str, message_id: str, chat_id: str, actor: str, key: str
+        self, generation_id: str, message_id: str, chat_id: str, actor: str, key: str, run_id: str
     ) -> None:
         begin = Begin(
-            generation_id=generation_id, format="text", message_id=message_id, chat_id=chat_id, actor=actor, key=key
+            generation_id=generation_id,
+            format="text",
+            message_id=message_id,
+            chat_id=chat_id,
+            actor=actor,
+            key=key,
+            run_id=run_id,
         )
         assert decode([begin.record()]) == [Began(1, begin)]
         assert Begin.parse(with_back([begin.record()], 1)[0].headers) == begin

@@ -68,6 +68,8 @@ class StoredGeneration:
     """``None`` for a generation that another program wrote."""
     message_id: str | None = None
     """The id of the answer."""
+    run_id: str | None = None
+    """The client's own name for it, if it has one."""
     user_messages: Sequence[Message] = ()
     """The user's messages stored with the generation."""
     chunks: Sequence[str] = field(default=(), repr=False)
