@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .chat import ResumableChat
+    from .context import ResumableStreamContext, ResumableStreamMixin
     from .views import ResumableChatView
 
 __version__ = "0.1.0"
-__all__ = ["ResumableChat", "ResumableChatView", "__version__"]
+__all__ = [
+    "ResumableChat",
+    "ResumableChatView",
+    "ResumableStreamContext",
+    "ResumableStreamMixin",
+    "__version__",
+]
 
-_MODULES = {"ResumableChat": ".chat", "ResumableChatView": ".views"}
+_MODULES = {
+    "ResumableChat": ".chat",
+    "ResumableChatView": ".views",
+    "ResumableStreamContext": ".context",
+    "ResumableStreamMixin": ".context",
+}
 
 
 def __getattr__(name: str) -> Any:

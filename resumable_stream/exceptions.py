@@ -17,6 +17,7 @@
     │   ├── GenerationNotFoundError
     │   ├── GenerationActiveError    .generation_id  another generation runs
     │   └── GenerationLostError      .token          another writer owns the stream now
+    ├── IncompleteStreamError        .reason, .text  a stream ended before its source came to its end
     ├── InvalidRequestError          a client's mistake; the message is for the client
     │   ├── RequestTooLargeError
     │   └── UnsupportedMediaTypeError
@@ -29,9 +30,12 @@ translates errors alike.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from .formats.base import EndReason
 
 
 class ResumableStreamError(Exception):
@@ -154,6 +158,17 @@ class GenerationLostError(GenerationError):
         super().__init__(f"The stream belongs to {token!r} now.")
         self.token = token
         """The token the stream has now."""
+
+
+class IncompleteStreamError(ResumableStreamError):
+    """The stream has ended, but its source had not come to its end: what was read of it is not the whole."""
+
+    def __init__(self, reason: EndReason, text: str = "") -> None:
+        super().__init__(f"The stream is not whole (end reason: {reason.value}). {text}".strip())
+        self.reason = reason
+        """``STOPPED``, ``FAILED`` or ``INTERRUPTED``."""
+        self.text = text
+        """What people may be told of a failure or an interruption."""
 
 
 class InvalidRequestError(ResumableStreamError):

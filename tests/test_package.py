@@ -42,7 +42,7 @@ LAYERS = (
         ],
     ),
     ("wire", ["asgi", "sse", "responses"]),
-    ("chat", ["engine", "chat"]),
+    ("chat", ["engine", "chat", "context"]),
     ("doors", ["parsing", "turns", "hooks", "routes", "views", "urls", "inspection", "management"]),
     ("project", ["apps", "checks", "testing"]),
 )
