@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -18,15 +18,15 @@ from django.core.exceptions import ImproperlyConfigured
 from .backends import backends
 from .backends.base import BaseBackend
 from .conf import settings
-from .driver import REQUEST_PATIENCE_SECONDS, perform, read_patiently
-from .exceptions import RecordsTrimmedError, StreamNotFoundError
+from .driver import perform
+from .exceptions import StreamNotFoundError
 from .formats import get_format
 from .formats.base import ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
-from .formats.conversation import continued_message
 from .generation import INTERRUPTED_TEXT, Generation, Producer
-from .history import read_brought_messages, read_generations
-from .layout import Begin, Chunk, EndFacts, Token, new_generation_id
+from .history import fold_history, read_generations
+from .layout import Begin, EndFacts, Token, new_generation_id
 from .opening import first_append, key_hash, opening_records, preview_of
+from .passages import Passage, Passages
 from .preview import Preview, PreviewReader
 from .protocol.claim import Claim, Opening, start
 from .protocol.ending import Ending, interrupt, stop
@@ -121,6 +121,11 @@ class ChatEngine:
     def backend(self) -> BaseBackend:
         """The log."""
         return backends[self._alias]
+
+    @property
+    def holds_sessions_open(self) -> bool:
+        """Whether readers go on from one generation to the next."""
+        return self.mode == "session" and self.format.dialect.holds_sessions_open
 
     async def start(
         self,
@@ -276,74 +281,32 @@ class ChatEngine:
         Without a cursor it reads the running generation from its start. With one it reads on from there, to the end of
         the newest generation, also when that is over. A live reader never ends; without a cursor it begins with the
         running generation, or with what comes next.
+
+        Where the format's clients follow sessions, every reader of a session is live, and without a cursor begins with
+        a snapshot of what is over.
         """
-        head = await self.head(stream_name)
-        if head is None:
-            return self._reader(stream_name, 0, is_live=True) if is_live else None
-        prelude: Sequence[Chunk] = ()
-        if cursor is None:
-            if not head.is_running and not is_live:
-                return None
-            cursor = head.start if head.is_running else head.tail
-            prelude = await self._continued(stream_name, head) if head.is_running else ()
-        elif cursor > head.tail:
-            return None
-        elif cursor < head.start:
-            cursor = await self._kept(stream_name, cursor, head)
-        if not is_live and self._has_all(head, cursor):
-            return None
-        end_after = head.start if head.is_running else min(head.content_end, head.tail - 1)
-        return self._reader(stream_name, cursor, is_live=is_live, end_after=end_after, prelude=prelude)
+        passages = Passages(self.backend, stream_name, self.format)
+        if self.holds_sessions_open:
+            return self._reader(stream_name, await passages.of_session(cursor))
+        passage = await passages.of_newest(cursor, is_live=is_live)
+        return self._reader(stream_name, passage) if passage is not None else None
 
-    async def _continued(self, stream_name: str, head: Head) -> Sequence[Chunk]:
-        """Rebuild the message that a running generation continues, for clients that start from nothing."""
-        begin = head.begin
-        if begin is None or begin.message_id in ("", begin.generation_id):
-            return ()
-        brought = await read_brought_messages(self.backend, stream_name, head.start)
-        message = continued_message(brought, begin.message_id)
-        return [Chunk(0, body) for body in self.format.rebuild(message)] if message is not None else ()
-
-    def _has_all(self, head: Head, cursor: int) -> bool:
-        if head.is_running:
-            return False
-        # Clients that take an event for the end want it even when they have every chunk. Its cursor lies beyond
-        # content_end, though not always at the tail: somebody may have trimmed the stream since.
-        has_end_event = self.format.end_event(EndReason.FINISHED, None) is not None
-        return cursor >= head.tail or cursor >= head.content_end + has_end_event
-
-    async def _kept(self, stream_name: str, cursor: int, head: Head) -> int:
-        """Return ``cursor`` if its records are still there, otherwise the newest generation's start."""
-        try:
-            await read_patiently(self.backend, stream_name, cursor, 1, patience_seconds=REQUEST_PATIENCE_SECONDS)
-        except RecordsTrimmedError:
-            return head.start
-        return cursor
-
-    def _reader(
-        self,
-        stream_name: str,
-        cursor: int,
-        *,
-        is_live: bool = False,
-        end_after: int = 0,
-        prelude: Sequence[Chunk] = (),
-    ) -> Reader:
+    def _reader(self, stream_name: str, passage: Passage) -> Reader:
         return Reader(
             runtime().hub,
             self.backend,
             stream_name,
-            cursor,
-            is_live=is_live,
-            end_after=end_after,
+            passage.cursor,
+            is_live=passage.is_live,
+            end_after=passage.end_after,
             guard=self._look_after,
-            prelude=prelude,
+            prelude=passage.prelude,
         )
 
     def reader(self, stream_name: str, start: Start) -> Reader:
         """Open a reader of a generation that was just started."""
         if start.preview is None:
-            return self._reader(stream_name, start.cursor, end_after=start.cursor)
+            return self._reader(stream_name, Passage(cursor=start.cursor, end_after=start.cursor))
         options = {"end_after": start.cursor, "guard": self._look_after}
         return PreviewReader(start.preview, runtime().hub, self.backend, stream_name, start.cursor, **options)
 
@@ -396,7 +359,7 @@ class ChatEngine:
     async def history(self, stream_name: str) -> tuple[list[StoredGeneration], int]:
         """Read everything the stream holds, as generations, and the cursor after the last one that is over.
 
-        A reader from that cursor gets what :meth:`fold` leaves out. Costs what the stream holds.
+        A reader from that cursor gets what :meth:`messages` leaves out. Costs what the stream holds.
         """
         try:
             return await read_generations(self.backend, stream_name)
@@ -410,11 +373,7 @@ class ChatEngine:
         :meth:`replay`.
         """
         generations, _ = await self.history(stream_name)
-        return self.fold(generations)
-
-    def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
-        """Fold what :meth:`history` gave, without the answer of a running generation."""
-        return self.format.fold([one if one.end is not None else replace(one, chunks=()) for one in generations])
+        return await fold_history(self.format, generations)
 
     async def _tell_ended(self, stream_name: str, ending: Ending) -> None:
         logger.info(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from .backends.base import BaseBackend
 from .driver import REQUEST_PATIENCE_SECONDS, read_patiently
 from .exceptions import RecordsTrimmedError
-from .formats.base import EndReason, Message, StoredGeneration
+from .formats.base import ChunkFormat, EndReason, Message, StoredGeneration
 from .layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
 
 OPENING_RECORDS = 10
 """Enough for what stands before a generation's first chunk, unless a message is larger than an append."""
+FOLD_AT_ONCE_CHUNKS = 2000
+"""Chunks that are folded in the event loop; more would hold everybody up for longer than the way to a thread takes."""
 
 
 @dataclass(slots=True)
@@ -114,3 +118,11 @@ async def read_generations(
 
 def _built(found: list[_Building]) -> list[StoredGeneration]:
     return [building.built(is_last=building is found[-1]) for building in found]
+
+
+async def fold_history(format_: ChunkFormat, generations: Sequence[StoredGeneration]) -> list[Message]:
+    """Fold what a stream holds, without the answer of a generation that is still running."""
+    settled = [one if one.end is not None else replace(one, chunks=()) for one in generations]
+    if sum(len(one.chunks) for one in settled) <= FOLD_AT_ONCE_CHUNKS:
+        return format_.fold(settled)
+    return await asyncio.to_thread(format_.fold, settled)

@@ -17,6 +17,7 @@ from .asgi import require_asgi
 from .conf import SETTING_NAME, settings
 from .exceptions import ResumableStreamError
 from .formats.base import ChatRequest, Delivery
+from .history import fold_history
 from .hooks import ChatHooks
 from .parsing import (
     parse_body,
@@ -135,7 +136,7 @@ class ResumableChatView(ChatHooks, View):
             }
             for one in generations
         ]
-        messages = self.chat.fold(generations)
+        messages = await fold_history(self.chat.format, generations)
         response = JsonResponse({"messages": messages, "generations": ends, "cursor": cursor})
         response.headers["Cache-Control"] = "no-store"
         return response

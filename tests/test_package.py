@@ -32,6 +32,7 @@ LAYERS = (
             "hub",
             "opening",
             "pacing",
+            "passages",
             "preview",
             "reader",
             "registry",

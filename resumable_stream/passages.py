@@ -1,0 +1,110 @@
+"""Which part of a stream a reader gets: found on the log before the reader opens, for every door alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .backends.base import BaseBackend
+from .driver import REQUEST_PATIENCE_SECONDS, perform, read_patiently
+from .exceptions import RecordsTrimmedError, StreamNotFoundError
+from .formats.base import ChunkFormat, EndReason
+from .formats.conversation import continued_message
+from .history import fold_history, read_brought_messages, read_generations
+from .layout import Chunk
+from .protocol.head import Head, find_head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """What a :class:`~resumable_stream.reader.Reader` is to read."""
+
+    cursor: int
+    is_live: bool = False
+    """Whether it never ends; otherwise it ends with the first terminal record after ``end_after``."""
+    end_after: int = 0
+    prelude: Sequence[Chunk] = ()
+    """What comes first, though the log does not have it."""
+
+
+class Passages:
+    """Finds what readers of one stream get, who are clients of one format."""
+
+    def __init__(self, backend: BaseBackend, stream: str, format_: ChunkFormat) -> None:
+        self._backend = backend
+        self._stream = stream
+        self._format = format_
+
+    async def of_newest(self, cursor: int | None, *, is_live: bool = False) -> Passage | None:
+        """Find what is left of the newest generation; ``None`` where nothing runs and the reader has it all.
+
+        Without a cursor that is the running generation from its start. With one it is what follows, to the end of the
+        newest generation, also when that is over. A live reader never ends; without a cursor it begins with the
+        running generation, or with what comes next.
+        """
+        head = await self._head()
+        if head is None:
+            return Passage(cursor=0, is_live=True) if is_live else None
+        prelude: Sequence[Chunk] = ()
+        if cursor is None:
+            if not head.is_running and not is_live:
+                return None
+            cursor = head.start if head.is_running else head.tail
+            prelude = await self._continued(head) if head.is_running else ()
+        elif cursor > head.tail:
+            return None
+        elif cursor < head.start and not await self._has(cursor):
+            cursor = head.start
+        if not is_live and self._is_over(head, cursor):
+            return None
+        end_after = head.start if head.is_running else min(head.content_end, head.tail - 1)
+        return Passage(cursor=cursor, is_live=is_live, end_after=end_after, prelude=prelude)
+
+    async def of_session(self, cursor: int | None) -> Passage:
+        """Find what follows ``cursor``, for ever; without one that can be followed, a snapshot and what follows that.
+
+        The snapshot holds what is over, and its cursor is where the reading goes on: nothing is missing between the
+        two, and nothing comes twice.
+        """
+        if cursor is not None:
+            head = await self._head()
+            if head is not None and cursor <= head.tail and (cursor >= head.start or await self._has(cursor)):
+                return Passage(cursor=cursor, is_live=True)
+        try:
+            generations, position = await read_generations(self._backend, self._stream)
+        except StreamNotFoundError:
+            generations, position = [], 0
+        messages = await fold_history(self._format, generations)
+        # Who comes with a cursor that leads nowhere holds something that is no longer true, and must be told.
+        snapshot = self._format.snapshot(messages) if messages or cursor is not None else None
+        prelude = [Chunk(position, snapshot)] if snapshot is not None else []
+        return Passage(cursor=position, is_live=True, prelude=prelude)
+
+    async def _head(self) -> Head | None:
+        return await perform(find_head(), self._backend, self._stream)
+
+    async def _continued(self, head: Head) -> Sequence[Chunk]:
+        """Rebuild the message that a running generation continues, for clients that start from nothing."""
+        begin = head.begin
+        if begin is None or begin.message_id in ("", begin.generation_id):
+            return ()
+        brought = await read_brought_messages(self._backend, self._stream, head.start)
+        message = continued_message(brought, begin.message_id)
+        return [Chunk(0, body) for body in self._format.rebuild(message)] if message is not None else ()
+
+    def _is_over(self, head: Head, cursor: int) -> bool:
+        """Tell whether nothing runs and a reader at ``cursor`` has it all."""
+        if head.is_running:
+            return False
+        # Clients that take an event for the end want it even when they have every chunk. Its cursor lies beyond
+        # content_end, though not always at the tail: somebody may have trimmed the stream since.
+        has_end_event = self._format.end_event(EndReason.FINISHED, None) is not None
+        return cursor >= head.tail or cursor >= head.content_end + has_end_event
+
+    async def _has(self, cursor: int) -> bool:
+        """Tell whether the log still has the records from ``cursor`` on."""
+        try:
+            await read_patiently(self._backend, self._stream, cursor, 1, patience_seconds=REQUEST_PATIENCE_SECONDS)
+        except RecordsTrimmedError:
+            return False
+        return True
