@@ -133,6 +133,11 @@ def bare(path: str, **query: int) -> bytes:
     return get(f"{path}?{urlencode(query)}")
 
 
+def post(path: str) -> bytes:
+    """Build a POST request without a body."""
+    return _request("POST", path, {}, b"")
+
+
 def post_chat(path: str, chat_id: str, **asked: Any) -> bytes:
     """Build the request that starts an answer; see ``LoadChat`` for what can be asked for."""
     body = json.dumps({"id": chat_id, "message": json.dumps(asked)}).encode()

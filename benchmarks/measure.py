@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from statistics import median, quantiles
+from typing import TypeVar
 
 from .client import Listener
-from .processes import Server
+from .processes import Cpu, Server
 
-Measure = Callable[[], Awaitable[float]]
+T = TypeVar("T")
+Measure = Callable[[], Awaitable[T]]
 
 
-async def medians(repeats: int, *measures: Measure) -> list[float]:
-    """Take each measure ``repeats`` times, in turn, and return the median of each.
+async def rounds(repeats: int, *measures: Measure[T]) -> list[list[T]]:
+    """Take each measure ``repeats`` times, in turn, and return what each gave.
 
     There is one more round before, which is not counted: it fills everybody's caches.
     """
-    rounds = [[await measure() for measure in measures] for _ in range(repeats + 1)]
-    return [median(values) for values in zip(*rounds[1:], strict=True)]
+    taken = [[await measure() for measure in measures] for _ in range(repeats + 1)]
+    return [list(values) for values in zip(*taken[1:], strict=True)]
 
 
-async def watch(server: Server, listeners: Sequence[Listener], seconds: float) -> tuple[float, list[float]]:
-    """Watch a steady state: return the server's share of one core, and the latencies of what arrives meanwhile."""
+async def medians(repeats: int, *measures: Measure[float]) -> list[float]:
+    """Return the median of each measure; see :func:`rounds`."""
+    return [median(values) for values in await rounds(repeats, *measures)]
+
+
+async def watch(server: Server, listeners: Sequence[Listener], seconds: float) -> tuple[Cpu, list[float]]:
+    """Watch a steady state: return the shares of one core, and the latencies of what arrives meanwhile."""
     loop = asyncio.get_running_loop()
     for listener in listeners:
         listener.is_listening = True
-    cpu, clock = server.cpu_seconds(), loop.time()
+    before, began = server.cpu(), loop.time()
     await asyncio.sleep(seconds)
-    cpu, clock = server.cpu_seconds() - cpu, loop.time() - clock
+    used, took = server.cpu().since(before), loop.time() - began
     for listener in listeners:
         listener.is_listening = False
-    return cpu / clock, [latency for listener in listeners for latency in listener.latencies]
+    share = Cpu(used.app / took, used.log / took)
+    return share, [latency for listener in listeners for latency in listener.latencies]
+
+
+def medians_of(rows: Iterable[Sequence[float]]) -> list[float]:
+    """Return the median of each column."""
+    return [median(values) for values in zip(*rows, strict=True)]
 
 
 def p99(values: Sequence[float]) -> float:

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
+from .logs import Log, OpenLog
+
 REPOSITORY = Path(__file__).parents[1]
+PRODUCT = "benchmarks.project.asgi:application"
+BARE = "benchmarks.bare:application"
 PATIENCE_SECONDS = 30
 BACKLOG = 4096
+
+
+class Cpu(NamedTuple):
+    """Processor time in seconds, user and system."""
+
+    app: float
+    """Of the server process, with all its threads."""
+    log: float
+    """Of the log's own process, which is not the app's cost; 0 if there is none."""
+
+    def since(self, earlier: Cpu) -> Cpu:
+        """Return what was used since ``earlier``."""
+        return Cpu(self.app - earlier.app, self.log - earlier.log)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +49,13 @@ class Server:
 
     port: int
     process: psutil.Process
+    log_process: psutil.Process | None = None
+    """That of the log behind it, if it has its own."""
 
-    def cpu_seconds(self) -> float:
-        """Return the processor time of all its threads so far, user and system."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+    def cpu(self) -> Cpu:
+        """Return the processor time so far."""
+        log = 0.0 if self.log_process is None else _cpu_seconds(self.log_process)
+        return Cpu(_cpu_seconds(self.process), log)
 
     def memory_bytes(self) -> int:
         """Return the memory that this process alone holds."""
@@ -46,18 +71,25 @@ class Pair:
 
 
 @contextmanager
-def serve_pair(*, counts: bool = False) -> Iterator[Pair]:
-    """Serve both, the product with a new log."""
-    with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark"))
-        environment = {
-            "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
-            "BENCHMARK_LOG": f"{directory}/log.sqlite3",
-            "BENCHMARK_COUNTS": "1" if counts else "",
-        }
-        product = stack.enter_context(_serve("benchmarks.project.asgi:application", **environment))
-        bare = stack.enter_context(_serve("benchmarks.bare:application"))
+def serve_pair(log: Log, *, counts: bool = False) -> Iterator[Pair]:
+    """Serve both, the product with a new log; ``counts``: what is read from it is counted."""
+    with log.open() as opened, serve(log, opened, counts=counts) as product, _serve(BARE) as bare:
         yield Pair(product, bare)
+
+
+@contextmanager
+def serve(
+    log: Log, opened: OpenLog, *, counts: bool = False, settings: Mapping[str, float] | None = None
+) -> Iterator[Server]:
+    """Serve the product on a log that is open already, with these settings of the app changed."""
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
+        "BENCHMARK_BACKEND": f"{'Counting' if counts else ''}{log.backend}Backend",
+        "BENCHMARK_OPTIONS": json.dumps(opened.options),
+        "BENCHMARK_SETTINGS": json.dumps(settings or {}),
+    }
+    with _serve(PRODUCT, **environment) as server:
+        yield replace(server, log_process=opened.process)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -15,13 +15,13 @@ class Figure:
     product: float
     bare: float | None = None
     """The same of the bare app that sends one frame at a time."""
+    log: float | None = None
+    """What the log's own process used, apart from :attr:`product`."""
     joined: float | None = None
     """The same of the bare app that sends blocks of 64 KiB."""
     at_most: float | None = None
     """The aim: of the ratio to the bare app where :attr:`is_ratio`, otherwise of the product's own value."""
     is_ratio: bool = False
-    samples: int = 1
-    """How many measurements the medians are made of."""
 
     @property
     def ratio(self) -> float | None:
@@ -35,16 +35,18 @@ class Figure:
         return None if self.at_most is None or value is None else value <= self.at_most
 
 
-TITLES = ("", "product", "bare", "bare, 64 KiB", "ratio", "aim", "")
+def table(figures: Sequence[Figure]) -> str:
+    """Lay the figures out as a Markdown table, without the columns that nobody has anything for."""
+    titles = ("", "product", "log, apart", "peer", "peer, 64 KiB", "ratio", "aim", "")
+    columns = [column for column in zip(titles, *map(_row, figures), strict=True) if any(column[1:])]
+    padded = [_padded(column) for column in columns]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in zip(*padded, strict=True))
 
 
-def table(figures: Iterable[Figure]) -> str:
-    """Lay the figures out as a Markdown table."""
-    rows = [TITLES, *map(_row, figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, " | ".join("-" * width for width in widths))
-    return "\n".join(f"| {line} |" for line in lines)
+def _padded(column: Sequence[str]) -> list[str]:
+    width = max(map(len, column))
+    title, *cells = (cell.ljust(width) for cell in column)
+    return [title, "-" * width, *cells]
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
@@ -52,6 +54,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
     return (
         figure.name,
         _value(figure.product, figure.unit),
+        _value(figure.log, figure.unit),
         _value(figure.bare, figure.unit),
         _value(figure.joined, figure.unit),
         "" if figure.ratio is None else f"{figure.ratio:.2f}x",

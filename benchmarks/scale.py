@@ -26,8 +26,25 @@ class Scale:
     burst_chunks: int = 1_000
     readers: int = 1_000
     """Of one generation."""
+    earlier_chunks: int = 100
+    """Of a generation that has been running for a while when it is measured."""
     stalled_readers: int = 10
     reconnects: int = 50
+    crashed_generations: int = 20
+    """That one killed process was writing."""
+    lease_seconds: float = 10
+    """Of those; the product's default."""
+    stops: int = 20
+    paced_chunks: int = 1_000
+    """Of the answer whose requests to S2 are counted."""
+    writers: tuple[int, ...] = (1, 50)
+    """That append to S2 at once."""
+    appends: int = 2_000
+    """Of all of them together."""
+    follows: tuple[int, ...] = (1_000, 3_000)
+    """Open at once."""
+    idle_seconds: float = 15
+    """How long they are watched while nothing comes; S2 sends each a ping at least that often."""
 
 
 FULL = Scale()
@@ -41,4 +58,11 @@ QUICK = Scale(
     readers=200,
     stalled_readers=5,
     reconnects=20,
+    crashed_generations=5,
+    lease_seconds=3,
+    stops=5,
+    paced_chunks=250,
+    appends=500,
+    follows=(100, 300),
+    idle_seconds=5,
 )

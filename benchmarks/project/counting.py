@@ -1,20 +1,25 @@
-"""A log that counts what is read from it."""
+"""Logs that count what is read from them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from resumable_stream.backends.base import BaseBackend
+from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.records import FollowBatch, ReadBatch, SequencedRecord, StreamTail
 
 
-class CountingBackend(SQLiteBackend):
-    """Counts the records that reads, tails and follows have returned."""
+class Counting(BaseBackend):
+    """Counts the records that reads, tails and follows of the class beside it have returned."""
 
-    def __init__(self, alias: str, options: dict[str, Any]) -> None:
-        super().__init__(alias, options)
-        self.records_read = 0
+    records_read = 0
+    requests = 0
+    """Sent to the log, where it is behind a network."""
 
     async def read(self, stream: str, start: int, limit: int = 1000) -> ReadBatch:
         batch = await super().read(stream, start, limit)
@@ -33,3 +38,26 @@ class CountingBackend(SQLiteBackend):
 
     def _count(self, records: Sequence[SequencedRecord]) -> None:
         self.records_read += len(records)
+
+
+class CountingSQLiteBackend(Counting, SQLiteBackend):
+    """The embedded log."""
+
+
+class CountingS2Backend(Counting, S2Backend):
+    """S2."""
+
+    def __init__(self, alias: str, options: dict[str, Any]) -> None:
+        super().__init__(alias, {**options, "transport": lambda: CountingTransport(self)})
+
+
+class CountingTransport(AiohttpTransport):
+    """Counts the requests."""
+
+    def __init__(self, backend: Counting) -> None:
+        super().__init__()
+        self._backend = backend
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._backend.requests += 1
+        return await super().handle_async_request(request)

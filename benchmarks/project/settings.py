@@ -1,5 +1,6 @@
-"""Settings of the project under load: the middleware that most projects have, the embedded log, no limits."""
+"""Settings of the project under load: the middleware that most projects have, the log of this run, no limits."""
 
+import json
 import os
 
 SECRET_KEY = "only-for-benchmarks"
@@ -16,15 +17,21 @@ MIDDLEWARE = [
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 ROOT_URLCONF = "benchmarks.project.urls"
 
+BACKENDS = {
+    "SQLiteBackend": "resumable_stream.backends.sqlite.SQLiteBackend",
+    "S2Backend": "resumable_stream.backends.s2.S2Backend",
+    "CountingSQLiteBackend": "benchmarks.project.counting.CountingSQLiteBackend",
+    "CountingS2Backend": "benchmarks.project.counting.CountingS2Backend",
+}
+
 RESUMABLE_STREAM = {
     "BACKENDS": {
         "default": {
-            "BACKEND": "benchmarks.project.counting.CountingBackend"
-            if os.environ.get("BENCHMARK_COUNTS")
-            else "resumable_stream.backends.sqlite.SQLiteBackend",
-            "OPTIONS": {"path": os.environ["BENCHMARK_LOG"]},
+            "BACKEND": BACKENDS[os.environ["BENCHMARK_BACKEND"]],
+            "OPTIONS": json.loads(os.environ["BENCHMARK_OPTIONS"]),
         }
     },
     "MAX_GENERATIONS_PER_OWNER": None,
     "MAX_READERS_PER_OWNER": None,
+    **json.loads(os.environ["BENCHMARK_SETTINGS"]),
 }

@@ -9,5 +9,6 @@ urlpatterns = [
     path("background", include(views.BackgroundChat.urls())),
     path("commits", views.commits),
     path("counts", views.counts),
+    path("ended", views.ended),
     path("tidy", views.tidy_up),
 ]

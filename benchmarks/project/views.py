@@ -16,7 +16,10 @@ from resumable_stream.turns import Turn
 
 from ..tidying import tidy
 from ..wire import text
-from .counting import CountingBackend
+from .counting import Counting
+
+sources_ended: dict[str, int] = {}
+"""When the source of a chat's answer ended, in nanoseconds on this machine's monotonic clock."""
 
 
 class LoadChat(ResumableChatView):
@@ -32,13 +35,16 @@ class LoadChat(ResumableChatView):
         size, every = asked["size"], asked.get("every_ms", 0) / 1000
         clock = asyncio.get_running_loop().time
         due = clock()
-        for _ in range(asked["count"]):
-            yield text(size)
-            if every:
-                due += every
-                await asyncio.sleep(due - clock())
-        if asked.get("hold"):
-            await asyncio.Event().wait()
+        try:
+            for _ in range(asked["count"]):
+                yield text(size)
+                if every:
+                    due += every
+                    await asyncio.sleep(due - clock())
+            if asked.get("hold"):
+                await asyncio.Event().wait()
+        finally:
+            sources_ended[turn.chat_id] = time.monotonic_ns()
 
 
 class BackgroundChat(LoadChat):
@@ -59,10 +65,15 @@ async def commits(request: HttpRequest) -> JsonResponse:
 
 
 async def counts(_request: HttpRequest) -> JsonResponse:
-    """Tell how much was read from the log so far."""
+    """Tell how much was asked of the log, and read from it, so far."""
     backend = backends["default"]
-    assert isinstance(backend, CountingBackend)
-    return JsonResponse({"records": backend.records_read})
+    assert isinstance(backend, Counting)
+    return JsonResponse({"records": backend.records_read, "requests": backend.requests})
+
+
+async def ended(request: HttpRequest) -> JsonResponse:
+    """Tell when the source of a chat's answer ended; ``null`` if it has not."""
+    return JsonResponse({"at": sources_ended.get(request.GET["chat"])})
 
 
 async def tidy_up(_request: HttpRequest) -> HttpResponse:

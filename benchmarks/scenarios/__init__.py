@@ -1,20 +1,30 @@
-"""The scenarios: each a coroutine function that takes a :class:`Scale` and gives figures."""
+"""The scenarios: each a coroutine function that takes a :class:`Scale` and a :class:`Log` and gives figures."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from ..logs import Log
 from ..report import Figure
 from ..scale import Scale
-from . import burst, fanout, live, memory, reconnect, replay
+from . import appends, burst, crash, fanout, follows, live, memory, operations, reconnect, replay, stop
 
-Scenario = Callable[[Scale], Awaitable[list[Figure]]]
+Scenario = Callable[[Scale, Log], Awaitable[list[Figure]]]
 
-SCENARIOS: dict[str, Scenario] = {
+_EVERYWHERE: dict[str, Scenario] = {
     "replay": replay.run,
     "live": live.run,
     "burst": burst.run,
     "fanout": fanout.run,
     "memory": memory.run,
     "reconnect": reconnect.run,
+    "crash": crash.run,
+    "stop": stop.run,
 }
+_ON_S2: dict[str, Scenario] = {
+    "operations": operations.run,
+    "appends": appends.run,
+    "follows": follows.run,
+}
+SCENARIOS = {"sqlite": _EVERYWHERE, "s2-lite": {**_EVERYWHERE, **_ON_S2}}
+"""By the name of the log."""

@@ -8,28 +8,39 @@ from functools import partial
 from itertools import count
 
 from ..client import bare, download, post_chat
-from ..measure import medians
-from ..processes import Server, serve_pair
+from ..logs import Log
+from ..measure import medians_of, rounds
+from ..processes import Cpu, Server, serve_pair
 from ..report import Figure
 from ..scale import Scale
 
 CHUNK_CHARACTERS = 80
 
 
-async def run(scale: Scale) -> list[Figure]:
+async def run(scale: Scale, log: Log) -> list[Figure]:
     answer = {"count": scale.burst_chunks, "size": CHUNK_CHARACTERS}
     number = count()
-    with serve_pair() as pair:
-        product, peer = await medians(
+    with serve_pair(log) as pair:
+        product, peer = await rounds(
             scale.repeats,
             partial(_cpu, pair.product, scale, lambda: post_chat("/chat", f"c{next(number)}", **answer)),
             partial(_cpu, pair.bare, scale, lambda: bare("/frames", **answer)),
         )
-    name = f"{scale.burst_generations} generations of {scale.burst_chunks:,} chunks, as fast as they go: CPU"
-    return [Figure(name=name, unit="s", product=product, bare=peer, at_most=4, is_ratio=True)]
+    (app, own), (peer_app, _) = medians_of(product), medians_of(peer)
+    return [
+        Figure(
+            name=f"{scale.burst_generations} generations of {scale.burst_chunks:,} chunks, as fast as they go: CPU",
+            unit="s",
+            product=app,
+            log=own if log.is_apart else None,
+            bare=peer_app,
+            at_most=log.aims.burst_cpu,
+            is_ratio=True,
+        )
+    ]
 
 
-async def _cpu(server: Server, scale: Scale, request: Callable[[], bytes]) -> float:
-    cpu = server.cpu_seconds()
+async def _cpu(server: Server, scale: Scale, request: Callable[[], bytes]) -> Cpu:
+    before = server.cpu()
     await asyncio.gather(*(download(server, request()) for _ in range(scale.burst_generations)))
-    return server.cpu_seconds() - cpu
+    return server.cpu().since(before)

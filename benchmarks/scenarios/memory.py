@@ -6,35 +6,40 @@ import asyncio
 from collections.abc import Sequence
 
 from ..client import Exchange, Staller, bare, begin, download, get, post_chat
+from ..logs import Log
 from ..processes import Server, serve_pair
 from ..report import Figure
 from ..scale import Scale
 
-SOME_CHUNKS = {"count": 100, "size": 80, "every_ms": 20, "hold": 1}
-"""Of a generation that has been running for a while."""
+EVERY_MS = 20
 SMALL_CHUNK_CHARACTERS = 80
 LARGE_CHUNK_CHARACTERS = 20_000
 
 
-async def run(scale: Scale) -> list[Figure]:
-    return [await _idle_reader(scale), *await _generations(scale), *await _stalled_readers(scale)]
+async def run(scale: Scale, log: Log) -> list[Figure]:
+    return [await _idle_reader(scale, log), *await _generations(scale, log), *await _stalled_readers(scale, log)]
 
 
-async def _idle_reader(scale: Scale) -> Figure:
-    with serve_pair() as pair:
+async def _idle_reader(scale: Scale, log: Log) -> Figure:
+    with serve_pair(log) as pair:
         silent = {"count": 1, "size": SMALL_CHUNK_CHARACTERS, "hold": 1}
         await download(pair.product, post_chat("/background", "c", **silent))
         product = await _bytes_each(scale, pair.product, [get("/background/c/stream")] * scale.readers)
         peer = await _bytes_each(scale, pair.bare, [bare("/frames", **silent)] * scale.readers)
-    return Figure(name="memory of an idle reader", unit="KiB", product=product / 1024, bare=peer / 1024, at_most=40)
+    name, aim = "memory of an idle reader", log.aims.idle_reader_kib
+    return Figure(name=name, unit="KiB", product=product / 1024, bare=peer / 1024, at_most=aim)
 
 
-async def _generations(scale: Scale) -> list[Figure]:
+async def _generations(scale: Scale, log: Log) -> list[Figure]:
     """Tell what a generation costs that has been running for a while, without its reader and with it."""
     figures = []
-    for path, name, at_most in (("/background", "", 60), ("/chat", " and its reader", 100)):
-        with serve_pair() as pair:
-            requests = [post_chat(path, f"c{number}", **SOME_CHUNKS) for number in range(scale.generations)]
+    answer = {"count": scale.earlier_chunks, "size": SMALL_CHUNK_CHARACTERS, "every_ms": EVERY_MS, "hold": 1}
+    for path, name, at_most in (
+        ("/background", "", log.aims.generation_kib),
+        ("/chat", " and its reader", log.aims.read_generation_kib),
+    ):
+        with serve_pair(log) as pair:
+            requests = [post_chat(path, f"c{number}", **answer) for number in range(scale.generations)]
             product = await _bytes_each(scale, pair.product, requests)
         figures.append(
             Figure(name=f"memory of a running generation{name}", unit="KiB", product=product / 1024, at_most=at_most)
@@ -42,10 +47,10 @@ async def _generations(scale: Scale) -> list[Figure]:
     return figures
 
 
-async def _stalled_readers(scale: Scale) -> list[Figure]:
+async def _stalled_readers(scale: Scale, log: Log) -> list[Figure]:
     figures = []
     total = scale.long_replay_chunks * 100
-    with serve_pair() as pair:
+    with serve_pair(log) as pair:
         for size in (SMALL_CHUNK_CHARACTERS, LARGE_CHUNK_CHARACTERS):
             count = total // (size + 20)
             await download(pair.product, post_chat("/chat", f"c{size}", count=count, size=size))
@@ -54,7 +59,7 @@ async def _stalled_readers(scale: Scale) -> list[Figure]:
             await asyncio.gather(*(download(pair.product, request) for request in requests))
             held = await _bytes_each(scale, pair.product, requests, kind=Staller)
             name = f"memory of a client that stalls in {total / 1e6:,.0f} MB of chunks of {size:,} bytes"
-            figures.append(Figure(name=name, unit="KiB", product=held / 1024, at_most=1024))
+            figures.append(Figure(name=name, unit="KiB", product=held / 1024, at_most=log.aims.stalled_client_kib))
     return figures
 
 
@@ -80,6 +85,6 @@ async def _begun(server: Server, exchange: Exchange) -> Exchange:
 
 
 async def _settled_bytes(scale: Scale, server: Server) -> int:
-    await asyncio.sleep(scale.settling_seconds + SOME_CHUNKS["count"] * SOME_CHUNKS["every_ms"] / 1000)
+    await asyncio.sleep(scale.settling_seconds + scale.earlier_chunks * EVERY_MS / 1000)
     await download(server, bare("/tidy", count=0, size=0))
     return server.memory_bytes()

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 
 from ..client import Exchange, begin, download, fetch_json, get, post_chat
+from ..logs import Log
 from ..measure import medians
 from ..processes import Server, serve_pair
 from ..report import Figure
@@ -19,12 +20,12 @@ FIRST_CHUNK = 3
 """Its ``seq_num``: claim, begin record and user message come before it."""
 
 
-async def run(scale: Scale) -> list[Figure]:
-    with serve_pair(counts=True) as pair:
-        return [figure for hold in (0, 1) for figure in await _reconnects(pair.product, scale, hold)]
+async def run(scale: Scale, log: Log) -> list[Figure]:
+    with serve_pair(log, counts=True) as pair:
+        return [figure for hold in (0, 1) for figure in await _reconnects(pair.product, scale, log, hold)]
 
 
-async def _reconnects(server: Server, scale: Scale, hold: int) -> list[Figure]:
+async def _reconnects(server: Server, scale: Scale, log: Log, hold: int) -> list[Figure]:
     state = "running" if hold else "finished"
     counts = SHORT_CHUNKS, scale.replay_chunks
     for count in counts:
@@ -41,7 +42,7 @@ async def _reconnects(server: Server, scale: Scale, hold: int) -> list[Figure]:
             unit="ms",
             product=long * 1000,
             bare=short * 1000,
-            at_most=2,
+            at_most=log.aims.reconnect,
             is_ratio=True,
         ),
         Figure(
@@ -49,7 +50,7 @@ async def _reconnects(server: Server, scale: Scale, hold: int) -> list[Figure]:
             unit="",
             product=records,
             bare=short_records,
-            at_most=2,
+            at_most=log.aims.reconnect,
             is_ratio=True,
         ),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ..client import Exchange, bare, begin, download, get, post_chat
+from ..logs import Log
 from ..measure import medians
 from ..processes import Pair, Server, serve_pair
 from ..report import Figure
@@ -16,16 +17,16 @@ BLOCK_BYTES = 64 * 1024
 SHORT_CHUNKS = 100
 
 
-async def run(scale: Scale) -> list[Figure]:
-    with serve_pair() as pair:
+async def run(scale: Scale, log: Log) -> list[Figure]:
+    with serve_pair(log) as pair:
         counts = SHORT_CHUNKS, scale.replay_chunks, scale.long_replay_chunks
         for count in counts:
             await download(pair.product, post_chat("/chat", f"c{count}", count=count, size=CHUNK_CHARACTERS))
-        figures = [await _first_chunk(pair, scale, count) for count in counts]
-        return [await _whole(pair, scale), *figures]
+        figures = [await _first_chunk(pair, scale, log, count) for count in counts]
+        return [await _whole(pair, scale, log), *figures]
 
 
-async def _whole(pair: Pair, scale: Scale) -> Figure:
+async def _whole(pair: Pair, scale: Scale, log: Log) -> Figure:
     count = scale.replay_chunks
     product, one_by_one, joined = await medians(
         scale.repeats,
@@ -39,12 +40,12 @@ async def _whole(pair: Pair, scale: Scale) -> Figure:
         product=product * 1000,
         bare=one_by_one * 1000,
         joined=joined * 1000,
-        at_most=5,
+        at_most=log.aims.replay_time,
         is_ratio=True,
     )
 
 
-async def _first_chunk(pair: Pair, scale: Scale, count: int) -> Figure:
+async def _first_chunk(pair: Pair, scale: Scale, log: Log, count: int) -> Figure:
     product, peer = await medians(
         scale.repeats * 3,
         partial(_first_chunk_seconds, pair.product, _replay(count)),
@@ -56,7 +57,7 @@ async def _first_chunk(pair: Pair, scale: Scale, count: int) -> Figure:
         unit="ms",
         product=product * 1000,
         bare=peer * 1000,
-        at_most=20,
+        at_most=log.aims.first_chunk_ms,
     )
 
 
