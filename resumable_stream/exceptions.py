@@ -19,6 +19,7 @@
     │   └── GenerationLostError      .token          another writer owns the stream now
     ├── IncompleteStreamError        .reason, .text  a stream ended before its source came to its end
     ├── InvalidRequestError          a client's mistake; the message is for the client
+    │   ├── CursorLostError          the cursor leads nowhere (any more)
     │   ├── RequestTooLargeError
     │   └── UnsupportedMediaTypeError
     ├── LimitExceededError           .retry_after
@@ -137,7 +138,7 @@ class GenerationError(ResumableStreamError):
 
 
 class GenerationNotFoundError(GenerationError):
-    """The stream holds no such generation."""
+    """The stream holds no such generation; the message is for the client."""
 
     status_code = 404
 
@@ -176,6 +177,15 @@ class InvalidRequestError(ResumableStreamError):
 
     status_code = 400
     close_code = 1008
+
+
+class CursorLostError(InvalidRequestError):
+    """What the client's cursor stands in is gone, or was never there; to read on from there is impossible."""
+
+    status_code = 410
+
+    def __init__(self) -> None:
+        super().__init__("This place in the chat is gone. Load the chat again.")
 
 
 class RequestTooLargeError(InvalidRequestError):

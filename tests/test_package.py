@@ -36,6 +36,7 @@ LAYERS = (
             "preview",
             "reader",
             "registry",
+            "runs",
             "shutdown",
             "sources",
             "threads",
