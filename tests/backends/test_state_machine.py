@@ -1,5 +1,6 @@
 """Random operations, compared with a model that keeps everything in lists."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,12 +11,12 @@ from resumable_stream.backends.memory import MemoryBackend
 from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.testing import backend_state_machine
 
-directory = Path(tempfile.gettempdir(), "resumable-stream-models")
+# A file for each process: the tests may run several times at once.
+directory = Path(tempfile.gettempdir(), f"resumable-stream-models-{os.getpid()}")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_file_for_all_runs() -> object:
-    shutil.rmtree(directory, ignore_errors=True)
     yield
     shutil.rmtree(directory)
 
