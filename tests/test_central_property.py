@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import override_settings
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resumable_stream.backends import backends
+from resumable_stream.conf import S2_BACKEND, SQLITE_BACKEND
 from resumable_stream.turns import Turn
 from resumable_stream.views import ResumableChatView
 
@@ -68,17 +70,17 @@ class Case:
     deliver: str = "durable"
 
 
-async def _read_to_the_end(visitor: Visitor, case: Case) -> EventSourceParser:
+async def _read_to_the_end(visitor: Visitor, case: Case, chat: str) -> EventSourceParser:
     """Read as ``EventSource`` does: what is incomplete when a connection breaks is thrown away."""
     whole = EventSourceParser()
     cursor = ""
     for cut_after in [*case.cuts, None]:
         if cursor == "":
-            exchange = visitor.begin("GET", f"/{case.format}/replay?id=c1&from=0", cut_after=cut_after)
+            exchange = visitor.begin("GET", f"/{case.format}/replay?id={chat}&from=0", cut_after=cut_after)
         elif case.by_header:
-            exchange = visitor.begin("GET", f"/{case.format}/c1/stream", Last_Event_ID=cursor, cut_after=cut_after)
+            exchange = visitor.begin("GET", f"/{case.format}/{chat}/stream", Last_Event_ID=cursor, cut_after=cut_after)
         else:
-            exchange = visitor.begin("GET", f"/{case.format}/replay?id=c1&from={cursor}", cut_after=cut_after)
+            exchange = visitor.begin("GET", f"/{case.format}/replay?id={chat}&from={cursor}", cut_after=cut_after)
         await exchange.done()
         received = EventSourceParser()
         received.feed(exchange.body)
@@ -91,18 +93,18 @@ async def _read_to_the_end(visitor: Visitor, case: Case) -> EventSourceParser:
 
 
 async def _compare(case: Case) -> None:
-    visitor = Visitor()
+    visitor, chat = Visitor(), uuid4().hex
     Chat.items = case.items
     if case.format == "text":
-        body: dict[str, Any] = {"id": "c1", "message": "Hi"}
+        body: dict[str, Any] = {"id": chat, "message": "Hi"}
     else:
-        body = {"id": "c1", "messages": [{"id": "m1", "role": "user", "parts": []}]}
+        body = {"id": chat, "messages": [{"id": "m1", "role": "user", "parts": []}]}
     first = await visitor.begin("POST", f"/{case.format}", body).begun()
-    cut_off = asyncio.ensure_future(_read_to_the_end(visitor, case))
+    cut_off = asyncio.ensure_future(_read_to_the_end(visitor, case, chat))
     uninterrupted = await first.done()
     gathered = await cut_off
     # Once more, now that it is over and comes from the log alone.
-    again = await _read_to_the_end(visitor, case)
+    again = await _read_to_the_end(visitor, case, chat)
 
     assert uninterrupted.is_complete
     assert gathered.events == uninterrupted.events
@@ -133,27 +135,28 @@ def _log(case: Case, backend: str, **options: Any) -> Iterator[None]:
         yield
 
 
+async def _compare_and_close(case: Case) -> None:
+    try:
+        await _compare(case)
+    finally:
+        await backends.close_all()
+
+
 def _in_memory(case: Case) -> None:
     with _log(case, "resumable_stream.backends.memory.MemoryBackend"):
         run_in_virtual_time(lambda: _compare(case))
 
 
-@pytest.fixture
-def in_sqlite(tmp_path: Path) -> Callable[[Case], None]:
-    count = 0
+@pytest.fixture(params=["sqlite", "s2"])
+def on_a_real_log(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Case], None]:
+    if request.param == "s2":
+        backend, options = S2_BACKEND, request.getfixturevalue("s2_server").options()
+    else:
+        backend, options = SQLITE_BACKEND, {"path": str(tmp_path / "streams.sqlite3")}
 
     def run(case: Case) -> None:
-        nonlocal count
-        count += 1
-
-        async def main() -> None:
-            try:
-                await _compare(case)
-            finally:
-                await backends.close_all()
-
-        with _log(case, "resumable_stream.backends.sqlite.SQLiteBackend", path=str(tmp_path / f"{count}.sqlite3")):
-            asyncio.run(main())
+        with _log(case, backend, **options):
+            asyncio.run(_compare_and_close(case))
 
     return run
 
@@ -194,10 +197,10 @@ def test_it_holds_in_memory_for(case: Case) -> None:
 
 @given(CASES)
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_it_holds_in_sqlite(in_sqlite: Callable[[Case], None], case: Case) -> None:
-    in_sqlite(case)
+def test_it_holds_on_a_real_log(on_a_real_log: Callable[[Case], None], case: Case) -> None:
+    on_a_real_log(case)
 
 
 @pytest.mark.parametrize("case", EXAMPLES, ids=NAMES)
-def test_it_holds_in_sqlite_for(in_sqlite: Callable[[Case], None], case: Case) -> None:
-    in_sqlite(case)
+def test_it_holds_on_a_real_log_for(on_a_real_log: Callable[[Case], None], case: Case) -> None:
+    on_a_real_log(case)
