@@ -14,6 +14,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from .conf import settings
 from .exceptions import (
     GenerationActiveError,
+    GenerationNotFoundError,
     InvalidRequestError,
     LimitExceededError,
     ResumableStreamError,
@@ -23,7 +24,7 @@ from .formats.base import ChunkFormat, EndReason, GenerationFacts
 from .layout import Ended, Entry
 from .reader import Reader
 from .registry import Place
-from .sse import CONTENT_TYPE, HEADERS, KEEP_ALIVE, PROLOGUE, blocks, encode_event, frame_encoder
+from .sse import HEADERS, SSE, Wire, blocks
 from .threads import release_thread
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,13 @@ FORBIDDEN_TEXT = "You no longer have access to this chat."
 UNAVAILABLE_TEXT = "The chat service cannot be reached. Try again in a moment."
 CHANGED_TEXT = "The chat has changed in the meantime. Load it again."
 
-_FOR_CLIENTS = (InvalidRequestError, GenerationActiveError, LimitExceededError, ShuttingDownError)
+_FOR_CLIENTS = (
+    InvalidRequestError,
+    GenerationActiveError,
+    GenerationNotFoundError,
+    LimitExceededError,
+    ShuttingDownError,
+)
 """Errors whose message is written for the people who read it; others name streams and tokens."""
 
 Check = Callable[[], Awaitable[bool]]
@@ -64,27 +71,35 @@ class EventStreamResponse(StreamingHttpResponse):
 
 
 def event_stream(
-    reader: Reader, format_: ChunkFormat, place: Place, *, generation_id: str | None = None, check: Check | None = None
+    reader: Reader,
+    format_: ChunkFormat,
+    place: Place,
+    *,
+    generation_id: str | None = None,
+    check: Check | None = None,
+    wire: Wire = SSE,
 ) -> EventStreamResponse:
-    """Answer with what ``reader`` yields, as Server-Sent Events.
+    """Answer with what ``reader`` yields, as Server-Sent Events unless another ``wire`` is asked for.
 
     The body ends cleanly only after a terminal record (or where ``check`` says that access has ended); otherwise the
     connection is torn down, so that no client takes a torn answer for a whole one.
     """
-    body = _body(reader, format_, place, check)
-    response = EventStreamResponse(body, place, content_type=CONTENT_TYPE, headers={**HEADERS, **format_.headers})
+    body = _body(reader, format_, place, check, wire)
+    response = EventStreamResponse(body, place, content_type=wire.content_type, headers={**HEADERS, **format_.headers})
     if generation_id:
         response.headers[GENERATION_HEADER] = generation_id
     return response
 
 
-async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check | None) -> AsyncGenerator[bytes, None]:
-    encoder = frame_encoder(format_)
+async def _body(
+    reader: Reader, format_: ChunkFormat, place: Place, check: Check | None, wire: Wire
+) -> AsyncGenerator[bytes, None]:
+    encoder = wire.frame_encoder(format_)
     clock = asyncio.get_running_loop().time
     check_at = clock() + settings.reauthorize_seconds
     last: Entry | None = None
     try:
-        yield PROLOGUE
+        yield wire.prologue
         await release_thread()
         async with aclosing(reader.frames()) as batches:
             async for frames in batches:
@@ -93,15 +108,15 @@ async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check
                 if frames:
                     last = frames[-1].entry
                 else:
-                    yield KEEP_ALIVE
+                    yield wire.keep_alive
                 del frames  # Not to be held while waiting for the next.
                 if check is not None and clock() >= check_at:
                     if not await check():
-                        yield _forbidden(format_, reader.cursor)
+                        yield _forbidden(format_, reader.cursor, wire)
                         return
                     await release_thread()
                     check_at = clock() + settings.reauthorize_seconds
-        if end := _end(format_, last):
+        if end := _end(format_, last, wire):
             yield end
     except ResumableStreamError as error:
         logger.warning("reader cut off cursor=%s error=%s", reader.cursor, error)
@@ -112,21 +127,21 @@ async def _body(reader: Reader, format_: ChunkFormat, place: Place, check: Check
         place.release()
 
 
-def _end(format_: ChunkFormat, last: Entry | None) -> bytes:
+def _end(format_: ChunkFormat, last: Entry | None, wire: Wire) -> bytes:
     if not isinstance(last, Ended):
         return b""
     event = format_.end_event(last.facts.reason, last.facts.text or None)
-    return b"" if event is None else encode_event(event[1], event=event[0], cursor=last.cursor)
+    return b"" if event is None else wire.encode_event(event[1], event=event[0], cursor=last.cursor)
 
 
-def _forbidden(format_: ChunkFormat, cursor: int) -> bytes:
+def _forbidden(format_: ChunkFormat, cursor: int, wire: Wire) -> bytes:
     """Tell a reader whose access has ended, in a way that makes its client stop."""
     event = format_.end_event(EndReason.FAILED, FORBIDDEN_TEXT)
     if event is not None:
-        return encode_event(event[1], event=event[0], cursor=cursor)
+        return wire.encode_event(event[1], event=event[0], cursor=cursor)
     encoder = format_.encoder(GenerationFacts(generation_id="", message_id=""))
     last = encoder.fail(FORBIDDEN_TEXT)[-1]
-    return encode_event(last, event=format_.event(last), cursor=cursor)
+    return wire.encode_event(last, event=format_.event(last), cursor=cursor)
 
 
 def plain(status: int, text: str = "", *, generation_id: str | None = None) -> HttpResponse:

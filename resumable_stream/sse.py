@@ -7,7 +7,9 @@ A frame is ``[event: NAME\n]id: CURSOR\ndata: ONE LINE\n\n``, in this order: cli
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from .formats.base import ChunkFormat
 from .hub import Frame, FrameEncoder
@@ -27,6 +29,27 @@ HEADERS = {
     "Content-Encoding": "identity",
 }
 CONTENT_TYPE = "text/event-stream"
+
+
+class EventEncoder(Protocol):
+    """Encodes an event that is no stored chunk."""
+
+    def __call__(self, data: str, *, event: str | None = None, cursor: int | None = None) -> bytes:
+        """Return the event's bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """How a response's body carries chunks."""
+
+    content_type: str
+    prologue: bytes
+    """Sent at once."""
+    keep_alive: bytes
+    """Sent while nothing comes; no client sees it."""
+    frame_encoder: Callable[[ChunkFormat], FrameEncoder]
+    """Gives the encoder of a format's chunks; always the same one for the same format."""
+    encode_event: EventEncoder
 
 
 def encode_event(data: str, *, event: str | None = None, cursor: int | None = None) -> bytes:
@@ -82,3 +105,12 @@ def _joined(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterator[bytes]:
             block.append(data)
     if block:
         yield block[0] if len(block) == 1 else b"".join(block)
+
+
+SSE = Wire(
+    content_type=CONTENT_TYPE,
+    prologue=PROLOGUE,
+    keep_alive=KEEP_ALIVE,
+    frame_encoder=frame_encoder,
+    encode_event=encode_event,
+)

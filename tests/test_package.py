@@ -43,7 +43,7 @@ LAYERS = (
             "writer",
         ],
     ),
-    ("wire", ["asgi", "sse", "responses"]),
+    ("wire", ["asgi", "sse", "ndjson", "responses"]),
     ("chat", ["engine", "chat", "context"]),
     ("doors", ["parsing", "turns", "hooks", "routes", "views", "urls", "inspection", "management"]),
     ("project", ["apps", "checks", "testing"]),
