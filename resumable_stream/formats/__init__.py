@@ -22,7 +22,10 @@ __all__ = [
 
 # Dotted paths, so that a project loads the formats it uses and no others.
 _FORMATS = {
+    "agui": "resumable_stream.formats.agui.AGUIFormat",
     "aisdk": "resumable_stream.formats.aisdk.AISDKFormat",
+    "anthropic": "resumable_stream.formats.anthropic.AnthropicFormat",
+    "tanstack": "resumable_stream.formats.tanstack.TanStackFormat",
     "text": "resumable_stream.formats.text.TextFormat",
 }
 # Known by name, since whoever ends another's generation looks its format up, but none for a view.

@@ -1,4 +1,4 @@
-"""The stock clients of the AI SDK, in each version that is still served."""
+"""Stock clients: of the AI SDK, in each version that is still served, and of Anthropic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import NODE_PROJECT
 
-from .ai_client import AIClient
+from .ai_client import AIClient, NodeClient
 
 AI_VERSIONS = (5, 6, 7)
 
@@ -29,5 +29,13 @@ def fold_project(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -
 def ai(request: pytest.FixtureRequest, node: Path, fold_project: Path) -> Iterator[AIClient]:
     """The client of the AI SDK, in each version."""
     client = AIClient(node, fold_project, request.param)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def anthropic(node: Path, fold_project: Path) -> Iterator[NodeClient]:
+    """The stream parser of Anthropic's TypeScript SDK."""
+    client = NodeClient(node, fold_project, "fold/anthropic.mjs")
     yield client
     client.close()
