@@ -13,6 +13,7 @@ from .engine import ChatEngine
 from .formats.base import Delivery
 from .registry import runtime
 from .responses import Check, event_stream, plain
+from .sse import SSE, Wire
 
 
 class ResumableChat(ChatEngine):
@@ -37,18 +38,20 @@ class ResumableChat(ChatEngine):
         stream_name: str,
         source: object,
         *,
-        delivery: Delivery = "response",
+        delivery: Delivery | None = None,
         owner: str = "",
         check: Check | None = None,
+        wire: Wire = SSE,
         **start: Any,
     ) -> HttpResponseBase:
         """Start a generation and stream it, or with ``delivery="replay"`` answer 202 and let another request stream it.
 
-        ``source`` and the further arguments are those of :meth:`~resumable_stream.engine.ChatEngine.start`, whose
-        errors it raises. The generation runs on when the client goes away.
+        Which of the two is the default, the format's clients decide. ``source`` and the further arguments are those of
+        :meth:`~resumable_stream.engine.ChatEngine.start`, whose errors it raises. The generation runs on when the
+        client goes away.
         """
         here = runtime()
-        if delivery == "replay":
+        if (delivery or self.default_delivery) == "replay":
             started = await self.start(stream_name, source, owner=owner, **start)
             return plain(HTTPStatus.ACCEPTED, generation_id=started.generation_id)
         place = here.reader_place(owner)
@@ -59,7 +62,7 @@ class ResumableChat(ChatEngine):
             place.release()
             raise
         reader = self.reader(stream_name, started)
-        return event_stream(reader, self.format, place, generation_id=started.generation_id, check=check)
+        return event_stream(reader, self.format, place, generation_id=started.generation_id, check=check, wire=wire)
 
     async def replay(
         self,
@@ -79,6 +82,23 @@ class ResumableChat(ChatEngine):
         if reader is None:
             return plain(HTTPStatus.NO_CONTENT)
         return event_stream(reader, self.format, runtime().reader_place(owner), check=check)
+
+    async def join(
+        self,
+        stream_name: str,
+        run_id: str,
+        *,
+        cursor: int | None = None,
+        owner: str = "",
+        check: Check | None = None,
+        wire: Wire = SSE,
+    ) -> HttpResponseBase:
+        """Stream the run ``run_id`` from its start, or from ``cursor`` on, to its end.
+
+        Raises what :meth:`~resumable_stream.engine.ChatEngine.reader_of_run` does.
+        """
+        reader = await self.reader_of_run(stream_name, run_id, cursor)
+        return event_stream(reader, self.format, runtime().reader_place(owner), check=check, wire=wire)
 
     async def stop(self, stream_name: str, generation_id: str | None = None) -> HttpResponse:
         """Stop what runs on the stream: 202, or 204 if nothing does.

@@ -21,7 +21,7 @@ from .conf import settings
 from .driver import perform
 from .exceptions import StreamNotFoundError
 from .formats import get_format
-from .formats.base import ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
+from .formats.base import ChunkEncoder, ChunkFormat, Delivery, EndReason, GenerationFacts, Message, StoredGeneration
 from .generation import INTERRUPTED_TEXT, Generation, Producer
 from .history import fold_history, read_generations
 from .layout import Begin, EndFacts, Token, new_generation_id
@@ -34,6 +34,7 @@ from .protocol.head import Head, find_head, is_abandoned
 from .reader import Reader
 from .records import Record
 from .registry import runtime
+from .runs import Runs
 from .threads import own_thread
 from .writer import Writer
 
@@ -121,6 +122,11 @@ class ChatEngine:
     def backend(self) -> BaseBackend:
         """The log."""
         return backends[self._alias]
+
+    @property
+    def default_delivery(self) -> Delivery:
+        """How the request that starts a generation is answered unless it is said otherwise."""
+        return self.format.dialect.session_delivery if self.mode == "session" else "response"
 
     @property
     def holds_sessions_open(self) -> bool:
@@ -290,6 +296,18 @@ class ChatEngine:
             return self._reader(stream_name, await passages.of_session(cursor))
         passage = await passages.of_newest(cursor, is_live=is_live)
         return self._reader(stream_name, passage) if passage is not None else None
+
+    async def reader_of_run(self, stream_name: str, run_id: str, cursor: int | None = None) -> Reader:
+        """Open a reader of the run ``run_id``, from its start or from ``cursor`` on, to its end.
+
+        A run is a generation under the name that its client gave it. Only the newest one of the stream can be read
+        from its start.
+
+        Raises:
+            GenerationNotFoundError: It is not the newest one.
+            CursorLostError: The cursor lies outside of the run, or what follows it is gone.
+        """
+        return self._reader(stream_name, await Runs(self.backend, stream_name, self.format).passage(run_id, cursor))
 
     def _reader(self, stream_name: str, passage: Passage) -> Reader:
         return Reader(

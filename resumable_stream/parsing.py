@@ -139,3 +139,51 @@ def parse_idempotency_key(request: HttpRequest) -> str:
     if len(key) > _IDEMPOTENCY_KEY_BYTES:
         raise InvalidRequestError(f"The Idempotency-Key has more than {_IDEMPOTENCY_KEY_BYTES} characters.")
     return key
+
+
+def parse_run_id(value: object) -> str | None:
+    """Check the id that a client has given its run; ``None`` if it gave none.
+
+    Raises:
+        InvalidRequestError: It is not 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``.
+    """
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not _CHAT_ID.match(value):
+        raise InvalidRequestError("The run's id must be a string of 1 to 128 letters, digits or . _ : ~ -.")
+    return value
+
+
+def parse_run_cursor(request: HttpRequest) -> int | None:
+    """Find where in its run a client wants to go on: ``Last-Event-ID``, else ``?offset=``; ``-1`` is its beginning.
+
+    These clients keep what they were sent and give it back unchanged: anything else is a mistake.
+
+    Raises:
+        InvalidRequestError: It is no cursor.
+    """
+    value = request.headers.get("Last-Event-ID") or request.GET.get("offset", "-1")
+    if value == "-1":
+        return None
+    if not _CURSOR.match(value) or int(value) > MAX_CURSOR:
+        raise InvalidRequestError("The cursor must be the number that came as the id of a chunk, or -1.")
+    return int(value)
+
+
+def parse_limit(request: HttpRequest) -> int | None:
+    """Read ``?limit=``, how many messages a client wants; ``None`` if it wants all.
+
+    Raises:
+        InvalidRequestError: It is no number from 1 on.
+    """
+    value = request.GET.get("limit")
+    if value is None:
+        return None
+    if not _CURSOR.match(value) or int(value) == 0:
+        raise InvalidRequestError("'limit' must be a whole number from 1 on.")
+    return int(value)
+
+
+def wants_lines(request: HttpRequest) -> bool:
+    """Tell whether the client asks for newline-delimited JSON by name."""
+    return "application/x-ndjson" in request.headers.get("Accept", "").lower()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CHAT_ID = "(?P<chat_id>[^/]+)"
 # Path below the prefix, name, methods.
 _ROUTES = (
-    ("", "chat", ("post", "delete")),
+    ("", "chat", ("get", "post", "delete")),
     ("replay", "replay", ("get",)),
     (f"{_CHAT_ID}/stream", "stream", ("get",)),
     (f"{_CHAT_ID}/stop", "stop", ("post",)),

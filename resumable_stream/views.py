@@ -18,7 +18,6 @@ from .conf import SETTING_NAME, settings
 from .exceptions import ResumableStreamError
 from .formats.base import ChatRequest, Delivery
 from .history import fold_history
-from .hooks import ChatHooks
 from .parsing import (
     parse_body,
     parse_chat_id,
@@ -30,18 +29,20 @@ from .parsing import (
 )
 from .responses import error_response, plain
 from .routes import require_boundary, routes
+from .run_views import RunDoors
 
 NOT_FOUND_TEXT = "There is no such chat."
 
 
-class ResumableChatView(ChatHooks, View):
+class ResumableChatView(RunDoors, View):
     """Serves one kind of chat. Subclass it, write :meth:`generate`, and include :meth:`urls` in a URLconf.
 
     The hooks may be coroutines or plain functions; plain ones must not block.
     """
 
-    delivery: Delivery = "response"
-    """``"response"``: the starting request streams the answer. ``"replay"``: it answers 202, another one streams."""
+    delivery: Delivery | None = None
+    """``"response"``: the starting request streams the answer. ``"replay"``: it answers 202, another one streams. The
+    default is what the format's clients expect."""
 
     http_method_names = ["get", "post", "delete", "options"]  # noqa: RUF012 - an instance attribute to Django
 
@@ -49,6 +50,12 @@ class ResumableChatView(ChatHooks, View):
     def urls(cls) -> tuple[list[URLPattern], str]:
         """Return what ``include()`` takes: the chat's routes, to be mounted at a prefix like ``api/chat``."""
         return routes(cls), "resumable_stream"
+
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        """Take GET on the prefix only from clients who have a use for it."""
+        super().setup(request, *args, **kwargs)
+        if self.action == "chat" and not self.names_runs:
+            self.http_method_names = [name for name in self.http_method_names if name != "get"]
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         """Serve the request; errors become responses here, and only here."""
@@ -64,20 +71,24 @@ class ResumableChatView(ChatHooks, View):
         if self.action == "stop":
             return await self._stop(request, {**parse_body(request, required=False), "id": chat_id})
         body = parse_body(request)
-        asked = self.chat.format.parse_request(body)
+        asked = self.name_run(request, self.chat.format.parse_request(body))
         chat_id = parse_chat_id(asked.chat_id)
         parse_message_id(asked.message_id)
-        key = parse_idempotency_key(request)
+        key = parse_idempotency_key(request) or asked.run_id or ""
         stream_name = await self.find_stream(request, chat_id, "start")
         if stream_name is None:
             return plain(HTTPStatus.NOT_FOUND, NOT_FOUND_TEXT)
+        # The same request again after its connection broke: it wants the rest, not another answer.
+        if asked.run_id and "Last-Event-ID" in request.headers:
+            return await self.join(request, chat_id, stream_name, asked.run_id)
         if (cursor := parse_cursor(request)) is not None:
-            # The same request again after its connection broke: it wants the rest, not another answer.
             return await self._replay(request, chat_id, stream_name, cursor=cursor)
         return await self._start(request, chat_id, stream_name, asked, body, key)
 
     async def get(self, request: HttpRequest, chat_id: str | None = None) -> HttpResponseBase:
-        """Follow a chat, or read its messages."""
+        """Follow a chat or a run, or read a chat's messages."""
+        if self.action == "chat":
+            return await self.get_run(request)
         chat_id = parse_chat_id(chat_id if chat_id is not None else request.GET.get("id"))
         stream_name = await self.find_stream(request, chat_id, "read")
         if stream_name is None:
@@ -100,10 +111,14 @@ class ResumableChatView(ChatHooks, View):
         body: dict[str, Any],
         key: str,
     ) -> HttpResponseBase:
+        delivery = self.delivery or self.chat.default_delivery
+        if delivery == "response":
+            await self.note_run(request, chat_id, asked)
         return await self.chat.make_resumable(
             stream_name,
-            delivery=self.delivery,
+            delivery=delivery,
             check=self.read_check(request, chat_id),
+            wire=self.wire_for(request),
             **await self.start_options(request, chat_id, asked, body, idempotency_key=key),
         )
 

@@ -1,0 +1,107 @@
+"""The HTTP doors of clients that name their runs: join one by its id, go on in it, load the chat.
+
+They know one URL, the prefix. ``POST`` starts a run under the id that the client chose, and the same ``POST`` again
+never starts a second one. ``GET`` with ``runId`` reads a run to its end; with ``threadId`` it loads the chat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+
+from .exceptions import InvalidRequestError
+from .formats.base import ChatRequest, Message, StoredGeneration
+from .history import fold_history
+from .hooks import ChatHooks
+from .ndjson import NDJSON
+from .parsing import parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
+from .responses import plain
+from .runs import NO_RUN_TEXT, find_run, note_run
+from .sse import SSE, Wire
+
+
+class RunDoors(ChatHooks):
+    """What a view does for clients whose format's dialect says that they name their runs."""
+
+    @property
+    def names_runs(self) -> bool:
+        """Whether this view's clients do."""
+        return self.chat.format.dialect.names_runs
+
+    def name_run(self, request: HttpRequest, asked: ChatRequest) -> ChatRequest:
+        """Check the run's id in the body, or take it from the header where these clients say it too."""
+        header = request.headers.get("X-Run-Id") if self.names_runs else None
+        return replace(asked, run_id=parse_run_id(header or asked.run_id))
+
+    async def note_run(self, request: HttpRequest, chat_id: str, asked: ChatRequest) -> None:
+        """See to it that the run can be joined by its id alone, if its client has nothing else to name it by."""
+        # What the URL says with this request, it says with every other.
+        if self.names_runs and asked.run_id and not _named_chat(request):
+            await note_run(self.chat.backend, await self.owner_of(request), asked.run_id, chat_id)
+
+    async def get_run(self, request: HttpRequest) -> HttpResponseBase:
+        """Join a run, or load the chat."""
+        run_id = parse_run_id(request.GET.get("runId"))
+        chat_id = _named_chat(request)
+        if chat_id is None:
+            if run_id is None:
+                raise InvalidRequestError("Say 'threadId' to load a chat, or 'runId' and 'offset' to join a run.")
+            chat_id = await find_run(self.chat.backend, await self.owner_of(request), run_id)
+        stream_name = await self.find_stream(request, parse_chat_id(chat_id), "read") if chat_id is not None else None
+        if chat_id is None or stream_name is None:
+            return plain(HTTPStatus.NOT_FOUND, NO_RUN_TEXT)
+        if run_id is None:
+            return await self._load(request, stream_name)
+        return await self.join(request, chat_id, stream_name, run_id)
+
+    async def join(self, request: HttpRequest, chat_id: str, stream_name: str, run_id: str) -> HttpResponseBase:
+        """Answer with the run from its start, or with what follows the request's cursor."""
+        return await self.chat.join(
+            stream_name,
+            run_id,
+            cursor=parse_run_cursor(request),
+            owner=await self.owner_of(request),
+            check=self.read_check(request, chat_id),
+            wire=self.wire_for(request),
+        )
+
+    def wire_for(self, request: HttpRequest) -> Wire:
+        """Choose how the chunks travel."""
+        return NDJSON if self.names_runs and wants_lines(request) else SSE
+
+    async def _load(self, request: HttpRequest, stream_name: str) -> HttpResponseBase:
+        limit, before = parse_limit(request), request.GET.get("before")
+        generations, _ = await self.chat.history(stream_name)
+        messages = await fold_history(self.chat.format, generations)
+        # Both of one reading: what is in the messages has ended, and what has not is named.
+        loaded = {**_page(messages, limit, before), "activeRun": _active_run(generations), "interrupts": None}
+        response = JsonResponse(loaded)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _named_chat(request: HttpRequest) -> str | None:
+    return request.GET.get("id") or request.GET.get("threadId")
+
+
+def _active_run(generations: Sequence[StoredGeneration]) -> dict[str, str] | None:
+    newest = generations[-1] if generations else None
+    if newest is None or newest.end is not None:
+        return None
+    run_id = newest.run_id or newest.generation_id
+    return {"runId": run_id} if run_id is not None else None
+
+
+def _page(messages: Sequence[Message], limit: int | None, before: str | None) -> dict[str, Any]:
+    """Cut out the newest ``limit`` messages, of those before the message ``before``."""
+    end = next((at for at, message in enumerate(messages) if message["id"] == before), len(messages))
+    start = max(0, end - limit) if limit is not None else 0
+    page: dict[str, Any] = {"truncated": start > 0}
+    if start:
+        page["cursor"] = messages[start]["id"]
+    return {"messages": messages[start:end], "page": page}
