@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from .conf import settings
 from .engine import ChatEngine
 from .formats.base import Delivery
+from .longpoll import long_poll
 from .registry import runtime
 from .responses import Check, event_stream, plain
 from .sse import SSE, Wire
@@ -70,18 +71,24 @@ class ResumableChat(ChatEngine):
         *,
         cursor: int | None = None,
         is_live: bool = False,
+        wait_seconds: float | None = None,
         owner: str = "",
         check: Check | None = None,
     ) -> HttpResponseBase:
         """Stream the running generation from its start, or the stream from ``cursor`` on; 204 if there is nothing.
 
-        See :meth:`~resumable_stream.engine.ChatEngine.locate` for what is read. ``owner`` is whose limit on readers
-        counts.
+        See :meth:`~resumable_stream.engine.ChatEngine.locate` for what is read. With ``wait_seconds`` the answer is not
+        a stream but a :func:`~resumable_stream.longpoll.long_poll`. ``owner`` is whose limit on readers counts.
         """
         reader = await self.locate(stream_name, cursor, is_live=is_live)
         if reader is None:
             return plain(HTTPStatus.NO_CONTENT)
-        return event_stream(reader, self.format, runtime().reader_place(owner), check=check)
+        place = runtime().reader_place(owner)
+        if wait_seconds is not None:
+            # The right to read was checked with the request, and holds no longer than it does for a stream.
+            wait_seconds = min(wait_seconds, settings.reauthorize_seconds)
+            return await long_poll(reader, place, wait_seconds=wait_seconds, is_live=is_live)
+        return event_stream(reader, self.format, place, check=check)
 
     async def join(
         self,

@@ -20,6 +20,9 @@ _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _CURSOR = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
 _IDEMPOTENCY_KEY_BYTES = 512
 _MESSAGE_ID_CHARACTERS = 256
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z", re.ASCII)
+MAX_WAIT_SECONDS = 60.0
+"""How long a long poll may wait; who asks for more waits this long. Proxies commonly cut what is silent for longer."""
 
 
 def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
@@ -40,15 +43,24 @@ def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]
         return {}
     if request.content_type != "application/json" and not (request.content_type or "").endswith("+json"):
         raise UnsupportedMediaTypeError("Send the request as JSON, with the content type application/json.")
+    return parse_object(raw, "The request's body")
+
+
+def parse_object(raw: str | bytes, what: str) -> dict[str, Any]:
+    """Read a JSON object; ``what`` names it to the client.
+
+    Raises:
+        InvalidRequestError: It is none, or nested too deeply.
+    """
     try:
-        body = json.loads(raw, parse_constant=_refuse_constant)
+        value = json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError("The request's body is not valid JSON.") from error
-    if not isinstance(body, dict):
-        raise InvalidRequestError("The request's body must be a JSON object.")
-    if _is_deeper_than(body, MAX_DEPTH):
-        raise InvalidRequestError(f"The request's body is nested more than {MAX_DEPTH} levels deep.")
-    return body
+        raise InvalidRequestError(f"{what} is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{what} must be a JSON object.")
+    if _is_deeper_than(value, MAX_DEPTH):
+        raise InvalidRequestError(f"{what} is nested more than {MAX_DEPTH} levels deep.")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -65,15 +77,15 @@ def _is_deeper_than(value: object, limit: int) -> bool:
     return True
 
 
-def parse_chat_id(value: object) -> str:
-    """Check the id of a chat.
+def parse_chat_id(value: object, name: str = "id") -> str:
+    """Check the id of a chat; ``name`` is what the client calls it.
 
     Raises:
         InvalidRequestError: It is not 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``.
     """
     if not isinstance(value, str) or not _CHAT_ID.match(value):
         raise InvalidRequestError(
-            "The chat's id must be a string of 1 to 128 letters, digits or . _ : ~ - (send it as 'id')."
+            f"The chat's id must be a string of 1 to 128 letters, digits or . _ : ~ - (send it as '{name}')."
         )
     return value
 
@@ -124,6 +136,20 @@ def parse_cursor(request: HttpRequest) -> int | None:
     return None
 
 
+def parse_wait(request: HttpRequest) -> float | None:
+    """Read ``?wait=``, the seconds that a long poll may wait; ``None`` if it is none.
+
+    Raises:
+        InvalidRequestError: It is no number of seconds.
+    """
+    value = request.GET.get("wait")
+    if value is None:
+        return None
+    if not _SECONDS.match(value):
+        raise InvalidRequestError(f"'wait' must be a number of seconds, up to {MAX_WAIT_SECONDS:.0f}.")
+    return min(float(value), MAX_WAIT_SECONDS)
+
+
 def parse_flag(request: HttpRequest, name: str) -> bool:
     """Read a flag from the query: ``1`` or ``true`` is on."""
     return request.GET.get(name, "").lower() in ("1", "true")
@@ -135,7 +161,15 @@ def parse_idempotency_key(request: HttpRequest) -> str:
     Raises:
         InvalidRequestError: It is too long.
     """
-    key = request.headers.get("Idempotency-Key", "")
+    return check_idempotency_key(request.headers.get("Idempotency-Key", ""))
+
+
+def check_idempotency_key(key: str) -> str:
+    """Check an idempotency key; empty if there is none.
+
+    Raises:
+        InvalidRequestError: It is too long.
+    """
     if len(key) > _IDEMPOTENCY_KEY_BYTES:
         raise InvalidRequestError(f"The Idempotency-Key has more than {_IDEMPOTENCY_KEY_BYTES} characters.")
     return key

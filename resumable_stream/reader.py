@@ -42,10 +42,14 @@ class Reader:
         """Where a reader that has what was yielded so far goes on."""
         self.has_ended = False
         """Whether the terminal record was among what was yielded last."""
+        self.is_live = is_live
+        self.announces_tail = False
+        """Whether to yield an empty batch when all that is on the log has been yielded, the first time."""
+        self.is_caught_up = False
+        """Whether that has been announced."""
         self._hub = hub
         self._backend = backend
         self._stream = stream
-        self._is_live = is_live
         self._end_after = end_after
         self._guard = guard
         self._prelude = prelude
@@ -71,8 +75,7 @@ class Reader:
         """
         try:
             if self._prelude:
-                yield [Frame(chunk) for chunk in self._prelude]
-                self._prelude = ()
+                yield self._take_prelude()
             while not self.has_ended:
                 try:
                     frames = await self._next()
@@ -86,6 +89,35 @@ class Reader:
         finally:
             self._leave()
 
+    async def available(self) -> list[Frame]:
+        """Read a page of what the log has for this reader now; empty at its tail, where :meth:`frames` goes on.
+
+        Raises what :meth:`frames` does. Not to be called once the reader has ended.
+        """
+        return self._take_prelude() if self._prelude else self._cut(await self._rest())
+
+    def _take_prelude(self) -> list[Frame]:
+        prelude, self._prelude = self._prelude, ()
+        return [Frame(chunk) for chunk in prelude]
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the log cannot be reached just now."""
+        return self._follow is not None and self._follow.failing_since is not None
+
+    def let_go(self, cursor: int) -> bool:
+        """Take back what was yielded after ``cursor``, and hold nothing of the stream until more is asked for.
+
+        For a reader whose client takes nothing for the moment. Returns ``False`` where that cannot be, since the log
+        does not have what was yielded last.
+        """
+        if self._prelude:
+            return False
+        self._leave()
+        self.cursor, self.has_ended = cursor, False
+        self._decoder, self._is_at_tail = None, False
+        return True
+
     async def _next(self) -> list[Frame]:
         """Wait for what comes next, from wherever it is to be had; empty to show that the connection lives."""
         while True:
@@ -93,7 +125,12 @@ class Reader:
             if follow is None or self._lags(follow):
                 if frames := await self._read():
                     return frames
-            elif (frames := self._take(follow)) or not await follow.wait():
+            elif frames := self._take(follow):
+                return frames
+            elif self.announces_tail and not self.is_caught_up:
+                self.is_caught_up = True
+                return frames
+            elif not await follow.wait():
                 return frames
 
     async def _rest(self) -> list[Frame]:
@@ -137,13 +174,14 @@ class Reader:
 
     def _cut(self, frames: list[Frame]) -> list[Frame]:
         """Drop what follows the terminal record, for a reader that ends there."""
-        if self._is_live:
+        if self.is_live:
             return frames
         for index, frame in enumerate(frames):
             if isinstance(frame.entry, Ended) and frame.entry.cursor > self._end_after:
                 self.has_ended = True
                 self.cursor = frame.entry.cursor
-                return frames[: index + 1]
+                del frames[index + 1 :]
+                break
         return frames
 
     async def _read(self) -> list[Frame]:
@@ -167,7 +205,7 @@ class Reader:
                 self._backend, self._stream, self._position, self._page, patience_seconds=RETRY_SECONDS
             )
         except StreamNotFoundError:
-            if self._is_live and self._position == 0:
+            if self.is_live and self._position == 0:
                 return ()
             raise
         return batch.records

@@ -26,6 +26,7 @@ from .parsing import (
     parse_generation_id,
     parse_idempotency_key,
     parse_message_id,
+    parse_wait,
 )
 from .responses import error_response, plain
 from .routes import require_boundary, routes
@@ -95,8 +96,10 @@ class ResumableChatView(RunDoors, View):
             return plain(HTTPStatus.NOT_FOUND, NOT_FOUND_TEXT)
         if self.action == "messages":
             return await self._messages(stream_name)
-        cursor, is_live = parse_cursor(request), parse_flag(request, "live")
-        return await self._replay(request, chat_id, stream_name, cursor=cursor, is_live=is_live)
+        cursor, is_live, wait_seconds = parse_cursor(request), parse_flag(request, "live"), parse_wait(request)
+        return await self._replay(
+            request, chat_id, stream_name, cursor=cursor, is_live=is_live, wait_seconds=wait_seconds
+        )
 
     async def delete(self, request: HttpRequest) -> HttpResponseBase:
         """Stop a turn; the body, or the query, names the chat."""
@@ -123,12 +126,20 @@ class ResumableChatView(RunDoors, View):
         )
 
     async def _replay(
-        self, request: HttpRequest, chat_id: str, stream_name: str, *, cursor: int | None, is_live: bool = False
+        self,
+        request: HttpRequest,
+        chat_id: str,
+        stream_name: str,
+        *,
+        cursor: int | None,
+        is_live: bool = False,
+        wait_seconds: float | None = None,
     ) -> HttpResponseBase:
         return await self.chat.replay(
             stream_name,
             cursor=cursor,
             is_live=is_live,
+            wait_seconds=wait_seconds,
             owner=await self.owner_of(request),
             check=self.read_check(request, chat_id),
         )

@@ -21,6 +21,8 @@ ROOT = PACKAGE.parent
 # From the bottom to the top; a module may import from its own layer and from those below. A name stands for everything
 # in it.
 LAYERS = (
+    # Needs nothing of the others, and nobody needs it.
+    ("client", ["client"]),
     ("ground", ["exceptions", "conf", "records"]),
     ("log", ["backends"]),
     ("protocol", ["formats", "layout", "protocol", "driver"]),
@@ -43,9 +45,9 @@ LAYERS = (
             "writer",
         ],
     ),
-    ("wire", ["asgi", "sse", "ndjson", "responses"]),
+    ("wire", ["asgi", "sse", "ndjson", "longpoll", "responses"]),
     ("chat", ["engine", "chat", "context"]),
-    ("doors", ["parsing", "turns", "hooks", "routes", "views", "urls", "inspection", "management"]),
+    ("doors", ["parsing", "turns", "hooks", "routes", "run_views", "views", "urls", "inspection", "management"]),
     ("project", ["apps", "checks", "testing"]),
 )
 OPTIONAL_PACKAGES = ("channels", "daphne", "httpx", "httpx_aiohttp", "aiohttp", "pydantic")

@@ -19,6 +19,7 @@ from resumable_stream.parsing import (
     parse_generation_id,
     parse_idempotency_key,
     parse_message_id,
+    parse_wait,
 )
 
 factory = AsyncRequestFactory()
@@ -149,3 +150,14 @@ def test_an_idempotency_key_is_any_short_text() -> None:
     assert parse_idempotency_key(get(**{"Idempotency-Key": "k" * 512})) == "k" * 512
     with pytest.raises(InvalidRequestError):
         parse_idempotency_key(get(**{"Idempotency-Key": "k" * 513}))
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", None), ("wait=0", 0), ("wait=2.5", 2.5), ("wait=86400", 60)])
+def test_a_wait_is_seconds_up_to_a_minute(query: str, seconds: float | None) -> None:
+    assert parse_wait(get(query)) == seconds
+
+
+@pytest.mark.parametrize("value", ["", "-1", "nan", "inf", "1e3", "1.", "٣", "1" * 400])
+def test_a_wait_that_is_no_number_of_seconds_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequestError, match="'wait' must be a number of seconds, up to 60"):
+        parse_wait(get(f"wait={value}"))
