@@ -1,0 +1,101 @@
+"""What a followed stream brings: events, and how it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Reason(StrEnum):
+    """Why there is nothing more to follow."""
+
+    FINISHED = "finished"
+    """The answer came to its end."""
+    STOPPED = "stopped"
+    """Somebody stopped it."""
+    FAILED = "failed"
+    """Its producer failed."""
+    INTERRUPTED = "interrupted"
+    """Its server died or was shut down. Formats without an ``end`` event tell this as a failure."""
+    NOTHING = "nothing"
+    """There was nothing to follow: nothing runs, and nothing comes after the cursor."""
+    UNTOLD = "untold"
+    """It is over and complete; no event of it said how it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a stream ended."""
+
+    reason: Reason
+    text: str = ""
+    """What people are told of a failure or an interruption."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event of a stream."""
+
+    data: str
+    name: str = "message"
+    """The event's type."""
+    cursor: int | None = None
+    """Where to go on after this event; ``None`` if the server gave it no number."""
+
+    def json(self) -> Any:
+        """Decode the data.
+
+        Raises:
+            ValueError: It is not JSON.
+        """
+        return json.loads(self.data)
+
+
+EndOf = Callable[[Event], End | None]
+"""Tells how a stream ended whose last event this is; ``None`` if it is no event that ends one."""
+
+_TYPES = {
+    # AI SDK
+    "finish": Reason.FINISHED,
+    "abort": Reason.STOPPED,
+    "error": Reason.FAILED,
+    # AG-UI, TanStack AI
+    "RUN_FINISHED": Reason.FINISHED,
+    "RUN_ERROR": Reason.FAILED,
+    # Anthropic, whose errors have the same type as those of the AI SDK
+    "message_stop": Reason.FINISHED,
+}
+
+
+def end_of(event: Event) -> End | None:
+    """Read the last event as the formats of this app end their answers."""
+    try:
+        data = json.loads(event.data)
+    except ValueError:
+        data = None
+    fields: dict[str, Any] = data if isinstance(data, dict) else {}
+    if event.name == "end":
+        reason = fields.get("reason")
+        return End(reason=Reason(reason) if reason in _TOLD else Reason.UNTOLD, text=_text(fields))
+    found = _TYPES.get(str(fields.get("type")))
+    if found is None:
+        return None
+    outcome = fields.get("outcome")
+    if isinstance(outcome, dict) and outcome.get("type") == "cancelled":
+        found = Reason.STOPPED  # AG-UI's way to say it
+    return End(reason=found, text=_text(fields) if found is Reason.FAILED else "")
+
+
+_TOLD = {Reason.FINISHED, Reason.STOPPED, Reason.FAILED, Reason.INTERRUPTED}
+
+
+def _text(fields: dict[str, Any]) -> str:
+    """Find the words of an error, wherever the format has them."""
+    error = fields.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    found = (fields.get("errorText"), fields.get("message"), error)
+    return next((text for text in found if isinstance(text, str)), "")
