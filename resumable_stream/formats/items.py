@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -59,9 +59,13 @@ def unwrap_events(text: str) -> list[str] | None:
 class ItemReader:
     """Reads the items of one generation."""
 
-    def __init__(self, *, sdk_version: int = OLDEST_SDK_VERSION) -> None:
-        """Begin a generation; ``sdk_version`` is what pydantic-ai's chunks are asked to be encoded for."""
-        self._producers = Producers()
+    def __init__(self, *, sdk_version: int = OLDEST_SDK_VERSION, own_types: Container[str] = ()) -> None:
+        """Begin a generation.
+
+        ``sdk_version`` is what pydantic-ai's chunks are asked to be encoded for; ``own_types`` are the types of chunks
+        that the format has in common with a known producer, and wants as they are.
+        """
+        self._producers = Producers(own_types)
         self._sdk_version = sdk_version
         self._speaks_sse = False
 

@@ -5,11 +5,11 @@ Each is read from the library's own objects and from their JSON alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from ..deltas import Item
-from .agui import AGUI
+from .agui import AGUI, is_librarys_error
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
 from .langchain import LangChain
@@ -23,7 +23,9 @@ _HELPER_EVENTS = frozenset(Anthropic.helper_events + ChatCompletions.helper_even
 class Producers:
     """Reads one generation's items; remembers the tool calls that span several of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_types: Container[str] = ()) -> None:
+        """Begin a generation, and leave items of ``own_types`` to the format, whose own chunks they are."""
+        self._own_types = own_types
         self._calls = ToolCalls()
         self._chat = ChatCompletions(self._calls)
         self._responses = Responses(self._calls)
@@ -43,6 +45,8 @@ class Producers:
         kind = look(item, "type")
         if not isinstance(kind, str):
             return self._chat.read(item) if look(item, "object") == self._chat.object_name else None
+        if kind in self._own_types and not is_librarys_error(kind, item):
+            return None
         reader = self._readers.get(kind)
         if reader is not None:
             return reader(item)

@@ -1,7 +1,8 @@
-"""AG-UI events, for formats that do not speak them themselves."""
+"""AG-UI events, for formats that do not speak them; to those that do, all but the shorthands are their own chunks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..deltas import Item, ToolOutput
@@ -12,7 +13,7 @@ _WITHOUT_CONTENT = (
     *("REASONING_START", "REASONING_MESSAGE_START", "REASONING_MESSAGE_END", "REASONING_END"),
     *("THINKING_START", "THINKING_TEXT_MESSAGE_START", "THINKING_TEXT_MESSAGE_END", "THINKING_END"),
     *("REASONING_ENCRYPTED_VALUE", "STATE_SNAPSHOT", "STATE_DELTA", "MESSAGES_SNAPSHOT"),
-    *("ACTIVITY_SNAPSHOT", "ACTIVITY_DELTA", "RAW"),
+    *("ACTIVITY_SNAPSHOT", "ACTIVITY_DELTA", "RAW", "SUBAGENT_STARTED", "SUBAGENT_FINISHED", "SUBAGENT_ERROR"),
 )
 
 
@@ -21,6 +22,8 @@ class AGUI:
 
     def __init__(self, calls: ToolCalls) -> None:
         self._calls = calls
+        self._chunked = ""
+        """The call that the last shorthand was a piece of."""
 
     def readers(self) -> dict[str, Reader]:
         """Map the types of events to what reads them."""
@@ -33,6 +36,7 @@ class AGUI:
             "THINKING_TEXT_MESSAGE_CONTENT": lambda event: reasoning(look(event, "delta")),
             "TOOL_CALL_START": self._read_call_start,
             "TOOL_CALL_ARGS": lambda event: self._calls.add(_call_id(event), look(event, "delta")),
+            "TOOL_CALL_CHUNK": self._read_call_chunk,
             "TOOL_CALL_END": lambda event: self._calls.end(_call_id(event)),
             "TOOL_CALL_RESULT": lambda event: [ToolOutput(_call_id(event), look(event, "content"))],
             "RUN_ERROR": _read_error,
@@ -41,6 +45,23 @@ class AGUI:
     def _read_call_start(self, event: Any) -> list[Item]:
         call_id = _call_id(event)
         return self._calls.begin(call_id, call_id, look(event, "tool_call_name") or look(event, "toolCallName"))
+
+    def _read_call_chunk(self, event: Any) -> list[Item]:
+        """Read a piece of a call that has no events for its beginning and end: the next call completes it."""
+        call_id = look(event, "tool_call_id") or look(event, "toolCallId")
+        items: list[Item] = []
+        if call_id and not self._calls.is_open(str(call_id), str(call_id)):
+            items = self._calls.end(self._chunked) + self._read_call_start(event)
+            self._chunked = str(call_id)
+        return items + self._calls.add(self._chunked, look(event, "delta"))
+
+
+def is_librarys_error(kind: str, event: Any) -> bool:
+    """Tell whether an event says that the producer failed, in words that are not for people.
+
+    Adapters put the exception's text there. A mapping was written by the app, which knows what it says.
+    """
+    return kind == "RUN_ERROR" and not isinstance(event, Mapping)
 
 
 def _call_id(event: Any) -> str:

@@ -1,0 +1,43 @@
+"""What JavaScript makes of JSON, where Python makes something else of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+
+class _Missing:
+    """``undefined``, where ``null`` is a value."""
+
+    def __copy__(self) -> _Missing:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> _Missing:
+        return self
+
+
+MISSING: Final = _Missing()
+
+
+def read_number(number: str) -> float | None:
+    """Read a number; one beyond a double's range is Infinity in JavaScript, which its JSON writes as null."""
+    value = float(number)
+    return value if abs(value) != float("inf") else None
+
+
+def refuse_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which only Python takes for JSON."""
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=read_number, parse_constant=refuse_constant)
+
+
+def parse_json(text: Any) -> Any:
+    """Decode as ``JSON.parse`` does; :data:`MISSING` where it would throw."""
+    if not isinstance(text, str):
+        return MISSING
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return MISSING

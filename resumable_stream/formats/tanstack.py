@@ -1,0 +1,47 @@
+"""TanStack AI's chunks, which are AG-UI events, for ``useChat`` of its client packages.
+
+Both of the library's ways work: live mode, where a subscription follows the chat from run to run, and resuming of the
+library's own, where each run is a response that can be joined again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from .base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, Message, StoredGeneration
+from .jsontext import encode
+from .tanstack_encoder import TanStackEncoder
+from .tanstack_fold import fold_answer, fold_generations
+from .tanstack_request import parse_request
+
+
+class TanStackFormat(ChunkFormat):
+    """Chunks of TanStack AI, which its clients make ``UIMessage``s with ``parts`` of."""
+
+    name: ClassVar[str] = "tanstack"
+    dialect: ClassVar[Dialect] = Dialect(session_delivery="replay", holds_sessions_open=True, names_runs=True)
+
+    def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
+        """Read a connection's body, see :mod:`.tanstack_request`."""
+        return parse_request(body)
+
+    def encoder(self, facts: GenerationFacts) -> TanStackEncoder:
+        """Make the encoder of one generation."""
+        return TanStackEncoder(facts)
+
+    def snapshot(self, messages: Sequence[Message]) -> str:
+        """Return the one chunk that a first page load gets instead of the history's.
+
+        Without ``createdAt``: older clients take its text for a date.
+        """
+        bare = [{name: value for name, value in message.items() if name != "createdAt"} for message in messages]
+        return encode({"type": "MESSAGES_SNAPSHOT", "messages": bare})
+
+    def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
+        """Fold what is stored into the messages that the client would hold."""
+        return fold_generations(generations)
+
+    def fold_answer(self, generation: StoredGeneration) -> Message | None:
+        """Fold one generation into its answer; of several messages, the last."""
+        return fold_answer(generation)

@@ -1,0 +1,456 @@
+"""Fold TanStack AI's chunks into the messages that its client would hold (``processor.ts`` of ``@tanstack/ai``).
+
+Same chunks in, same messages out, as in the tab that sent the question: with each generation the client forgets what it
+was streaming before. Times of creation are left out, since each client has its own. ``undefined`` in the client is a
+missing key here. Joining is put off to the end, so that the time grows with the text and not with its square.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .base import Message, StoredGeneration
+from .conversation import place_user_message
+from .javascript import MISSING, parse_json
+from .jsontext import decode
+from .tanstack_messages import Part, error_of_output, extras, text, to_ui_messages, tool_output
+from .tanstack_state import Growth, MessageState, merge_metadata, part_of
+
+_SETTLED_BY_PEOPLE = ("approval-requested", "approval-responded")
+
+
+class StreamFold:
+    """Takes the chunks of a chat, as the client's processor does."""
+
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self.messages = list(messages)
+        self._by_id = {message["id"]: message for message in reversed(self.messages)}
+        self._growth = Growth()
+        self._fallback_id = "message"
+        self._forget()
+
+    def begin(self, fallback_id: str) -> None:
+        """Begin a generation; ``fallback_id`` is the id of an answer whose chunks name none."""
+        self._fallback_id = fallback_id
+        self._forget()
+
+    def _forget(self) -> None:
+        self._growth.settle()
+        self._states: dict[str, MessageState] = {}
+        self._active: dict[str, None] = {}
+        self._owners: dict[str, str] = {}
+        """The messages that calls belong to."""
+        self._structured: dict[str, None] = {}
+        self._runs: set[str] = set()
+        self._pending_id: str | None = None
+        """The message that was made up for want of a beginning, and takes the next one's id."""
+        self._pending_step: str | None = None
+        self._has_error = False
+
+    def place_user_message(self, message: Message) -> None:
+        """Add what the user says; the same message once more takes the place of it and of all that followed."""
+        place_user_message(self.messages, copy.deepcopy(message))
+        self._by_id = {known["id"]: known for known in reversed(self.messages)}
+
+    def take(self, chunk: str) -> None:
+        """Take one chunk; what the client does not know has no effect."""
+        try:
+            event = decode(chunk)
+        except (ValueError, TypeError):
+            return
+        handler = _HANDLERS.get(event["type"]) if isinstance(event, dict) and text(event, "type") else None
+        if handler is not None:
+            handler(self, event)
+
+    def settle(self) -> list[Message]:
+        """Return the messages."""
+        self._growth.settle()
+        return self.messages
+
+    # Messages and what is remembered of them
+
+    def _add(self, message_id: str, role: str) -> Message:
+        message: Message = {"id": message_id, "role": role, "parts": []}
+        self.messages.append(message)
+        self._by_id.setdefault(message_id, message)
+        return message
+
+    def _remember(self, message: Message, role: str) -> MessageState:
+        state = self._states[message["id"]] = MessageState(message, role, self._growth)
+        return state
+
+    def _active_assistant(self) -> MessageState | None:
+        """Find the answer that is being streamed, or else the one that was last."""
+        for candidates in (self._active, self._states):
+            for message_id in reversed(candidates):
+                state = self._states.get(message_id)
+                if state is not None and state.role == "assistant":
+                    return state
+        return None
+
+    def _ensure(self, preferred: str = "") -> MessageState:
+        """Find the message that an event goes to, or make one up."""
+        state = self._states.get(preferred) or self._active_assistant()
+        if state is None and preferred in self._by_id:
+            message = self._by_id[preferred]
+            state = self._remember(message, message["role"])
+            state.continue_text()
+        elif state is None:
+            message_id = preferred or self._fallback_id
+            self._pending_id = message_id
+            state = self._remember(self._add(message_id, "assistant"), "assistant")
+        self._active.setdefault(state.id)
+        return state
+
+    def _calls(self, call_id: str) -> list[Part]:
+        """Find what the client shows of a call, in each message that has it."""
+        shown = (part_of(message, "tool-call", "id", call_id) for message in self.messages)
+        return [part for part in shown if part is not None]
+
+    # Text
+
+    def _start_text(self, event: Part) -> None:
+        message_id = text(event, "messageId")
+        role = event["role"] if event.get("role") in ("user", "system") else "assistant"
+        if self._pending_id is not None:
+            self._rename(self._pending_id, message_id)
+            self._pending_id = None
+        message = self._by_id.get(message_id)
+        state = self._states.get(message_id)
+        if message is None:
+            message = self._add(message_id, role)
+        self._active.setdefault(message_id)
+        if state is None:
+            self._remember(message, role)
+        elif state.has_calls:
+            state.begin_segment()
+        merge_metadata(message, event)
+
+    def _rename(self, old: str, new: str) -> None:
+        if old == new:
+            return
+        for message in [message for message in self.messages if message["id"] == old]:
+            message["id"] = new
+        self._by_id = {message["id"]: message for message in reversed(self.messages)}
+        if old in self._states:
+            self._states[new] = self._states.pop(old)
+        self._active.pop(old, None)
+        self._active.pop(new, None)
+        self._active[new] = None
+        self._owners = {call: new if owner == old else owner for call, owner in self._owners.items()}
+
+    def _grow_text(self, event: Part) -> None:
+        state = self._ensure(text(event, "messageId"))
+        merge_metadata(state.message, event)
+        delta = text(event, "delta")
+        if state.id in self._structured:
+            state.grow_structured(delta)
+            return
+        if state.has_calls and state.segment:
+            state.begin_segment()
+        state.has_calls = False
+        state.grow_text(delta)
+
+    def _end_text(self, event: Part) -> None:
+        message = self._by_id.get(text(event, "messageId"))
+        if message is not None:
+            merge_metadata(message, event)
+
+    # Reasoning
+
+    def _start_step(self, event: Part) -> None:
+        state, step = self._active_assistant(), text(event, "stepName")
+        if state is None:
+            self._pending_step = step
+            return
+        state.enter_step(step)
+        self._pending_step = None
+
+    def _finish_step(self, event: Part) -> None:
+        signature = event.get("signature")
+        if not signature:
+            return
+        state = self._ensure()
+        step = state.step or event.get("stepId")
+        if step in state.thoughts:
+            state.sign_thought(step, signature)
+
+    def _grow_reasoning(self, event: Part) -> None:
+        state = self._ensure()
+        if self._pending_step:
+            state.enter_step(self._pending_step)
+            self._pending_step = None
+        if state.step is None:
+            state.enter_step(text(event, "messageId"))
+        state.grow_thought(text(event, "delta"))
+
+    def _take_signature(self, event: Part) -> None:
+        signature, entity = text(event, "encryptedValue"), text(event, "entityId")
+        if not signature:
+            return
+        if event.get("subtype") == "tool-call":
+            self._sign_call(entity, signature)
+            return
+        state = self._ensure()
+        state.sign_thought(state.step if state.step is not None else entity, signature)
+
+    def _sign_call(self, call_id: str, signature: str) -> None:
+        for part in self._calls(call_id):
+            known = part.get("metadata")
+            part["metadata"] = {**(known if isinstance(known, dict) else {}), "thoughtSignature": signature}
+        for state in self._states.values():
+            if call_id in state.calls:
+                call = state.calls[call_id]
+                call.metadata = {**(call.metadata or {}), "thoughtSignature": signature}
+
+    # Calls
+
+    def _start_call(self, event: Part) -> None:
+        call_id, parent = text(event, "toolCallId"), event.get("parentMessageId")
+        state = self._ensure(parent if isinstance(parent, str) else "")
+        state.has_calls = True
+        if call_id not in state.calls:
+            self._owners[call_id] = state.id
+            state.begin_call(call_id, event.get("toolCallName"), event.get("metadata"))
+
+    def _owner(self, call_id: str) -> MessageState | None:
+        state = self._states.get(self._owners.get(call_id, ""))
+        return state if state is not None and call_id in state.calls else None
+
+    def _grow_call(self, event: Part) -> None:
+        call_id = text(event, "toolCallId")
+        state = self._owner(call_id)
+        if state is not None:
+            state.grow_call(call_id, text(event, "delta"))
+
+    def _end_call(self, event: Part) -> None:
+        call_id = text(event, "toolCallId")
+        state = self._owner(call_id)
+        if state is None or state.calls[call_id].state == "input-complete":
+            return
+        value = event["input"] if "input" in event else extras(event).get("input", MISSING)
+        state.fill_in(call_id, value)
+        self._complete_call(state, call_id)
+        if value is not MISSING:
+            state.show_call(call_id, value=value)
+
+    def _complete_call(self, state: MessageState, call_id: str) -> None:
+        call = state.calls[call_id]
+        call.state = "input-complete"
+        states = {part.get("state") for part in self._calls(call_id) if isinstance(part.get("state"), str)}
+        if "error" not in states and states.isdisjoint(_SETTLED_BY_PEOPLE):
+            state.show_call(call_id, value=parse_json("".join(call.arguments)))
+
+    def _complete_calls(self) -> None:
+        for message_id in self._active:
+            state = self._states.get(message_id)
+            for call_id in state.calls if state is not None else ():
+                if state is not None and state.calls[call_id].state != "input-complete":
+                    self._complete_call(state, call_id)
+
+    def _answer_call(self, event: Part) -> None:
+        call_id, content = text(event, "toolCallId"), event.get("content")
+        message = self._by_id.get(self._owners.get(call_id, "")) or self._message_with_call(call_id)
+        if message is None:
+            return
+        is_error = "output-error" in (event.get("state"), extras(event).get("state"))
+        state, output = "error" if is_error else "complete", tool_output(content)
+        for part in self._calls(call_id):
+            part |= {"output": output, "state": state}
+        result = {"type": "tool-result", "toolCallId": call_id, "content": content, "state": state}
+        if is_error and (error := error_of_output(output)):
+            result["error"] = error
+        _put(message["parts"], part_of(message, "tool-result", "toolCallId", call_id), result)
+
+    def _message_with_call(self, call_id: str) -> Message | None:
+        return next((one for one in self.messages if part_of(one, "tool-call", "id", call_id) is not None), None)
+
+    def _ask_approval(self, message_id: str, call_id: str, approval_id: Any) -> None:
+        message = self._by_id.get(message_id)
+        part = part_of(message, "tool-call", "id", call_id) if message is not None else None
+        if part is not None:
+            part |= {"state": "approval-requested", "approval": {"id": approval_id, "needsApproval": True}}
+
+    # The run
+
+    def _start_run(self, event: Part) -> None:
+        self._runs.add(str(event.get("runId")))
+
+    def _finish_run(self, event: Part) -> None:
+        self._runs.discard(str(event.get("runId")))
+        outcome = event.get("outcome")
+        is_interrupt = isinstance(outcome, dict) and outcome.get("type") == "interrupt"
+        if is_interrupt and isinstance(outcome, dict):
+            self._interrupt(outcome.get("interrupts"))
+        if self._runs:
+            return
+        self._complete_calls()
+        reason = event["finishReason"] if "finishReason" in event else extras(event).get("finishReason")
+        if reason != "tool_calls" or is_interrupt:
+            self._finalize()
+
+    def _interrupt(self, interrupts: Any) -> None:
+        for interrupt in interrupts if isinstance(interrupts, list) else ():
+            if not isinstance(interrupt, dict) or not (call_id := text(interrupt, "toolCallId")):
+                continue
+            metadata = interrupt.get("metadata")
+            kind = metadata.get("kind") if isinstance(metadata, dict) else None
+            if kind == "approval" or interrupt.get("reason") == "approval_required":
+                self._ask_approval(self._owner_id(call_id), call_id, interrupt.get("id"))
+
+    def _owner_id(self, call_id: str) -> str:
+        state = self._active_assistant()
+        if state is not None:
+            return state.id
+        message = self._message_with_call(call_id)
+        return self._owners.get(call_id) or (message["id"] if message is not None else "")
+
+    def _finalize(self) -> None:
+        self._complete_calls()
+        last = None
+        for message_id in self._active:
+            message = self._by_id.get(message_id)
+            if message_id in self._states and message is not None and message["role"] == "assistant":
+                last = message
+        for message_id in self._structured:
+            self._fail_structured(message_id, "Stream ended without structured-output.complete")
+        self._structured.clear()
+        self._active.clear()
+        if last is not None and not self._has_error:
+            self._drop_if_blank(last)
+
+    def _drop_if_blank(self, message: Message) -> None:
+        parts = message["parts"]
+        if parts and all(part.get("type") == "text" for part in parts):
+            self._growth.settle()
+            if not any(part["content"].strip() for part in parts):
+                self.messages[:] = [one for one in self.messages if one["id"] != message["id"]]
+                self._by_id.pop(message["id"], None)
+
+    def _fail_run(self, event: Part) -> None:
+        self._has_error = True
+        run_id = event.get("runId") or extras(event).get("runId")
+        if run_id:
+            self._runs.discard(str(run_id))
+        else:
+            self._runs.clear()
+        state = self._ensure()
+        if state.id in self._structured:
+            del self._structured[state.id]
+            self._fail_structured(state.id, event.get("message") or "An error occurred")
+
+    def _fail_structured(self, message_id: str, error: Any) -> None:
+        message = self._by_id.get(message_id)
+        if message is None:
+            return
+        self._growth.settle()
+        part = part_of(message, "structured-output")
+        if part is None:
+            failed = {"type": "structured-output", "status": "error", "raw": "", "errorMessage": error}
+            message["parts"].append(failed)
+        elif part.get("status") != "complete":
+            part |= {"status": "error", "errorMessage": error}
+
+    def _replace_messages(self, event: Part) -> None:
+        previous = self.messages
+        self._forget()
+        listed = event.get("messages")
+        given = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        named = [{**one, "id": text(one, "id") or f"{self._fallback_id}-{at}"} for at, one in enumerate(given)]
+        self.messages = to_ui_messages(named, previous)
+        known = {message["id"]: message.get("metadata") for message in previous}
+        for message in self.messages:
+            if message.get("metadata") is None and known.get(message["id"]) is not None:
+                message["metadata"] = known[message["id"]]
+            message.pop("createdAt", None)
+        self._by_id = {message["id"]: message for message in reversed(self.messages)}
+
+    # Events of TanStack AI's own
+
+    def _take_custom(self, event: Part) -> None:
+        handler = _CUSTOM_HANDLERS.get(text(event, "name"))
+        if handler is not None and isinstance(event.get("value"), dict):
+            handler(self, event["value"])
+
+    def _start_structured(self, value: Part) -> None:
+        self._structured[self._ensure(text(value, "messageId")).id] = None
+
+    def _complete_structured(self, value: Part) -> None:
+        state = self._ensure(text(value, "messageId"))
+        self._structured.pop(state.id, None)
+        self._growth.settle()
+        state.complete_structured(value)
+
+    def _request_approval(self, value: Part) -> None:
+        active, call_id = self._active_assistant(), text(value, "toolCallId")
+        message_id = active.id if active is not None else self._owners.get(call_id, "")
+        approval = value.get("approval")
+        self._ask_approval(message_id, call_id, approval.get("id") if isinstance(approval, dict) else None)
+
+    def _add_resource(self, value: Part) -> None:
+        active = self._active_assistant()
+        message_id = self._owners.get(text(value, "toolCallId")) or (active.id if active is not None else "")
+        message = self._by_id.get(message_id)
+        if message is not None:
+            kept = ("resource", "toolCallId", "toolName", "serverId", "meta")
+            message["parts"].append({"type": "ui-resource"} | {name: value[name] for name in kept if name in value})
+
+
+def _put(parts: list[Part], existing: Part | None, part: Part) -> None:
+    if existing is None:
+        parts.append(part)
+    else:
+        existing.clear()
+        existing.update(part)
+
+
+_HANDLERS: dict[str, Callable[[StreamFold, Part], None]] = {
+    "TEXT_MESSAGE_START": StreamFold._start_text,
+    "TEXT_MESSAGE_CONTENT": StreamFold._grow_text,
+    "TEXT_MESSAGE_END": StreamFold._end_text,
+    "REASONING_MESSAGE_CONTENT": StreamFold._grow_reasoning,
+    "REASONING_ENCRYPTED_VALUE": StreamFold._take_signature,
+    "STEP_STARTED": StreamFold._start_step,
+    "STEP_FINISHED": StreamFold._finish_step,
+    "TOOL_CALL_START": StreamFold._start_call,
+    "TOOL_CALL_ARGS": StreamFold._grow_call,
+    "TOOL_CALL_END": StreamFold._end_call,
+    "TOOL_CALL_RESULT": StreamFold._answer_call,
+    "RUN_STARTED": StreamFold._start_run,
+    "RUN_FINISHED": StreamFold._finish_run,
+    "RUN_ERROR": StreamFold._fail_run,
+    "MESSAGES_SNAPSHOT": StreamFold._replace_messages,
+    "CUSTOM": StreamFold._take_custom,
+}
+_CUSTOM_HANDLERS: dict[str, Callable[[StreamFold, Part], None]] = {
+    "structured-output.start": StreamFold._start_structured,
+    "structured-output.complete": StreamFold._complete_structured,
+    "approval-requested": StreamFold._request_approval,
+    "ui-resource": StreamFold._add_resource,
+}
+
+
+def _take_generation(fold: StreamFold, generation: StoredGeneration) -> None:
+    for message in generation.user_messages:
+        fold.place_user_message(message)
+    fold.begin(generation.message_id or generation.generation_id or f"message-{len(fold.messages)}")
+    for chunk in generation.chunks:
+        fold.take(chunk)
+
+
+def fold_generations(generations: Sequence[StoredGeneration]) -> list[Message]:
+    """Fold a chat's generations into its messages."""
+    fold = StreamFold()
+    for generation in generations:
+        _take_generation(fold, generation)
+    return fold.settle()
+
+
+def fold_answer(generation: StoredGeneration) -> Message | None:
+    """Fold one generation into its answer; of several messages, the last that holds anything."""
+    fold = StreamFold()
+    _take_generation(fold, generation)
+    answers = [message for message in fold.settle() if message["role"] == "assistant" and message["parts"]]
+    return answers[-1] if answers else None
