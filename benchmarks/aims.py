@@ -31,6 +31,8 @@ class Aims:
     stalled_client_kib: float = 1024
     reconnect: float = 2
     """Times what the same costs in a short answer."""
+    lingering: float = 1.05
+    """Times the operations and the delay of the npm package's batches, where they wait for 50 ms as those do."""
     stop_ms: float = 1000
     """Until a generation notices that another process has stopped it."""
 

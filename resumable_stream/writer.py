@@ -16,7 +16,7 @@ from .conf import settings
 from .driver import perform
 from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
 from .layout import HEARTBEAT, MAX_APPEND_BYTES, Chunk, EndFacts, chunk_records, terminal_records, with_back
-from .pacing import Pacer
+from .pacing import LEAST_SECONDS, Pacer
 from .preview import Preview
 from .protocol.claim import Claim
 from .protocol.effects import append_once
@@ -24,6 +24,8 @@ from .records import MAX_BATCH_RECORDS, Record, utf8_length
 
 BACK_HEADER_BYTES = 64
 """Room for the header on the last record of an append."""
+COMPANY_SECONDS = 0.05
+"""How long a chunk whose append is due may wait for the next one, where appends keep more than the least distance."""
 
 
 class Writer:
@@ -55,6 +57,8 @@ class Writer:
         self._work: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._last_append = 0.0
+        self._due = 0.0
+        """When the append that is being waited for will be far enough away from the last."""
         self._is_beat_due = False
         self._beat: asyncio.TimerHandle | None = None
 
@@ -89,10 +93,13 @@ class Writer:
             self._queue.append((record, size))
             self._unacknowledged += size
         self._queued_to += len(records)
-        self._wake_up()
+        if self._work is not None and self._due <= self._loop.time():
+            self._wake_up()
 
     async def wait_for_room(self) -> None:
         """Wait until enough is acknowledged; returns at once if the writer is not full."""
+        if self._due:
+            self._loop.call_at(self._due, self._overdue)  # No other chunk will come before that.
         while self.is_full and self._end is None and not self._is_abandoned:
             self._room = self._room or self._loop.create_future()
             await asyncio.shield(self._room)
@@ -147,14 +154,33 @@ class Writer:
     async def _wait_for_work(self) -> None:
         """Wait until there is something to append and the last append is far enough away."""
         while not (self._queue or self._is_beat_due or self._end is not None or self._is_abandoned):
-            self._work = self._loop.create_future()
-            try:
-                await self._work
-            finally:
-                self._work = None
-        rest = self._last_append + self._pacer.distance_seconds() - self._loop.time()
-        if rest > 0 and self._end is None:
-            await asyncio.sleep(rest)
+            await self._woken()
+        distance = self._pacer.distance_seconds()
+        due = self._last_append + distance
+        if due <= self._loop.time():
+            return
+        self._due = due
+        # Then with the next chunk, if one comes soon: in step with their source, appends carry as much in larger
+        # distances, and the last chunk of each has not waited at all.
+        company = 0.0 if self.is_full else min(distance - LEAST_SECONDS, COMPANY_SECONDS)
+        timer = self._loop.call_at(due + company, self._overdue)
+        try:
+            while self._due > self._loop.time() and self._end is None and not self._is_abandoned:
+                await self._woken()
+        finally:
+            timer.cancel()
+            self._due = 0.0
+
+    async def _woken(self) -> None:
+        self._work = self._loop.create_future()
+        try:
+            await self._work
+        finally:
+            self._work = None
+
+    def _overdue(self) -> None:
+        self._due = 0.0
+        self._wake_up()
 
     def _watch_silence(self) -> None:
         """Have a heartbeat written when nothing was for a third of a lease."""

@@ -122,6 +122,71 @@ async def test_the_first_chunk_after_a_pause_goes_at_once_and_further_ones_keep_
     assert bodies(log)[:2] == [["1"], ["2", "3"]]
 
 
+class WidePacer(Pacer):
+    """Keeps appends 50 ms apart."""
+
+    def distance_seconds(self) -> float:
+        return 0.05
+
+
+async def appended_at(log: FaultyLog, writer: Writer, chunks_at_ms: list[int]) -> list[tuple[int, list[str]]]:
+    """Put chunks at these times, each named by its own; return at which time each append went, and with what."""
+    clock = asyncio.get_running_loop().time
+    began = clock() + 1
+    times: list[int] = []
+
+    async def noted(call: Callable[[], Any]) -> Any:
+        times.append(round((clock() - began) * 1000))
+        return await call()
+
+    log.always("append", noted)
+    running = asyncio.create_task(writer.run())
+    for at in chunks_at_ms:
+        await asyncio.sleep(began + at / 1000 - clock())
+        writer.put(str(at))
+    await asyncio.sleep(1)
+    writer.close([], FACTS)
+    await running
+    return list(zip(times, bodies(log), strict=True))[:-1]
+
+
+@in_virtual_time
+async def test_a_chunk_whose_append_is_due_goes_with_the_next_one_if_that_comes_soon(log: FaultyLog) -> None:
+    writer = Writer(log, "s", await claimed(log), WidePacer())
+
+    appends = await appended_at(log, writer, [0, 20, 40, 60, 80])
+
+    assert appends == [(0, ["0"]), (60, ["20", "40", "60"]), (155, ["80"])]
+
+
+@in_virtual_time
+async def test_a_chunk_that_stays_alone_goes_all_the_same(log: FaultyLog) -> None:
+    writer = Writer(log, "s", await claimed(log), WidePacer())
+
+    appends = await appended_at(log, writer, [0, 20])
+
+    assert appends == [(0, ["0"]), (95, ["20"])]
+
+
+@in_virtual_time
+async def test_a_producer_that_has_to_wait_is_no_company_worth_waiting_for(log: FaultyLog, settings: Any) -> None:
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_PENDING_BYTES": 1}
+    writer = Writer(log, "s", await claimed(log), WidePacer())
+    producing = asyncio.create_task(produce(writer, ["1", "2", "3"]))
+
+    appends = await appended_at(log, writer, [])
+
+    await producing
+    # A second before the chunks of the helper would begin, and the first a distance after the claim.
+    assert appends == [(-950, ["1"]), (-900, ["2"]), (-850, ["3"])]
+
+
+async def produce(writer: Writer, chunks: list[str]) -> None:
+    for chunk in chunks:
+        writer.put(chunk)
+        await writer.wait_for_room()
+
+
 @in_virtual_time
 async def test_batches_are_bounded_by_the_setting(settings: Any) -> None:
     log = use_faulty_log(settings, BATCH_SIZE=3)

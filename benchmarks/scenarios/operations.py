@@ -23,11 +23,7 @@ from ..wire import STAMP_DIGITS, text
 PACE = {"size": 80, "every_ms": 20}
 PER_CHUNKS = 1_000
 PEER_LINGER_SECONDS = 0.05
-LINGERS: dict[str, dict[str, float]] = {
-    "by default": {},
-    "LINGER_MS=50": {"LINGER_MS": 50},
-    "LINGER_MS=60": {"LINGER_MS": 60},
-}
+LINGERS: dict[str, dict[str, float]] = {"by default": {}, "LINGER_MS=50": {"LINGER_MS": 50}}
 _STAMP = re.compile(rb'"body":"(\d{%d})' % STAMP_DIGITS)
 
 
@@ -37,15 +33,17 @@ async def run(scale: Scale, log: Log) -> list[Figure]:
         servers = [stack.enter_context(serve(log, opened, counts=True, settings=linger)) for linger in LINGERS.values()]
         told = (_answer(server, f"c{number}", scale) for number, server in enumerate(servers))
         *answers, peer = await asyncio.gather(*told, _peer(opened, scale))
-    return [figure for name, answer in zip(LINGERS, answers, strict=True) for figure in _figures(name, answer, peer)]
+    return [figure for name, answer in zip(LINGERS, answers, strict=True) for figure in _figures(name, answer, peer, log)]
 
 
-def _figures(name: str, answer: tuple[float, float], peer: tuple[float, float]) -> list[Figure]:
+def _figures(name: str, answer: tuple[float, float], peer: tuple[float, float], log: Log) -> list[Figure]:
     who = f"{1000 // PACE['every_ms']} chunks/s, {name} (peer: the npm package's way)"
     operations, delay = f"{who}: S2 operations per {PER_CHUNKS:,} chunks", f"{who}: source to reader, p50"
+    # By default chunks are not made to wait: only who asks for it pays and waits as the peer does.
+    aim = log.aims.lingering if LINGERS[name] else None
     return [
-        Figure(name=operations, unit="", product=answer[0], bare=peer[0]),
-        Figure(name=delay, unit="ms", product=answer[1], bare=peer[1]),
+        Figure(name=operations, unit="", product=answer[0], bare=peer[0], at_most=aim, is_ratio=True),
+        Figure(name=delay, unit="ms", product=answer[1], bare=peer[1], at_most=aim, is_ratio=True),
     ]
 
 
