@@ -38,8 +38,9 @@ class Passages:
     async def of_newest(self, cursor: int | None, *, is_live: bool = False) -> Passage | None:
         """Find what is left of the newest generation; ``None`` where nothing runs and the reader has it all.
 
-        Without a cursor that is the running generation from its start. With one it is what follows, to the end of the
-        newest generation, also when that is over. A live reader never ends; without a cursor it begins with the
+        Without a cursor that is the running generation from its start, and one that is over only if the format's
+        clients want that. With a cursor it is what follows, to the end of the newest generation, also when that is
+        over. A live reader never ends; without a cursor it begins with the
         running generation, or with what comes next.
         """
         head = await self._head()
@@ -47,9 +48,10 @@ class Passages:
             return Passage(cursor=0, is_live=True) if is_live else None
         prelude: Sequence[Chunk] = ()
         if cursor is None:
-            if not head.is_running and not is_live:
+            is_wanted = head.is_running or (self._format.dialect.replays_what_is_over and not is_live)
+            if not is_wanted and not is_live:
                 return None
-            cursor = head.start if head.is_running else head.tail
+            cursor = head.start if is_wanted else head.tail
             prelude = await self._continued(head) if head.is_running else ()
         elif cursor > head.tail:
             return None
@@ -73,10 +75,10 @@ class Passages:
         try:
             generations, position = await read_generations(self._backend, self._stream)
         except StreamNotFoundError:
-            generations, position = [], 0
-        messages = await fold_history(self._format, generations)
-        # Who comes with a cursor that leads nowhere holds something that is no longer true, and must be told.
-        snapshot = self._format.snapshot(messages) if messages or cursor is not None else None
+            # A chat that the log has never seen may have a history elsewhere; but a cursor is of a log that is gone.
+            generations, position, snapshot = [], 0, None if cursor is None else self._format.snapshot([])
+        else:
+            snapshot = self._format.snapshot(await fold_history(self._format, generations))
         prelude = [Chunk(position, snapshot)] if snapshot is not None else []
         return Passage(cursor=position, is_live=True, prelude=prelude)
 

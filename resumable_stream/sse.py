@@ -1,7 +1,8 @@
 r"""Bytes of Server-Sent Events (HTML standard, section 9.2); pure functions.
 
 A frame is ``[event: NAME\n]id: CURSOR\ndata: ONE LINE\n\n``, in this order: clients exist that attach an id to the
-``data`` line after it. The id is the cursor after the chunk, so a client that sends it back gets what follows.
+``data`` line after it. Rendered data may have several lines, each in a ``data`` field of its own. The id is the cursor
+after the chunk, so a client that sends it back gets what follows.
 """
 
 from __future__ import annotations
@@ -78,17 +79,26 @@ def _named_encoder(name: Callable[[str], str | None]) -> FrameEncoder:
     return encode
 
 
+def _rendering_encoder(format_: ChunkFormat) -> FrameEncoder:
+    def encode(chunk: Chunk) -> bytes:
+        data, event = format_.data(chunk.body), format_.event(chunk.body)
+        return encode_event(data, event=event, cursor=chunk.cursor or None)
+
+    return encode
+
+
 @lru_cache(maxsize=64)
 def frame_encoder(format_: ChunkFormat) -> FrameEncoder:
     """Return the encoder of a format's chunks; always the same one for the same format."""
+    if type(format_).data is not ChunkFormat.data:
+        return _rendering_encoder(format_)
     return _encode_plain if type(format_).event is ChunkFormat.event else _named_encoder(format_.event)
 
 
 def blocks(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterable[bytes]:
     """Join the frames' bytes into blocks of up to 64 KiB: one send each rather than one for each frame."""
     if len(frames) == 1:
-        data = frames[0].encoded(encoder)
-        return (data,) if data else ()
+        return (frames[0].encoded(encoder),) if isinstance(frames[0].entry, Chunk) else ()
     return _joined(frames, encoder)
 
 
@@ -96,13 +106,14 @@ def _joined(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterator[bytes]:
     block: list[bytes] = []
     size = 0
     for frame in frames:
+        if not isinstance(frame.entry, Chunk):
+            continue
         data = frame.encoded(encoder)
         size += len(data)
         if size > MAX_BLOCK_BYTES and block:
             yield b"".join(block)
             block, size = [], len(data)
-        if data:
-            block.append(data)
+        block.append(data)
     if block:
         yield block[0] if len(block) == 1 else b"".join(block)
 

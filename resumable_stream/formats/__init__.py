@@ -25,6 +25,7 @@ _FORMATS = {
     "agui": "resumable_stream.formats.agui.AGUIFormat",
     "aisdk": "resumable_stream.formats.aisdk.AISDKFormat",
     "anthropic": "resumable_stream.formats.anthropic.AnthropicFormat",
+    "html": "resumable_stream.formats.html.HTMLFormat",
     "tanstack": "resumable_stream.formats.tanstack.TanStackFormat",
     "text": "resumable_stream.formats.text.TextFormat",
 }

@@ -138,6 +138,13 @@ class Dialect:
     names_runs: bool = False
     """Whether clients know a generation by a run id of their own, and GET the prefix itself to join that run or to
     load the chat."""
+    reads_with_event_source: bool = False
+    """Whether clients read with an ``EventSource``, which takes an error status for the last word: what would pass by
+    itself is answered with an event stream that is empty but for when to come again."""
+    replays_what_is_over: bool = False
+    """Whether who comes without a cursor gets the newest generation also when it is over: clients lose theirs."""
+    takes_forms: bool = False
+    """Whether clients POST HTML forms too; these are answered with a fragment that follows the answer."""
 
 
 class ChunkFormat(ABC):
@@ -166,12 +173,27 @@ class ChunkFormat(ABC):
         """Name the SSE event that carries ``chunk``; ``None`` for a frame without an ``event`` line."""
         return None
 
+    def data(self, chunk: str) -> str:
+        """Return what the SSE event of ``chunk`` carries, of one line or several; nothing else sees it."""
+        return chunk
+
     def end_event(self, reason: EndReason, text: str | None) -> tuple[str, str] | None:
         """Give the SSE event (name, data) that ends a body after the terminal record, if these clients take one.
 
         ``text`` is the message shown to people after a failure or an interruption.
         """
         return None
+
+    def nothing_left(self) -> tuple[str, str] | None:
+        """Give the SSE event (name, data) for a reader who has it all, if its client would not take a 204 for that."""
+        return None
+
+    def render_turn(self, user_messages: Sequence[Message], message_id: str, url: str) -> str:
+        """Render the HTML that a form is answered with, for clients that send forms (:attr:`Dialect.takes_forms`).
+
+        ``url`` is where the events of the answer come from, which is called ``message_id``.
+        """
+        raise NotImplementedError(f"The format {self.name!r} takes no forms.")
 
     def rebuild(self, message: Message) -> list[str]:
         """Return chunks from which a client makes ``message``; none if its clients need no such thing.
