@@ -29,7 +29,7 @@ from resumable_stream.client import (
     follow,
     follow_sync,
 )
-from resumable_stream.formats import EndReason, GenerationFacts, get_format
+from resumable_stream.formats import ChunkEncoder, EndReason, GenerationFacts, get_format
 from resumable_stream.layout import Chunk
 from resumable_stream.sse import KEEP_ALIVE, PROLOGUE, encode_event, frame_encoder
 
@@ -181,27 +181,33 @@ def test_ids_that_are_no_cursors_are_passed_over(gather: Gather) -> None:
 
 # -- ends ----------------------------------------------------------------------------------------------------------
 
-ENDINGS = [
-    (EndReason.FINISHED, lambda encoder: encoder.finish(), None),
-    (EndReason.STOPPED, lambda encoder: encoder.stop(), None),
-    (EndReason.FAILED, lambda encoder: encoder.fail("Sorry."), "Sorry."),
-]
+CLOSE: dict[EndReason, Callable[[ChunkEncoder], list[str]]] = {
+    EndReason.FINISHED: lambda encoder: encoder.finish(),
+    EndReason.STOPPED: lambda encoder: encoder.stop(),
+    EndReason.FAILED: lambda encoder: encoder.fail("Sorry."),
+    EndReason.INTERRUPTED: lambda encoder: encoder.interrupt("Sorry."),
+}
+# What some clients' events have no word for.
+WORDS = {
+    ("aisdk", EndReason.INTERRUPTED): "failed",
+    ("anthropic", EndReason.INTERRUPTED): "failed",
+    ("anthropic", EndReason.STOPPED): "finished",
+}
 
 
-@pytest.mark.parametrize(("reason", "close", "text"), ENDINGS, ids=[reason.value for reason, _, _ in ENDINGS])
-@pytest.mark.parametrize("name", ["aisdk", "text"])
-def test_the_end_of_each_format_is_told(
-    gather: Gather, name: str, reason: EndReason, close: Callable[..., list[str]], text: str | None
-) -> None:
+@pytest.mark.parametrize("reason", EndReason, ids=lambda reason: reason.value)
+@pytest.mark.parametrize("name", ["agui", "aisdk", "anthropic", "tanstack", "text"])
+def test_the_end_of_each_format_is_told(gather: Gather, name: str, reason: EndReason) -> None:
+    text = "Sorry." if reason in (EndReason.FAILED, EndReason.INTERRUPTED) else None
     format_ = get_format(name)
     encoder = format_.encoder(GenerationFacts(generation_id="g", message_id="m", chat_id="c", run_id="r"))
-    chunks = [*encoder.start(), *encoder.encode("Hello"), *close(encoder)]
+    chunks = [*encoder.start(), *encoder.encode("Hello"), *CLOSE[reason](encoder)]
     frames = [frame_encoder(format_)(Chunk(cursor, chunk)) for cursor, chunk in enumerate(chunks, 1)]
     if (event := format_.end_event(reason, text)) is not None:
         frames.append(encode_event(event[1], event=event[0], cursor=50))
     server = Server(stream(PROLOGUE, *frames))
 
-    assert gather(server).end == End(reason=Reason(reason.value), text=text or "")
+    assert gather(server).end == End(reason=Reason(WORDS.get((name, reason), reason.value)), text=text or "")
     assert len(server.requests) == 1
 
 
@@ -534,6 +540,26 @@ def test_who_leaves_early_closes_the_connection() -> None:
     asyncio.run(main())
     assert [body.is_closed for body in bodies] == [True, True]
     assert events.end is None
+
+
+async def test_a_connection_that_has_fallen_silent_is_replaced(gather: Gather) -> None:
+    connections: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        body = END if len(connections) > 1 else frame(1, "a")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body)
+        if len(connections) > 1:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        followed = await asyncio.to_thread(gather, None, url, timeout=0.2)
+        for connection in connections:
+            connection.close()
+
+    assert (followed.data, followed.reason) == (["a", '{"reason":"finished"}'], "finished")
 
 
 async def test_a_cancelled_follower_lets_go() -> None:

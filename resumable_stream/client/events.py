@@ -13,13 +13,13 @@ class Reason(StrEnum):
     """Why there is nothing more to follow."""
 
     FINISHED = "finished"
-    """The answer came to its end."""
+    """The answer came to its end. Anthropic's events tell an answer that was stopped in the same way."""
     STOPPED = "stopped"
     """Somebody stopped it."""
     FAILED = "failed"
     """Its producer failed."""
     INTERRUPTED = "interrupted"
-    """Its server died or was shut down. Formats without an ``end`` event tell this as a failure."""
+    """Its server died or was shut down. The events of the AI SDK and of Anthropic tell this as a failure."""
     NOTHING = "nothing"
     """There was nothing to follow: nothing runs, and nothing comes after the cursor."""
     UNTOLD = "untold"
@@ -83,10 +83,12 @@ def end_of(event: Event) -> End | None:
     found = _TYPES.get(str(fields.get("type")))
     if found is None:
         return None
+    if found is Reason.FAILED:
+        is_interrupted = fields.get("code") == "interrupted"
+        return End(reason=Reason.INTERRUPTED if is_interrupted else found, text=_text(fields))
     outcome = fields.get("outcome")
-    if isinstance(outcome, dict) and outcome.get("type") == "cancelled":
-        found = Reason.STOPPED  # AG-UI's way to say it
-    return End(reason=found, text=_text(fields) if found is Reason.FAILED else "")
+    is_stopped = isinstance(outcome, dict) and outcome.get("type") == "cancelled"  # AG-UI's way to say it
+    return End(reason=Reason.STOPPED if is_stopped else found)
 
 
 _TOLD = {Reason.FINISHED, Reason.STOPPED, Reason.FAILED, Reason.INTERRUPTED}
