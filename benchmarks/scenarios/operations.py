@@ -33,7 +33,9 @@ async def run(scale: Scale, log: Log) -> list[Figure]:
         servers = [stack.enter_context(serve(log, opened, counts=True, settings=linger)) for linger in LINGERS.values()]
         told = (_answer(server, f"c{number}", scale) for number, server in enumerate(servers))
         *answers, peer = await asyncio.gather(*told, _peer(opened, scale))
-    return [figure for name, answer in zip(LINGERS, answers, strict=True) for figure in _figures(name, answer, peer, log)]
+    return [
+        figure for name, answer in zip(LINGERS, answers, strict=True) for figure in _figures(name, answer, peer, log)
+    ]
 
 
 def _figures(name: str, answer: tuple[float, float], peer: tuple[float, float], log: Log) -> list[Figure]:
