@@ -13,7 +13,7 @@ from .engine import ChatEngine
 from .formats.base import Delivery
 from .longpoll import long_poll
 from .registry import runtime
-from .responses import Check, event_stream, plain
+from .responses import Check, event_stream, nothing_left, plain
 from .sse import SSE, Wire
 
 
@@ -82,7 +82,7 @@ class ResumableChat(ChatEngine):
         """
         reader = await self.locate(stream_name, cursor, is_live=is_live)
         if reader is None:
-            return plain(HTTPStatus.NO_CONTENT)
+            return nothing_left(self.format)
         place = runtime().reader_place(owner)
         if wait_seconds is not None:
             # The right to read was checked with the request, and holds no longer than it does for a stream.

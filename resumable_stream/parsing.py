@@ -19,6 +19,7 @@ _CHAT_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~-]{1,128}\Z", re.ASCII)
 _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _CURSOR = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
 _IDEMPOTENCY_KEY_BYTES = 512
+TOO_LARGE_TEXT = "The request is too large. Send less, for instance smaller attachments."
 _MESSAGE_ID_CHARACTERS = 256
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z", re.ASCII)
 MAX_WAIT_SECONDS = 60.0
@@ -36,7 +37,7 @@ def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]
     try:
         raw = request.body
     except RequestDataTooBig as error:
-        raise RequestTooLargeError("The request is too large. Send less, for instance smaller attachments.") from error
+        raise RequestTooLargeError(TOO_LARGE_TEXT) from error
     except RawPostDataException as error:
         raise InvalidRequestError("The request's body was already read as a form. Send JSON.") from error
     if not raw and not required:
@@ -114,11 +115,11 @@ def parse_message_id(value: str | None) -> str | None:
     return value
 
 
-def parse_cursor(request: HttpRequest) -> int | None:
+def parse_cursor(request: HttpRequest, *, is_lenient: bool = False) -> int | None:
     """Find where the client wants to go on: ``Last-Event-ID``, else ``?from=``, else ``?offset=``.
 
     The header wins: a client that reconnects to the same URL adds it. One that is no cursor of ours is passed over,
-    since a browser cannot help what it sends; in the query it is a mistake.
+    since a browser cannot help what it sends; in the query it is a mistake, unless ``is_lenient``.
 
     Raises:
         InvalidRequestError: The query's cursor is not a whole number.
@@ -131,6 +132,8 @@ def parse_cursor(request: HttpRequest) -> int | None:
         if value is None:
             continue
         if not _CURSOR.match(value) or int(value) > MAX_CURSOR:
+            if is_lenient:
+                return None
             raise InvalidRequestError(f"'{name}' must be a cursor: the number that came as the id of an event.")
         return int(value)
     return None
@@ -221,3 +224,8 @@ def parse_limit(request: HttpRequest) -> int | None:
 def wants_lines(request: HttpRequest) -> bool:
     """Tell whether the client asks for newline-delimited JSON by name."""
     return "application/x-ndjson" in request.headers.get("Accept", "").lower()
+
+
+def wants_events(request: HttpRequest) -> bool:
+    """Tell whether the request is an ``EventSource``'s: these say so, and fetch says nothing by itself."""
+    return request.method == "GET" and "text/event-stream" in request.headers.get("Accept", "")

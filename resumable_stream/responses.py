@@ -24,7 +24,7 @@ from .formats.base import ChunkFormat, EndReason, GenerationFacts
 from .layout import Ended, Entry
 from .reader import Reader
 from .registry import Place
-from .sse import HEADERS, SSE, Wire, blocks
+from .sse import CONTENT_TYPE, HEADERS, PROLOGUE, SSE, Wire, blocks, encode_event
 from .threads import release_thread
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 GENERATION_HEADER = "X-Generation-Id"
 FORBIDDEN_TEXT = "You no longer have access to this chat."
 UNAVAILABLE_TEXT = "The chat service cannot be reached. Try again in a moment."
+NOT_FOUND_TEXT = "There is no such chat."
 CHANGED_TEXT = "The chat has changed in the meantime. Load it again."
 
 _FOR_CLIENTS = (
@@ -153,22 +154,52 @@ def plain(status: int, text: str = "", *, generation_id: str | None = None) -> H
     return response
 
 
+def error_text(error: ResumableStreamError) -> str:
+    """Word an error for people, and log what they are not told."""
+    status = error.status_code
+    if isinstance(error, _FOR_CLIENTS):
+        return str(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("request failed status=%s error=%s", status, error, exc_info=error)
+        return UNAVAILABLE_TEXT
+    logger.warning("request met what it did not expect status=%s error=%s", status, error)
+    return CHANGED_TEXT
+
+
+def nothing_left(format_: ChunkFormat) -> HttpResponse:
+    """Tell a reader that nothing runs and that it has it all."""
+    event = format_.nothing_left()
+    if event is None:
+        return plain(HTTPStatus.NO_CONTENT)
+    return _short_stream(PROLOGUE + encode_event(event[1], event=event[0]))
+
+
+def may_pass(error: ResumableStreamError) -> bool:
+    """Tell whether the same request may well succeed in a moment."""
+    return error.status_code in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+def come_again(error: ResumableStreamError) -> HttpResponse:
+    """Have an ``EventSource`` ask again in a moment: an error status would close it for good."""
+    logger.warning("reader is told to come again status=%s error=%s", error.status_code, error)
+    return _short_stream(b"retry: %d\n\n" % (1000 * _retry_after(error)))
+
+
+def _short_stream(body: bytes) -> HttpResponse:
+    return HttpResponse(body, content_type=CONTENT_TYPE, headers=HEADERS)
+
+
 def error_response(error: ResumableStreamError) -> HttpResponse:
     """Translate an error: a client's own says what to do, ours says nothing of our insides and is logged here."""
     status = error.status_code
-    if isinstance(error, _FOR_CLIENTS):
-        response = plain(status, str(error))
-    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("request failed status=%s error=%s", status, error, exc_info=error)
-        response = plain(status, UNAVAILABLE_TEXT)
-    else:
-        logger.warning("request met what it did not expect status=%s error=%s", status, error)
-        response = plain(status, CHANGED_TEXT)
+    response = plain(status, error_text(error))
     if isinstance(error, GenerationActiveError) and error.generation_id:
         response.headers[GENERATION_HEADER] = error.generation_id
-    retry_after = getattr(error, "retry_after", None)
-    if retry_after is None and status == HTTPStatus.SERVICE_UNAVAILABLE:
-        retry_after = 2
-    if retry_after is not None:
-        response.headers["Retry-After"] = str(retry_after)
+    if may_pass(error):
+        response.headers["Retry-After"] = str(_retry_after(error))
     return response
+
+
+def _retry_after(error: ResumableStreamError) -> int:
+    retry_after: int = getattr(error, "retry_after", 2)
+    return retry_after

@@ -16,10 +16,10 @@ from django.views import View
 from .asgi import require_asgi
 from .conf import SETTING_NAME, settings
 from .exceptions import ResumableStreamError
+from .form_views import FormDoors
 from .formats.base import ChatRequest, Delivery
 from .history import fold_history
 from .parsing import (
-    parse_body,
     parse_chat_id,
     parse_cursor,
     parse_flag,
@@ -27,15 +27,14 @@ from .parsing import (
     parse_idempotency_key,
     parse_message_id,
     parse_wait,
+    wants_events,
 )
-from .responses import error_response, plain
+from .responses import NOT_FOUND_TEXT, come_again, error_response, may_pass, plain
 from .routes import require_boundary, routes
 from .run_views import RunDoors
 
-NOT_FOUND_TEXT = "There is no such chat."
 
-
-class ResumableChatView(RunDoors, View):
+class ResumableChatView(RunDoors, FormDoors, View):
     """Serves one kind of chat. Subclass it, write :meth:`generate`, and include :meth:`urls` in a URLconf.
 
     The hooks may be coroutines or plain functions; plain ones must not block.
@@ -65,13 +64,14 @@ class ResumableChatView(RunDoors, View):
         try:
             return await cast("Awaitable[HttpResponseBase]", super().dispatch(request, *args, **kwargs))
         except ResumableStreamError as error:
-            return error_response(error)
+            is_read = self.chat.format.dialect.reads_with_event_source and wants_events(request)
+            return come_again(error) if is_read and may_pass(error) else error_response(error)
 
     async def post(self, request: HttpRequest, chat_id: str | None = None) -> HttpResponseBase:
         """Start a turn, or attach to it; on the stop route, stop it."""
         if self.action == "stop":
-            return await self._stop(request, {**parse_body(request, required=False), "id": chat_id})
-        body = parse_body(request)
+            return await self._stop(request, {**self.parse_body(request, required=False), "id": chat_id})
+        body = self.parse_body(request)
         asked = self.name_run(request, self.chat.format.parse_request(body))
         chat_id = parse_chat_id(asked.chat_id)
         parse_message_id(asked.message_id)
@@ -96,14 +96,15 @@ class ResumableChatView(RunDoors, View):
             return plain(HTTPStatus.NOT_FOUND, NOT_FOUND_TEXT)
         if self.action == "messages":
             return await self._messages(stream_name)
-        cursor, is_live, wait_seconds = parse_cursor(request), parse_flag(request, "live"), parse_wait(request)
+        cursor = parse_cursor(request, is_lenient=self.chat.holds_sessions_open)
+        is_live, wait_seconds = parse_flag(request, "live"), parse_wait(request)
         return await self._replay(
             request, chat_id, stream_name, cursor=cursor, is_live=is_live, wait_seconds=wait_seconds
         )
 
     async def delete(self, request: HttpRequest) -> HttpResponseBase:
         """Stop a turn; the body, or the query, names the chat."""
-        return await self._stop(request, {**request.GET.dict(), **parse_body(request, required=False)})
+        return await self._stop(request, {**request.GET.dict(), **self.parse_body(request, required=False)})
 
     async def _start(
         self,
@@ -114,6 +115,8 @@ class ResumableChatView(RunDoors, View):
         body: dict[str, Any],
         key: str,
     ) -> HttpResponseBase:
+        if self.is_form(request):
+            return await self.answer_form(request, chat_id, stream_name, asked, body, key)
         delivery = self.delivery or self.chat.default_delivery
         if delivery == "response":
             await self.note_run(request, chat_id, asked)
@@ -145,7 +148,7 @@ class ResumableChatView(RunDoors, View):
         )
 
     async def _stop(self, request: HttpRequest, body: dict[str, Any]) -> HttpResponseBase:
-        chat_id = parse_chat_id(body.get("id"))
+        chat_id = parse_chat_id(body.get("id") or (self.names_runs and body.get("threadId")))
         generation_id = parse_generation_id(body.get("generation"))
         stream_name = await self.find_stream(request, chat_id, "stop")
         if stream_name is None:

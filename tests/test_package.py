@@ -47,7 +47,10 @@ LAYERS = (
     ),
     ("wire", ["asgi", "sse", "ndjson", "longpoll", "responses"]),
     ("chat", ["engine", "chat", "context"]),
-    ("doors", ["parsing", "turns", "hooks", "routes", "run_views", "views", "urls", "inspection", "management"]),
+    (
+        "doors",
+        ["parsing", "turns", "hooks", "routes", "run_views", "form_views", "views", "urls", "inspection", "management"],
+    ),
     ("project", ["apps", "checks", "testing"]),
 )
 OPTIONAL_PACKAGES = ("channels", "daphne", "httpx", "httpx_aiohttp", "aiohttp", "pydantic")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
+from .base import ChatRequest, ChunkEncoder, ChunkFormat, Dialect, EndReason, GenerationFacts, Message, StoredGeneration
 from .conversation import place_answer, place_user_message
 from .deltas import Chunk, Item
 from .items import ItemReader, may_be_encoded
@@ -80,6 +80,7 @@ class TextFormat(ChunkFormat):
     """Text deltas as JSON strings, and events of the app's own as JSON objects."""
 
     name: ClassVar[str] = "text"
+    dialect: ClassVar[Dialect] = Dialect(reads_with_event_source=True)
 
     def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Read ``{id, message}`` or ``{id, messages}``; a message is a text, or has ``content`` or ``parts``."""

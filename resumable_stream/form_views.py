@@ -1,0 +1,56 @@
+"""The HTTP doors of pages that post HTML forms: a form starts a turn, and is answered with HTML that follows it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+
+from .exceptions import RequestTooLargeError
+from .formats.base import ChatRequest
+from .hooks import ChatHooks
+from .parsing import TOO_LARGE_TEXT, parse_body
+from .responses import GENERATION_HEADER
+
+_FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class FormDoors(ChatHooks):
+    """What a view does for clients whose format's dialect says that they send forms."""
+
+    def is_form(self, request: HttpRequest) -> bool:
+        """Whether the request brings a form that this view takes.
+
+        A form needs no preflight: Django's CSRF protection is what keeps other sites from sending one.
+        """
+        return self.chat.format.dialect.takes_forms and request.content_type in _FORM_TYPES
+
+    def parse_body(self, request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
+        """Read the fields of a form, or the request's JSON object.
+
+        Raises what :func:`~resumable_stream.parsing.parse_body` does.
+        """
+        if not self.is_form(request):
+            return parse_body(request, required=required)
+        try:
+            return dict(request.POST.items())
+        except RequestDataTooBig as error:
+            raise RequestTooLargeError(TOO_LARGE_TEXT) from error
+
+    async def answer_form(
+        self, request: HttpRequest, chat_id: str, stream_name: str, asked: ChatRequest, body: dict[str, Any], key: str
+    ) -> HttpResponse:
+        """Start a turn, and answer with the user's message and an element that connects to the answer's events.
+
+        The URL names where the answer begins, for a client that comes back to it without a cursor.
+        """
+        options = await self.start_options(request, chat_id, asked, body, idempotency_key=key)
+        started = await self.chat.start(stream_name, **options)
+        url = f"{request.path.rstrip('/')}/{chat_id}/stream?from={started.cursor}"
+        html = self.chat.format.render_turn(options["user_messages"], started.generation_id, url)
+        response = HttpResponse(html, status=HTTPStatus.OK)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers[GENERATION_HEADER] = started.generation_id
+        return response
