@@ -81,10 +81,16 @@ class ChatHooks:
         owner = await session.aget(OWNER_SESSION_KEY)
         if not isinstance(owner, str):
             owner = secrets.token_urlsafe(15)
-            if request.method == "POST" and self.action != "stop":
-                # Whoever only reads, or stops, owns nothing yet, and needs no session for it.
+            if self._begins_to_own(request):
                 await session.aset(OWNER_SESSION_KEY, owner)
         return f"visitor-{owner}"
+
+    def _begins_to_own(self, request: HttpRequest) -> bool:
+        # Whoever only reads, or stops, owns nothing yet, and needs no session for it; but who subscribes to a session
+        # before its first message must hear that message.
+        if self.chat.holds_sessions_open and self.action in ("replay", "stream"):
+            return True
+        return request.method == "POST" and self.action != "stop"
 
     def authorize(self, request: HttpRequest, chat_id: str, action: str) -> bool | Awaitable[bool]:
         """Tell whether the request may ``read``, ``start`` or ``stop`` the chat; a refusal is answered as 404.

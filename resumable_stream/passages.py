@@ -72,15 +72,19 @@ class Passages:
             head = await self._head()
             if head is not None and cursor <= head.tail and (cursor >= head.start or await self._has(cursor)):
                 return Passage(cursor=cursor, is_live=True)
+        position, snapshot = await self._snapshot(is_expected=cursor is not None)
+        prelude = [Chunk(position, snapshot)] if snapshot is not None else []
+        return Passage(cursor=position, is_live=True, prelude=prelude)
+
+    async def _snapshot(self, *, is_expected: bool) -> tuple[int, str | None]:
+        """Fold what is over into one chunk; return the position after it, and the chunk if there is one."""
         try:
             generations, position = await read_generations(self._backend, self._stream)
         except StreamNotFoundError:
-            # A chat that the log has never seen may have a history elsewhere; but a cursor is of a log that is gone.
-            generations, position, snapshot = [], 0, None if cursor is None else self._format.snapshot([])
-        else:
-            snapshot = self._format.snapshot(await fold_history(self._format, generations))
-        prelude = [Chunk(position, snapshot)] if snapshot is not None else []
-        return Passage(cursor=position, is_live=True, prelude=prelude)
+            # A chat that the log has never seen may have a history elsewhere. Only who comes with a cursor holds what
+            # the log once had, and has no more.
+            return 0, self._format.snapshot([]) if is_expected else None
+        return position, self._format.snapshot(await fold_history(self._format, generations))
 
     async def _head(self) -> Head | None:
         return await perform(find_head(), self._backend, self._stream)

@@ -34,9 +34,14 @@ class RunDoors(ChatHooks):
         return self.chat.format.dialect.names_runs
 
     def name_run(self, request: HttpRequest, asked: ChatRequest) -> ChatRequest:
-        """Check the run's id in the body, or take it from the header where these clients say it too."""
-        header = request.headers.get("X-Run-Id") if self.names_runs else None
-        return replace(asked, run_id=parse_run_id(header or asked.run_id))
+        """Take the ids of chat and run also from where these clients have them in all their requests; check the run's.
+
+        A chat that the URL names is that chat, whatever thread the client has begun.
+        """
+        if not self.names_runs:
+            return replace(asked, run_id=parse_run_id(asked.run_id))
+        run_id = request.headers.get("X-Run-Id") or asked.run_id
+        return replace(asked, run_id=parse_run_id(run_id), chat_id=_named_chat(request) or asked.chat_id)
 
     async def note_run(self, request: HttpRequest, chat_id: str, asked: ChatRequest) -> None:
         """See to it that the run can be joined by its id alone, if its client has nothing else to name it by."""

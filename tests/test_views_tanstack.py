@@ -1,0 +1,316 @@
+"""The HTTP doors as TanStack AI's clients use them: sessions that are held open, and runs that are joined by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.urls import include, path
+
+from resumable_stream.backends import backends
+from resumable_stream.records import Record
+from resumable_stream.turns import Turn
+from resumable_stream.views import ResumableChatView
+
+from .support.logs import FaultyLog, unavailable, use_faulty_log
+from .support.producers import Producer, of
+from .support.virtual_time import in_virtual_time, settle
+from .support.visitors import Exchange, Visitor
+
+pytestmark = pytest.mark.urls("tests.test_views_tanstack")
+
+
+class LiveChat(ResumableChatView):
+    format = "tanstack"
+    source: Any = None
+
+    def generate(self, turn: Turn) -> Any:
+        return self.source(turn)
+
+
+class NativeChat(LiveChat):
+    delivery = "response"
+
+
+class AGUIChat(LiveChat):
+    format = "agui"
+
+
+class SingleUseChat(LiveChat):
+    mode = "single-use"
+
+
+def routes(view: type[ResumableChatView], name: str) -> Any:
+    return include((view.urls()[0], "resumable_stream"), namespace=name)
+
+
+urlpatterns = [
+    path("live", routes(LiveChat, "live")),
+    path("native", routes(NativeChat, "native")),
+    path("agui", routes(AGUIChat, "agui")),
+    path("single-use", routes(SingleUseChat, "single-use")),
+]
+
+
+@pytest.fixture
+def log(settings: Any) -> FaultyLog:
+    return use_faulty_log(settings)
+
+
+@pytest.fixture
+def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Producer], Producer]:
+    def set_source(producer: Producer) -> Producer:
+        monkeypatch.setattr(LiveChat, "source", staticmethod(lambda turn: producer()))
+        return producer
+
+    return set_source
+
+
+@pytest.fixture(autouse=True)
+def default_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveChat, "source", staticmethod(lambda turn: of("Hello", " world")()))
+
+
+def say(text: str = "Hi", message_id: str = "u1", **more: Any) -> dict[str, Any]:
+    message = {"id": message_id, "role": "user", "parts": [{"type": "text", "content": text}]}
+    return {"messages": [message], "id": "c1", **more}
+
+
+def run_input(run_id: str, text: str = "Hi", message_id: str = "u1") -> dict[str, Any]:
+    """What the library's own connections POST."""
+    messages = [{"id": message_id, "role": "user", "content": text}]
+    more = {"state": {}, "tools": [], "context": [], "forwardedProps": {}, "data": {}}
+    return {"threadId": "c1", "runId": run_id, "messages": messages, **more}
+
+
+async def start_run(visitor: Visitor, run_id: str, **options: Any) -> Exchange:
+    return await visitor.post("/native", run_input(run_id, message_id=f"u-{run_id}"), X_Run_Id=run_id, **options)
+
+
+def chunks(exchange: Exchange) -> list[dict[str, Any]]:
+    return [json.loads(event.data) for event in exchange.events]
+
+
+def types(exchange: Exchange) -> list[str]:
+    return [chunk["type"] for chunk in chunks(exchange)]
+
+
+def text_of(exchange: Exchange, role: str = "assistant") -> str:
+    """Join what the messages of one role say."""
+    said, speaker = "", ""
+    for chunk in chunks(exchange):
+        if chunk["type"] == "TEXT_MESSAGE_START":
+            speaker = chunk["role"]
+        elif chunk["type"] == "TEXT_MESSAGE_CONTENT" and speaker == role:
+            said += chunk["delta"]
+    return said
+
+
+def ids(exchange: Exchange) -> list[int]:
+    return [int(event.last_event_id) for event in exchange.events]
+
+
+def streams() -> list[str]:
+    found = backends["default"]
+    assert isinstance(found, FaultyLog)
+    return sorted(found._streams)
+
+
+def chat_stream() -> str:
+    (name,) = (name for name in streams() if name.startswith("chat/"))
+    return name
+
+
+async def following(visitor: Visitor, query: str = "id=c1", **headers: str) -> Exchange:
+    """Subscribe, and wait until everything that there is has come."""
+    exchange = visitor.begin("GET", f"/live/replay?{query}", **headers)
+    await exchange.begun()
+    await settle()
+    return exchange
+
+
+# -- live: one subscription follows the session ----------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_start_answers_202_and_leaves_the_chunks_to_the_subscription(log: FaultyLog) -> None:
+    visitor = Visitor()
+    started = await visitor.post("/live", say())
+    reader = await following(visitor, "id=c1&from=0")
+
+    assert (started.status, started.body, started.headers["Cache-Control"]) == (202, b"", "no-store")
+    assert types(reader)[0] == "RUN_STARTED"
+    assert types(reader)[-1] == "RUN_FINISHED"
+    assert (text_of(reader, "user"), text_of(reader)) == ("Hi", "Hello world")
+    assert not reader.is_complete
+
+
+@in_virtual_time
+async def test_an_unknown_chat_is_waited_for(log: FaultyLog) -> None:
+    visitor = Visitor()
+    await visitor.post("/live", say(id="other"))
+    reader = await following(visitor)
+    assert (reader.status, reader.events) == (200, [])
+
+    await visitor.post("/live", say())
+    await settle()
+
+    assert text_of(reader) == "Hello world"
+
+
+@in_virtual_time
+async def test_a_first_load_gets_what_is_over_as_one_snapshot_and_then_what_runs(
+    log: FaultyLog, answer_with: Callable[[Producer], Producer]
+) -> None:
+    visitor = Visitor()
+    await visitor.post("/live", say())
+    await settle()
+    tail = len(log.records(chat_stream()))
+    running = answer_with(Producer("And "))
+    await visitor.post("/live", say("More?", "u2"))
+    await settle()
+
+    reader = await following(visitor)
+    running.give("more.")
+    running.finish()
+    await settle()
+
+    snapshot, *rest = chunks(reader)
+    assert snapshot["type"] == "MESSAGES_SNAPSHOT"
+    assert [message["role"] for message in snapshot["messages"]] == ["user", "assistant", "user"]
+    assert ids(reader)[0] == tail
+    assert [rest[0]["type"], rest[-1]["type"]] == ["RUN_STARTED", "RUN_FINISHED"]
+    assert text_of(reader) == "And more."
+    assert ids(reader) == sorted(set(ids(reader)))
+
+
+@in_virtual_time
+async def test_what_comes_while_the_snapshot_is_made_is_neither_lost_nor_told_twice(
+    log: FaultyLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = Visitor()
+    await visitor.post("/live", say())
+    await settle()
+    format_ = LiveChat().chat.format
+    make = format_.snapshot
+
+    def snapshot_late(messages: Any) -> Any:
+        # A whole turn fits between the reading and the subscription.
+        visitor.begin("POST", "/live", say("More?", "u2"))
+        return make(messages)
+
+    monkeypatch.setattr(format_, "snapshot", snapshot_late)
+    reader = await following(visitor)
+
+    assert types(reader).count("MESSAGES_SNAPSHOT") == 1
+    assert types(reader).count("RUN_STARTED") == 1
+    assert (text_of(reader, "user"), text_of(reader)) == ("More?", "Hello world")
+
+
+@in_virtual_time
+async def test_a_cursor_gets_strictly_what_follows_it(log: FaultyLog) -> None:
+    visitor = Visitor()
+    await visitor.post("/live", say())
+    whole = await following(visitor, "id=c1&from=0")
+
+    for at in range(len(whole.events)):
+        rest = await following(visitor, f"id=c1&from={ids(whole)[at]}")
+        assert rest.events == whole.events[at + 1 :]
+    # The header is newer than what the URL says.
+    rest = await following(visitor, "id=c1&from=0", Last_Event_ID=str(ids(whole)[2]))
+    assert rest.events == whole.events[3:]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("query", ["from=abc", "from=-1", "from=", "from=99999999999999999999", "offset=1e3"])
+async def test_what_is_no_cursor_is_passed_over(log: FaultyLog, query: str) -> None:
+    visitor = Visitor()
+    await visitor.post("/live", say())
+    await settle()
+
+    reader = await following(visitor, f"id=c1&{query}", Last_Event_ID="no number")
+
+    assert types(reader) == ["MESSAGES_SNAPSHOT"]
+
+
+@in_virtual_time
+async def test_a_cursor_beyond_the_tail_gets_a_snapshot(log: FaultyLog) -> None:
+    visitor = Visitor()
+    await visitor.post("/live", say())
+    await settle()
+
+    assert types(await following(visitor, "id=c1&from=1000")) == ["MESSAGES_SNAPSHOT"]
+    # Of a log that is gone: what the client holds is no longer true.
+    (empty,) = chunks(await following(visitor, "id=c2&from=3"))
+    assert empty == {"type": "MESSAGES_SNAPSHOT", "messages": []}
+
+
+@in_virtual_time
+async def test_a_cursor_whose_records_were_trimmed_gets_a_snapshot(log: FaultyLog) -> None:
+    visitor = Visitor()
+    for number in (1, 2):
+        await visitor.post("/live", say(message_id=f"u{number}"))
+        await settle()
+    stream = chat_stream()
+    second = [at for at, record in enumerate(log.records(stream)) if record.is_fence][2]
+    await log.append(stream, [Record.trim(second)])
+
+    reader = await following(visitor, "id=c1&from=3")
+
+    (snapshot,) = chunks(reader)
+    assert [message["id"] for message in snapshot["messages"]][:1] == ["u2"]
+
+
+@in_virtual_time
+async def test_a_stop_ends_the_run_under_its_own_name(
+    log: FaultyLog, answer_with: Callable[[Producer], Producer]
+) -> None:
+    answer_with(Producer("Half"))
+    visitor = Visitor()
+    # Before there is anything: its session is that of the messages to come.
+    reader = await following(visitor)
+    await visitor.post("/live", say(runId="run-1"))
+    await reader.until(lambda it: b"Half" in it.body)
+
+    stopped = await visitor.delete("/live", {"messages": [], "id": "c1"})
+    again = await visitor.delete("/live", {"messages": [], "id": "c1"})
+    await settle()
+
+    assert (stopped.status, again.status) == (202, 204)
+    started, *_, finished = chunks(reader)
+    assert (started["runId"], finished["type"], finished["runId"]) == ("run-1", "RUN_FINISHED", "run-1")
+    assert not reader.is_complete
+
+
+@in_virtual_time
+async def test_two_tabs_that_start_at_once_begin_one_run(
+    log: FaultyLog, answer_with: Callable[[Producer], Producer]
+) -> None:
+    visitor = Visitor()
+    await visitor.post("/live", say(id="other"))
+    producer = answer_with(Producer("Hello"))
+    both = [visitor.begin("POST", "/live", say(message_id=f"u{tab}", runId=f"run-{tab}")) for tab in (1, 2)]
+
+    assert sorted([(await one.done()).status for one in both]) == [202, 409]
+    assert producer.calls == 1
+
+
+@in_virtual_time
+async def test_a_log_that_is_down_is_503(log: FaultyLog) -> None:
+    log.always("tail", unavailable)
+    reader = await Visitor().get("/live/replay?id=c1&from=3")
+
+    assert (reader.status, reader.headers["Retry-After"]) == (503, "2")
+
+
+@in_virtual_time
+async def test_other_modes_stream_with_the_start_and_have_nothing_after_the_end(log: FaultyLog) -> None:
+    visitor = Visitor()
+    started = await visitor.post("/single-use", say())
+    replay = await visitor.get("/single-use/replay?id=c1")
+
+    assert (started.status, text_of(started)) == (200, "Hello world")
+    assert started.is_complete
+    assert (replay.status, replay.headers["Cache-Control"]) == (204, "no-store")
