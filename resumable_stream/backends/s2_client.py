@@ -21,6 +21,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from .s2_config import S2Config, is_loopback
+from .s2_doubts import Doubts
 
 ClientOption: TypeAlias = httpx.AsyncClient | Callable[[], httpx.AsyncClient]
 TransportOption: TypeAlias = httpx.AsyncBaseTransport | Callable[[], httpx.AsyncBaseTransport]
@@ -38,6 +39,8 @@ class S2Client:
     def __init__(self, config: S2Config) -> None:
         self.append_slots = asyncio.Semaphore(config.max_concurrent_appends)
         """Bounds the appends under way: more at once only make each of them slower."""
+        self.doubts = Doubts()
+        """The read sessions, which are opened again where other requests fail."""
         self.send: Callable[[httpx.Request], Awaitable[httpx.Response]]
         """Send a request and return its response as soon as the head is there; the caller must close it."""
         self._close: Callable[[], Awaitable[None]] | None
@@ -106,10 +109,15 @@ def was_never_sent(error: Exception) -> bool:
     )
 
 
+def has_no_files_left(error: Exception) -> bool:
+    """Tell whether it is this process, or its machine, that may open no more connections."""
+    return getattr(_cause(error), "errno", None) in (errno.EMFILE, errno.ENFILE)
+
+
 def describe(error: Exception) -> str:
     """Describe a failed request for a message; the fix is named where it lies in this process."""
     cause = _cause(error)
-    if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
+    if has_no_files_left(error):
         return "this process may open no more files: raise its limit, each follow keeps a connection open"
     return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
 

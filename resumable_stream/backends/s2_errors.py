@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -53,6 +53,8 @@ class Fault:
     """What the caller gets if repeating does not help; of an unknown outcome, what a reader gets."""
     retry_after: float | None = None
     """Seconds that S2 asks to wait before the next try."""
+    casts_doubt: bool = False
+    """Whether the log itself may be failing, and with it what still looks sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ class Judge:
         if answer.status == 429 or code in _NOT_APPLIED or code == "stream_deletion_pending":
             return self._unavailable(Kind.PASSING, f"S2 refuses for now ({detail}).", retry_after(answer.headers))
         if answer.status in _OUTCOME_UNKNOWN:
-            return self._unavailable(Kind.UNKNOWN, f"S2 failed ({detail}).", retry_after(answer.headers))
+            fault = self._unavailable(Kind.UNKNOWN, f"S2 failed ({detail}).", retry_after(answer.headers))
+            return replace(fault, casts_doubt=True)
         if answer.status in _INVALID:
             return Fault(Kind.FINAL, InvalidRecordError(self._say(f"S2 takes this for invalid ({detail}).")))
         return self._unavailable(Kind.FINAL, f"S2 refuses ({detail}).")

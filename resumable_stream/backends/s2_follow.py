@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import NamedTuple
 
-import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from ..exceptions import ReadUnwrittenError, RecordsTrimmedError, StreamNotFoundError
@@ -20,6 +19,7 @@ from ..records import FollowBatch, SequencedRecord
 from .backoff import Backoff
 from .s2_client import REQUEST_ERRORS
 from .s2_codec import decode_records, first_gap
+from .s2_doubts import Session, SessionInDoubtError
 from .s2_errors import Fault, Kind
 from .s2_http import NOT_FOUND_TRIES, S2Http
 
@@ -70,16 +70,18 @@ class Follower:
                     if batch is not None:
                         yield batch
 
-    async def _deliveries(self, response: httpx.Response) -> AsyncGenerator[Delivery, None]:
+    async def _deliveries(self, session: Session) -> AsyncGenerator[Delivery, None]:
         self._fault = self._http.judge.ended("the connection was closed")
         try:
-            async with aclosing(EventSource(response).aiter_sse()) as events:
-                async for event in events:
+            async with aclosing(EventSource(session.response).aiter_sse()) as events:
+                while (event := await session.next_of(events)) is not None:
                     delivery = _decode(event)
                     if delivery is None:
                         self._fault = self._http.judge.ended(event.data)
                         return
                     yield delivery
+        except SessionInDoubtError as error:
+            self._fault = self._http.judge.ended(str(error))
         except (SSEError, ValueError, KeyError, TypeError) as error:
             self._fault = self._http.judge.malformed(f"{type(error).__name__}: {error}")
         except REQUEST_ERRORS as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from json import dumps
 from urllib.parse import quote, urlencode
@@ -15,9 +16,10 @@ from .. import __version__
 from ..exceptions import AppendOutcomeUnknownError, StreamNotFoundError
 from .backoff import Backoff
 from .loop_local import LoopLocal
-from .s2_client import REQUEST_ERRORS, S2Client, describe, was_never_sent
+from .s2_client import REQUEST_ERRORS, S2Client, describe, has_no_files_left, was_never_sent
 from .s2_codec import AppendContent
 from .s2_config import S2Config
+from .s2_doubts import Session
 from .s2_errors import Answer, Fault, Judge, Kind
 
 SLICE_BYTES = 256 * 1024
@@ -72,31 +74,34 @@ class S2Http:
         return await self._send(request, stream, accept)
 
     @asynccontextmanager
-    async def events(self, stream: str, start: int) -> AsyncIterator[httpx.Response | Fault]:
-        """Open a read session from ``start``: a response whose body is to be read as events, or why there is none."""
+    async def events(self, stream: str, start: int) -> AsyncIterator[Session | Fault]:
+        """Open a read session from ``start``, or say why there is none."""
         request = self._request("GET", self._url(records_path(stream, seq_num=start)), self._sse)
         request.extensions["timeout"] = {**self._timeout, "read": self.config.stall_timeout}
         client = await self._clients.get()
-        try:
-            async with asyncio.timeout(self.config.timeout):
-                response = await client.send(request)
-        except REQUEST_ERRORS as error:
-            fault = self.fault(error)
-        else:
+        # Begun before it is sent: a failure at that time casts doubt on it, too.
+        with client.doubts.session(stream) as session:
             try:
-                if response.status_code == 200:
-                    yield response
-                    return
-                fault = await self._refused(response, stream)
-            finally:
-                await response.aclose()
+                async with asyncio.timeout(self.config.timeout):
+                    session.response = await client.send(request)
+            except REQUEST_ERRORS as error:
+                fault = self.fault(error)
+            else:
+                try:
+                    if session.response.status_code == 200:
+                        yield session
+                        return
+                    fault = await self._refused(session.response, stream)
+                finally:
+                    await session.response.aclose()
+        if fault.casts_doubt:
+            client.doubts.arise(stream)
         yield fault
 
     def fault(self, error: Exception) -> Fault:
         """Judge an error of the HTTP libraries."""
-        if was_never_sent(error):
-            return self.judge.unreachable(describe(error))
-        return self.judge.unanswered(describe(error))
+        judged = self.judge.unreachable if was_never_sent(error) else self.judge.unanswered
+        return replace(judged(describe(error)), casts_doubt=not has_no_files_left(error))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -113,6 +118,8 @@ class S2Http:
                 if outcome.status in accept:
                     return outcome
                 outcome = self.judge.answer(outcome, stream=stream, reading=not is_append)
+            if outcome.casts_doubt:
+                (await self._clients.get()).doubts.arise(stream)
             if is_append and outcome.kind is Kind.UNKNOWN:
                 raise AppendOutcomeUnknownError(f"The append may have been applied. {outcome.error}")
             may_be_coming = is_append and isinstance(outcome.error, StreamNotFoundError) and attempt < NOT_FOUND_TRIES

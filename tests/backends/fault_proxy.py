@@ -28,6 +28,9 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None] | None] = set()
+        self._sessions: set[asyncio.StreamWriter] = set()
+        self._half_dead: set[asyncio.StreamWriter] = set()
+        self._pinging: asyncio.Task[None] | None = None
         self.port = 0
         self.connections = 0
         self.fault = Fault.NONE
@@ -46,10 +49,23 @@ class FaultProxy:
         """Refuse connections and end those there are."""
         assert self._server is not None
         self._server.close()
+        if self._pinging is not None:
+            self._pinging.cancel()
         for writer in list(self._writers):
             writer.transport.abort()
         await asyncio.gather(*filter(None, self._serving))
         await self._server.wait_closed()
+
+    def half_kill(self, ping: bytes) -> None:
+        """Let the connections there are carry nothing more but ``ping``, in read sessions; new ones are sound."""
+        self._half_dead = {*self._writers}
+        self._pinging = asyncio.create_task(self._ping(self._half_dead & self._sessions, ping))
+
+    async def _ping(self, sessions: set[asyncio.StreamWriter], ping: bytes) -> None:
+        while True:
+            for writer in sessions & self._writers:
+                writer.write(b"%x\r\n%b\r\n" % (len(ping), ping))
+            await asyncio.sleep(0.01)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -78,7 +94,9 @@ class FaultProxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if self.fault is Fault.CUT_BEFORE:
+                if b"text/event-stream" in data:
+                    self._sessions.add(writer)
+                if self.fault is Fault.CUT_BEFORE or writer in self._half_dead:
                     self._reset(writer)
                     return
                 upstream.write(data)
@@ -87,7 +105,7 @@ class FaultProxy:
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if self.fault is Fault.STALL:
+                if self.fault is Fault.STALL or writer in self._half_dead:
                     self.hit.set()
                     continue
                 if self.fault is Fault.CUT_AFTER:

@@ -22,6 +22,7 @@ from resumable_stream.testing import Probe, read_all
 
 from ..s2_lite import S2Lite
 from .fault_proxy import Fault, FaultProxy, fault_proxy
+from .s2_tools import ping
 
 MakeBackend = Callable[..., S2Backend]
 
@@ -176,6 +177,30 @@ async def test_a_follow_that_falls_silent_is_opened_again(
         await proxy.hit.wait()  # The record is lost, and the connection stays open.
         proxy.fault = Fault.NONE
         assert [record.body for record in await probe.until(2)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("is_same_stream", [True, False], ids=["same stream", "another stream"])
+async def test_a_follow_on_which_a_server_only_pings_is_opened_again_where_an_append_fails(
+    make_backend: MakeBackend, proxy: FaultProxy, s2: S2Backend, stream: str, is_same_stream: bool
+) -> None:
+    written = stream if is_same_stream else f"{stream}/other"
+    backend = make_backend()
+    await s2.append(stream, [Record("a")])
+    async with Probe(backend, stream) as probe:
+        await probe.until_caught_up()
+        await backend.append(written, [Record("b")])  # Leaves a connection that is used again.
+        position = (await s2.tail(stream)).seq_num
+        await probe.until(position)
+        proxy.half_kill(ping(position))
+        await s2.append(stream, [Record("c")])
+        await proxy.hit.wait()  # The record is lost, and the connection stays open.
+        reading = asyncio.create_task(probe.until(position + 2))
+
+        with pytest.raises(AppendOutcomeUnknownError):
+            await backend.append(written, [Record("never arrives")])
+        await backend.append(stream, [Record("d")])
+
+        assert [record.body for record in await reading] == await bodies(s2, stream)
 
 
 async def test_a_follow_gives_up_on_a_server_that_stays_away(
