@@ -314,3 +314,269 @@ async def test_other_modes_stream_with_the_start_and_have_nothing_after_the_end(
     assert (started.status, text_of(started)) == (200, "Hello world")
     assert started.is_complete
     assert (replay.status, replay.headers["Cache-Control"]) == (204, "no-store")
+
+
+# -- native: each run is a response that can be joined again -----------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_run_has_the_name_that_its_client_gave_it(log: FaultyLog) -> None:
+    answer = await start_run(Visitor(), "run-1")
+
+    assert answer.status == 200
+    assert answer.is_complete
+    assert {chunk["runId"] for chunk in chunks(answer) if "runId" in chunk} == {"run-1"}
+    assert (types(answer)[0], types(answer)[-1], text_of(answer)) == ("RUN_STARTED", "RUN_FINISHED", "Hello world")
+
+
+@in_virtual_time
+async def test_the_same_request_again_attaches_wherever_it_broke(
+    log: FaultyLog, answer_with: Callable[[Producer], Producer]
+) -> None:
+    producer = answer_with(of("Hello", " world"))
+    visitor = Visitor()
+    whole = await start_run(visitor, "run-1")
+    again = await start_run(visitor, "run-1")
+    assert again.events == whole.events
+
+    for at, event in enumerate(whole.events[:-1]):
+        rest = await start_run(visitor, "run-1", Last_Event_ID=event.last_event_id)
+        assert rest.events == whole.events[at + 1 :]
+        assert rest.is_complete
+    assert producer.calls == 1
+
+
+@in_virtual_time
+async def test_who_lost_only_the_end_of_the_body_is_told_once_more_how_the_run_ended(log: FaultyLog) -> None:
+    visitor = Visitor()
+    whole = await start_run(visitor, "run-1")
+    last = whole.events[-1]
+
+    for cursor in (last.last_event_id, str(len(log.records(chat_stream())))):
+        rest = await start_run(visitor, "run-1", Last_Event_ID=cursor)
+        assert rest.body.endswith(b"\n\ndata: %s\n\n" % last.data.encode())
+        assert b"id:" not in rest.body
+        assert rest.is_complete
+
+
+@in_virtual_time
+async def test_a_run_is_joined_by_its_name_alone(log: FaultyLog, answer_with: Callable[[Producer], Producer]) -> None:
+    running = answer_with(Producer("Hello"))
+    visitor = Visitor()
+    first = visitor.begin("POST", "/native", run_input("run-1"), X_Run_Id="run-1")
+    await first.until(lambda it: b"Hello" in it.body)
+
+    second = visitor.begin("GET", "/native?offset=-1&runId=run-1")
+    await second.until(lambda it: b"Hello" in it.body)
+    running.finish()
+
+    assert (await second.done()).events == (await first.done()).events
+    third = await visitor.get("/native?offset=-1&runId=run-1")
+    assert third.events == first.events
+    rest = await visitor.get("/native?offset=-1&runId=run-1", Last_Event_ID=first.events[2].last_event_id)
+    assert rest.events == first.events[3:]
+
+
+@in_virtual_time
+async def test_a_url_that_names_the_chat_needs_no_note_of_the_run(log: FaultyLog) -> None:
+    visitor = Visitor()
+    first = await visitor.post("/native?id=mine", run_input("run-1"), X_Run_Id="run-1")
+    joined = await visitor.get("/native?id=mine&offset=-1&runId=run-1")
+    loaded = await visitor.get("/native?id=mine&threadId=whatever")
+
+    assert joined.events == first.events
+    assert [message["role"] for message in loaded.json["messages"]] == ["user", "assistant"]
+    assert [name.split("/")[0] for name in streams()] == ["chat"]
+
+
+@in_virtual_time
+async def test_runs_that_are_not_there_are_404(log: FaultyLog) -> None:
+    visitor = Visitor()
+    await start_run(visitor, "run-1")
+    await start_run(visitor, "run-2")
+
+    # A run that others have followed cannot be read from its start, and one of somebody else is not there at all.
+    for query in ("offset=-1&runId=run-1", "offset=-1&runId=run-3", "id=c1&offset=-1&runId=run-3", "id=c2&runId=r"):
+        assert (await visitor.get(f"/native?{query}")).status == 404
+    assert (await Visitor().get("/native?offset=-1&runId=run-2")).status == 404
+
+
+@in_virtual_time
+async def test_the_rest_of_a_run_that_others_have_followed_ends_with_it(log: FaultyLog) -> None:
+    visitor = Visitor()
+    first = await start_run(visitor, "run-1")
+    await start_run(visitor, "run-2")
+    await start_run(visitor, "run-3")
+
+    for at, event in enumerate(first.events[:-1]):
+        rest = await start_run(visitor, "run-1", Last_Event_ID=event.last_event_id)
+        assert rest.events == first.events[at + 1 :]
+    has_all = await start_run(visitor, "run-1", Last_Event_ID=first.events[-1].last_event_id)
+    assert [event.data for event in has_all.events] == [first.events[-1].data]
+
+
+@in_virtual_time
+async def test_a_cursor_that_leads_nowhere_is_410_and_begins_nothing(log: FaultyLog) -> None:
+    visitor = Visitor()
+    first = await start_run(visitor, "run-1")
+    second = await start_run(visitor, "run-2")
+    within_first, within_second = (one.events[3].last_event_id for one in (first, second))
+    records = len(log.records(chat_stream()))
+
+    for run_id, cursor in [
+        ("run-2", "1000"),
+        ("run-1", "1000"),
+        ("run-1", within_second),  # of another run
+        ("run-3", within_first),
+        ("run-3", within_second),
+        ("run-3", "0"),
+    ]:
+        answer = await start_run(visitor, run_id, Last_Event_ID=cursor)
+        assert (answer.status, answer.text) == (410, "This place in the chat is gone. Load the chat again.")
+    # What comes before a run is before its first chunk.
+    assert (await start_run(visitor, "run-2", Last_Event_ID=within_first)).events == second.events
+    assert len(log.records(chat_stream())) == records
+
+
+@in_virtual_time
+async def test_a_cursor_whose_records_were_trimmed_is_410(log: FaultyLog) -> None:
+    visitor = Visitor()
+    first = await start_run(visitor, "run-1")
+    await start_run(visitor, "run-2")
+    second = [at for at, record in enumerate(log.records(chat_stream())) if record.is_fence][2]
+    await log.append(chat_stream(), [Record.trim(second)])
+
+    answer = await start_run(visitor, "run-1", Last_Event_ID=first.events[2].last_event_id)
+
+    assert answer.status == 410
+
+
+@in_virtual_time
+@pytest.mark.parametrize("cursor", ["x", "-2", "1.5", "99999999999999999999", "1 "])
+async def test_what_is_no_cursor_is_400(log: FaultyLog, cursor: str) -> None:
+    visitor = Visitor()
+    await start_run(visitor, "run-1")
+
+    answers = [
+        await start_run(visitor, "run-1", Last_Event_ID=cursor),
+        await visitor.get(f"/native?runId=run-1&offset={cursor.replace(' ', '%20')}"),
+    ]
+
+    assert [answer.status for answer in answers] == [400, 400]
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    "query",
+    ["", "offset=-1", "runId=a/b", "id=a/b&runId=r", "threadId=a/b", "threadId=c1&limit=0", "threadId=c1&limit=x"],
+)
+async def test_a_get_that_says_too_little_or_nonsense_is_400(log: FaultyLog, query: str) -> None:
+    assert (await Visitor().get(f"/native?{query}")).status == 400
+
+
+@in_virtual_time
+@pytest.mark.parametrize("run_id", ["a/b", "x" * 129, "\ud83d"])
+async def test_a_run_id_that_cannot_be_one_is_400(log: FaultyLog, run_id: str) -> None:
+    answer = await Visitor().post("/native", run_input(run_id))
+
+    assert (answer.status, streams()) == (400, [])
+
+
+@in_virtual_time
+async def test_loading_the_chat_names_the_run_that_is_not_in_the_messages(
+    log: FaultyLog, answer_with: Callable[[Producer], Producer]
+) -> None:
+    visitor = Visitor()
+    await start_run(visitor, "run-1")
+    before = await visitor.get("/native?threadId=c1", Accept="application/json")
+    answer_with(Producer("And"))
+    running = visitor.begin("POST", "/native", run_input("run-2", "More?", "u2"))
+    await running.until(lambda it: b"And" in it.body)
+    during = await visitor.get("/native?threadId=c1", Accept="application/json")
+
+    assert before.headers["Cache-Control"] == "no-store"
+    assert before.json["activeRun"] is None
+    assert (before.json["interrupts"], before.json["page"]) == (None, {"truncated": False})
+    assert [message["role"] for message in before.json["messages"]] == ["user", "assistant"]
+    assert during.json["activeRun"] == {"runId": "run-2"}
+    assert during.json["messages"][:2] == before.json["messages"]
+    assert [message["id"] for message in during.json["messages"][2:]] == ["u2"]
+    unknown = await visitor.get("/native?threadId=c2")
+    assert unknown.json == {"messages": [], "activeRun": None, "interrupts": None, "page": {"truncated": False}}
+
+
+@in_virtual_time
+async def test_a_long_chat_is_loaded_in_pages(log: FaultyLog) -> None:
+    visitor = Visitor()
+    for number in range(3):
+        await start_run(visitor, f"run-{number}")
+    whole = (await visitor.get("/native?threadId=c1")).json["messages"]
+
+    found: list[Any] = []
+    query = "threadId=c1&limit=4"
+    while True:
+        page = (await visitor.get(f"/native?{query}")).json
+        found = [*page["messages"], *found]
+        if not page["page"]["truncated"]:
+            break
+        query = f"threadId=c1&limit=4&before={page['page']['cursor']}"
+
+    assert found == whole
+    assert len(whole) == 6
+
+
+@in_virtual_time
+async def test_a_run_that_broke_off_is_over_for_who_joins_it(log: FaultyLog) -> None:
+    visitor = Visitor()
+    failing = Producer("Half")
+    failing.fail(RuntimeError("secret"))
+    LiveChat.source = staticmethod(lambda turn: failing())
+    answer = await start_run(visitor, "run-1")
+    joined = await visitor.get("/native?offset=-1&runId=run-1")
+
+    assert types(answer)[-1] == "RUN_ERROR"
+    assert b"secret" not in answer.body
+    assert joined.events == answer.events
+
+
+@in_virtual_time
+async def test_a_stop_may_name_the_thread(log: FaultyLog, answer_with: Callable[[Producer], Producer]) -> None:
+    answer_with(Producer("Half"))
+    visitor = Visitor()
+    answer = visitor.begin("POST", "/native", run_input("run-1"))
+    await answer.until(lambda it: b"Half" in it.body)
+
+    stopped = await visitor.delete("/native", {"threadId": "c1"})
+
+    assert stopped.status == 202
+    last = chunks(await answer.done())[-1]
+    assert (last["type"], last["runId"]) == ("RUN_FINISHED", "run-1")
+
+
+@in_virtual_time
+async def test_chunks_come_line_by_line_to_who_asks_for_it(log: FaultyLog) -> None:
+    visitor = Visitor()
+    wanted = {"Accept": "application/x-ndjson"}
+    answer = await start_run(visitor, "run-1", **wanted)
+    events = (await start_run(visitor, "run-1")).events
+    lines = [json.loads(line) for line in answer.text.splitlines() if line]
+
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    assert lines == [{"id": event.last_event_id, "chunk": json.loads(event.data)} for event in events]
+    rest = await start_run(visitor, "run-1", Last_Event_ID=lines[-2]["id"], **wanted)
+    assert [json.loads(line) for line in rest.text.splitlines() if line] == lines[-1:]
+    joined = await visitor.get("/native?offset=-1&runId=run-1", **wanted)
+    assert joined.text == answer.text
+
+
+@in_virtual_time
+async def test_a_client_of_another_kind_gets_a_run_with_each_request(log: FaultyLog) -> None:
+    visitor = Visitor()
+    first = await visitor.post("/agui", {**run_input("r1"), "protocolVersion": "1.0"}, Accept="text/event-stream")
+    second = await visitor.post("/agui", {**run_input("r2", "More?", "u2"), "protocolVersion": "1.0"})
+    again = await visitor.post("/agui", {**run_input("r2", "More?", "u2"), "protocolVersion": "1.0"})
+
+    assert [types(one)[0] for one in (first, second)] == ["RUN_STARTED", "RUN_STARTED"]
+    assert [chunks(one)[-1]["runId"] for one in (first, second)] == ["r1", "r2"]
+    assert again.events == second.events
+    assert (await visitor.get("/agui?threadId=c1")).status == 405

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from .agui_encoder import AGUIEncoder
 from .agui_fold import fold_answer, fold_generations
 from .agui_request import parse_request
-from .base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, Message, StoredGeneration
+from .base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
 from .jsontext import encode
 
 
@@ -19,7 +19,6 @@ class AGUIFormat(ChunkFormat):
     """
 
     name: ClassVar[str] = "agui"
-    dialect: ClassVar[Dialect] = Dialect(names_runs=True)
 
     def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Read ``RunAgentInput``, see :mod:`.agui_request`."""
