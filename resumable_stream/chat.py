@@ -9,11 +9,11 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from .conf import settings
-from .engine import ChatEngine
+from .engine import ChatEngine, Start
 from .formats.base import Delivery
 from .longpoll import long_poll
 from .registry import runtime
-from .responses import Check, event_stream, nothing_left, plain
+from .responses import CURSOR_HEADER, GENERATION_HEADER, Check, event_stream, nothing_left, plain
 from .sse import SSE, Wire
 
 
@@ -54,7 +54,7 @@ class ResumableChat(ChatEngine):
         here = runtime()
         if (delivery or self.default_delivery) == "replay":
             started = await self.start(stream_name, source, owner=owner, **start)
-            return plain(HTTPStatus.ACCEPTED, generation_id=started.generation_id)
+            return _marked(plain(HTTPStatus.ACCEPTED), started)
         place = here.reader_place(owner)
         try:
             is_previewed = settings.deliver == "live"
@@ -63,7 +63,7 @@ class ResumableChat(ChatEngine):
             place.release()
             raise
         reader = self.reader(stream_name, started)
-        return event_stream(reader, self.format, place, generation_id=started.generation_id, check=check, wire=wire)
+        return _marked(event_stream(reader, self.format, place, check=check, wire=wire), started)
 
     async def replay(
         self,
@@ -117,3 +117,10 @@ class ResumableChat(ChatEngine):
         if stopped is None:
             return plain(HTTPStatus.NO_CONTENT)
         return plain(HTTPStatus.ACCEPTED, generation_id=stopped)
+
+
+def _marked(response: HttpResponseBase, started: Start) -> HttpResponseBase:
+    """Say what was started, and from where it can be followed."""
+    response.headers[GENERATION_HEADER] = started.generation_id
+    response.headers[CURSOR_HEADER] = str(started.cursor)
+    return response

@@ -12,7 +12,7 @@ from .exceptions import RequestTooLargeError
 from .formats.base import ChatRequest
 from .hooks import ChatHooks
 from .parsing import TOO_LARGE_TEXT, parse_body
-from .responses import GENERATION_HEADER
+from .responses import CURSOR_HEADER, GENERATION_HEADER
 
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -53,4 +53,5 @@ class FormDoors(ChatHooks):
         response = HttpResponse(html, status=HTTPStatus.OK)
         response.headers["Cache-Control"] = "no-store"
         response.headers[GENERATION_HEADER] = started.generation_id
+        response.headers[CURSOR_HEADER] = str(started.cursor)
         return response

@@ -30,6 +30,8 @@ from .threads import release_thread
 logger = logging.getLogger(__name__)
 
 GENERATION_HEADER = "X-Generation-Id"
+CURSOR_HEADER = "X-Generation-Cursor"
+"""Where the generation that a request has started is read from its beginning."""
 FORBIDDEN_TEXT = "You no longer have access to this chat."
 UNAVAILABLE_TEXT = "The chat service cannot be reached. Try again in a moment."
 NOT_FOUND_TEXT = "There is no such chat."
@@ -53,7 +55,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def __init__(self, body: AsyncGenerator[bytes, None], place: Place, **kwargs: Any) -> None:
         super().__init__(body, **kwargs)
-        self._body = body
+        self.body = body
         self.place = place
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -62,8 +64,8 @@ class EventStreamResponse(StreamingHttpResponse):
         Django's own two wrappers would be felt with every chunk, and when closed they leave the body to the garbage
         collector.
         """
-        is_wrapped = self._iterator is not self._body  # type: ignore[attr-defined]
-        return super().__aiter__() if is_wrapped else self._body
+        is_wrapped = self._iterator is not self.body  # type: ignore[attr-defined]
+        return super().__aiter__() if is_wrapped else self.body
 
     def close(self) -> None:
         """Close the response; Django does so once it is sent or its client has gone."""
