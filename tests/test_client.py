@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -590,3 +593,30 @@ print(ours, [name for name in sys.modules if name.partition(".")[0] == "django"]
     clean = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=clean)
     assert done.stdout.strip() == "[] []"
+
+
+# -- the manual ----------------------------------------------------------------------------------------------------
+
+MANUAL = (Path(__file__).parent.parent / "docs" / "python-client.md").read_text()
+
+
+async def test_the_code_of_the_manual_follows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server(
+        *(stream(frame(1, '{"type":"start"}'), frame(2, '{"type":"finish"}')) for _ in range(3)), httpx.Response(404)
+    )
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    names["follow"] = functools.partial(follow, transport=server)
+    asking = names["ask"]("c1", "Hello")
+
+    assert await names["read"]("c1") == "finished"
+    assert await asking == [{"type": "start"}, {"type": "finish"}]
+    assert [event.cursor async for event in names["read_patiently"](URL)] == [1, 2]
+    assert [event async for event in names["read_patiently"](URL, 2)] == []
+    assert [request.url.path for request in server.requests[:2]] == ["/api/chat/c1/stream", "/api/chat"]
+    told = capsys.readouterr().out
+    assert "1 message {'type': 'start'}" in told
+    assert "answered 404 Go on from 2." in told

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -633,3 +634,27 @@ async def test_errors_are_answered_as_elsewhere(settings: Any) -> None:
 def test_wsgi_is_refused() -> None:
     with pytest.raises(ImproperlyConfigured, match="needs an ASGI server"):
         Client().get("/story/s")
+
+
+# -- the manual ----------------------------------------------------------------------------------------------------
+
+MANUAL = (Path(__file__).parent.parent / "docs" / "generic-streams.md").read_text()
+manual: dict[str, Any] = {}
+for block in re.findall(r"^```python\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL):
+    exec(block, manual)
+urlpatterns += manual["urlpatterns"]
+
+
+@in_virtual_time
+async def test_the_views_of_the_manual_begin_resume_and_stop(log: FaultyLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Producer("Once ")
+    monkeypatch.setitem(manual, "tell", lambda topic: source() if topic == "cats" else never())
+    visitor = Visitor()
+    posted = await visitor.begin("POST", "/stories/s", {"topic": "cats"}).begun()
+    resumed = await visitor.begin("GET", "/stories/s").begun()
+
+    assert (await visitor.delete("/stories/s")).status == 202
+    assert (await visitor.delete("/stories/s")).status == 204
+    assert [(await exchange.done()).text for exchange in (posted, resumed)] == ["Once ", "Once "]
+    assert (await visitor.post("/stories/s", {"topic": "dogs"})).status == 422
+    assert (await visitor.get("/stories/t")).status == 422
