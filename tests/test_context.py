@@ -638,6 +638,7 @@ def test_wsgi_is_refused() -> None:
 
 # -- the manual ----------------------------------------------------------------------------------------------------
 
+README = (Path(__file__).parent.parent / "README.md").read_text()
 MANUAL = (Path(__file__).parent.parent / "docs" / "generic-streams.md").read_text()
 manual: dict[str, Any] = {}
 for block in re.findall(r"^```python\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL):
@@ -658,3 +659,17 @@ async def test_the_views_of_the_manual_begin_resume_and_stop(log: FaultyLog, mon
     assert [(await exchange.done()).text for exchange in (posted, resumed)] == ["Once ", "Once "]
     assert (await visitor.post("/stories/s", {"topic": "dogs"})).status == 422
     assert (await visitor.get("/stories/t")).status == 422
+
+
+@in_virtual_time
+async def test_the_readme_reads_a_report_that_is_being_written_or_was(log: FaultyLog) -> None:
+    (block,) = re.findall(r"^```python\n([^`]*ResumableStreamContext\(\).*?)^```", README, re.MULTILINE | re.DOTALL)
+    source = Producer("Once ")
+    names: dict[str, Any] = {"write_report": lambda _: source()}
+    exec(block, names)
+    first = await names["report"]("r")
+    second = await names["report"]("r")
+    source.finish()
+
+    assert [await read(stream) for stream in (first, second, await names["report"]("r"))] == ["Once "] * 3
+    assert source.calls == 1
