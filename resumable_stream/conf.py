@@ -135,6 +135,16 @@ class Settings:
     max_readers_per_owner = Setting[int | None](100, kind=(int, type(None)), minimum=1)
     """Readers that one owner may have open in this process; ``None`` for no limit."""
 
+    max_subscriptions_per_socket = Setting[int](100, kind=int, minimum=1)
+    """Streams that one websocket may follow at once. Each counts as a reader of its owner too."""
+    max_frame_bytes = Setting[int](2_621_440, kind=int, minimum=1)
+    """Largest frame that a websocket may send, in bytes; as large as what Django takes in a request's body."""
+    socket_idle_seconds = Setting[float](300, kind=NUMBER, minimum=1)
+    """A websocket that follows nothing and says nothing for so long is closed."""
+    allowed_origins = Setting[list[str] | tuple[str, ...]]((), kind=(list, tuple))
+    """Origins (``https://app.example.com``) whose pages may open websockets, beside the site's own and those in
+    ``CSRF_TRUSTED_ORIGINS``; ``"*"`` for any."""
+
     shutdown_grace_seconds = Setting[float](10, kind=NUMBER, minimum=0)
     """How long running generations may go on after SIGTERM before they end as ``interrupted``."""
     handle_signals = Setting[bool](True, kind=bool)

@@ -21,11 +21,10 @@ from .formats.base import ChatRequest, ChunkFormat, Message
 from .formats.conversation import continued_message
 from .layout import new_generation_id
 from .responses import Check
+from .sessions import OWNER_SESSION_KEY, as_of_now
 from .turns import Turn
 
 T = TypeVar("T")
-
-OWNER_SESSION_KEY = "resumable_stream_owner"
 
 
 class ChatHooks:
@@ -76,7 +75,8 @@ class ChatHooks:
         if session is None:
             raise ImproperlyConfigured(
                 "resumable_stream keeps anonymous visitors' chats apart by their session. Add "
-                "django.contrib.sessions.middleware.SessionMiddleware to MIDDLEWARE, or override get_owner()."
+                "django.contrib.sessions.middleware.SessionMiddleware to MIDDLEWARE (for websockets, wrap their "
+                "URLRouter in AuthMiddlewareStack), or override get_owner()."
             )
         owner = await session.aget(OWNER_SESSION_KEY)
         if not isinstance(owner, str):
@@ -167,7 +167,8 @@ class ChatHooks:
         """Return what tells whether a reader may still read."""
 
         async def check() -> bool:
-            return bool(await resolve(self.authorize(request, chat_id, "read")))
+            now = await as_of_now(request)
+            return now is not None and bool(await resolve(self.authorize(now, chat_id, "read")))
 
         return check
 

@@ -18,7 +18,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, AnyStr, Protocol
 
 from .backends.base import BaseBackend
 from .conf import settings
@@ -48,16 +48,18 @@ class Frame:
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        self._encoded: tuple[tuple[FrameEncoder, bytes], ...] = ()
+        self._encoded: tuple[tuple[object, Any], ...] = ()
 
-    def encoded(self, encoder: FrameEncoder) -> bytes:
-        """Return the bytes of a chunk for a wire; made once however many readers ask. Empty for other entries."""
+    def encoded(self, encoder: Callable[[Chunk], AnyStr]) -> AnyStr:
+        """Return what a chunk is on a wire; made once however many readers ask. Only chunks have such a form."""
         for known, frame in self._encoded:
             if known is encoder:
-                return frame
-        frame = encoder(self.entry) if isinstance(self.entry, Chunk) else b""
-        self._encoded += ((encoder, frame),)
-        return frame
+                found: AnyStr = frame
+                return found
+        assert isinstance(self.entry, Chunk)
+        made = encoder(self.entry)
+        self._encoded += ((encoder, made),)
+        return made
 
     @property
     def size(self) -> int:
@@ -150,6 +152,8 @@ class SharedFollow:
         """Those for whom the ring keeps what they have not taken, as far as its limit allows."""
         self.guard: Guard | None = None
         self.attached = 0
+        self.failing_since: float | None = None
+        """Since when the log has been out of reach, if it is."""
         self._loop = asyncio.get_running_loop()
         self._waiters: list[asyncio.Future[bool]] = []
         self._poked = asyncio.Event()
@@ -236,13 +240,12 @@ class SharedFollow:
     async def _follow(self) -> None:
         decoder = Decoder(self.ring.end)
         backoff = Backoff()
-        failing_since: float | None = None
         while self.error is None:
             try:
                 async with aclosing(self.backend.follow(self.stream, decoder.boundary)) as batches:
                     async for batch in batches:
                         backoff.reset()
-                        failing_since = None
+                        self.failing_since = None
                         if batch.records:
                             self._publish(decoder.feed(batch.records), decoder.boundary)
             except StreamNotFoundError as error:
@@ -250,8 +253,8 @@ class SharedFollow:
                 if decoder.boundary > 0:
                     self.fail(error)
             except BackendUnavailableError as error:
-                failing_since = failing_since or self._loop.time()
-                if self._loop.time() - failing_since > RETRY_SECONDS:
+                self.failing_since = self.failing_since or self._loop.time()
+                if self._loop.time() - self.failing_since > RETRY_SECONDS:
                     self.fail(error)
             except ResumableStreamError as error:
                 self.fail(error)

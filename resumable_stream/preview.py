@@ -88,6 +88,11 @@ class PreviewReader(Reader):
         super().__init__(*args, **kwargs)
         self._preview = preview
 
+    def let_go(self, cursor: int) -> bool:
+        """Let go as :meth:`Reader.let_go` does, and see nothing more before it is on the log."""
+        self._preview.close(at=cursor)
+        return super().let_go(cursor)
+
     async def frames(self) -> AsyncGenerator[list[Frame], None]:
         """Yield as :meth:`Reader.frames` does."""
         async for frames in self._preview.batches():

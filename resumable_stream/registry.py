@@ -167,6 +167,8 @@ class Runtime:
         self.hub = Hub()
         self.registry = Registry(self.hub)
         self.pacer = Pacer()
+        self.departures: set[Callable[[], None]] = set()
+        """Called when readers are sent away; for those who hold a connection open without reading."""
         self._readers: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self._last_has_left: asyncio.Event | None = None
@@ -197,6 +199,8 @@ class Runtime:
         """
         await self.registry.drain(grace_seconds)
         self.hub.close()
+        for depart in tuple(self.departures):
+            depart()
         if self._readers:
             self._last_has_left = asyncio.Event()
             with suppress(TimeoutError):

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from resumable_stream.exceptions import BackendUnavailableError, ShuttingDownError, StreamNotFoundError
-from resumable_stream.formats.base import EndReason
 from resumable_stream.hub import RETRY_SECONDS, Frame, Hub, Ring, SharedFollow
-from resumable_stream.layout import Chunk, Ended, EndFacts
+from resumable_stream.layout import Chunk
 from resumable_stream.reader import Reader
 from resumable_stream.records import Record
 
@@ -109,12 +108,6 @@ def test_a_frame_is_encoded_once_for_each_wire() -> None:
 
     assert [frame.encoded(one), frame.encoded(two), frame.encoded(one), frame.encoded(two)] == [b"1", b"2", b"1", b"2"]
     assert calls == ["one", "two"]
-
-
-def test_what_is_no_chunk_has_no_bytes() -> None:
-    frame = Frame(Ended(1, EndFacts(generation_id=None, reason=EndReason.FINISHED)))
-
-    assert frame.encoded(lambda chunk: b"never") == b""
 
 
 # -- the follow ----------------------------------------------------------------------------------------------------

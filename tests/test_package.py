@@ -49,7 +49,22 @@ LAYERS = (
     ("chat", ["engine", "chat", "context"]),
     (
         "doors",
-        ["parsing", "turns", "hooks", "routes", "run_views", "form_views", "views", "urls", "inspection", "management"],
+        [
+            "parsing",
+            "turns",
+            "sessions",
+            "hooks",
+            "routes",
+            "run_views",
+            "form_views",
+            "views",
+            "urls",
+            "sockets",
+            "consumers",
+            "routing",
+            "inspection",
+            "management",
+        ],
     ),
     ("project", ["apps", "checks", "testing"]),
 )

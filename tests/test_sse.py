@@ -125,6 +125,12 @@ def test_formats_without_names_share_one_encoder() -> None:
     assert frame_encoder(Plain()) is frame_encoder(get_format("aisdk"))
 
 
+def test_what_is_no_chunk_is_left_out_among_chunks() -> None:
+    frames = [Frame(Claimed(1, Token("gen-1-x"))), Frame(Chunk(2, "{}")), Frame(Claimed(3, Token("gen-1-y")))]
+
+    assert b"".join(blocks(frames, frame_encoder(get_format("aisdk")))) == b"id: 2\ndata: {}\n\n"
+
+
 def test_frames_are_sent_in_blocks_of_bounded_size() -> None:
     encoder = frame_encoder(get_format("aisdk"))
     frames = [Frame(Chunk(number, "x" * size)) for number, size in enumerate([10] * 5000 + [200_000] + [10] * 10)]

@@ -1,0 +1,185 @@
+"""Consumers for Django Channels: a view's chats over a websocket, and its event streams without Django's handler.
+
+Both stand on the view's own hooks, so nothing is configured twice. They use no channel layer: the log is the only bus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+try:
+    from channels.consumer import AsyncConsumer, get_handler_name
+    from channels.exceptions import StopConsumer
+    from channels.generic.http import AsyncHttpConsumer
+except ImportError as error:
+    raise ImportError(
+        "resumable_stream.consumers and resumable_stream.routing need Channels: "
+        "pip install 'django-resumable-stream[channels]'."
+    ) from error
+
+from .responses import EventStreamResponse
+from .sockets.aisdk import AISDKDialect
+from .sockets.connection import Connection
+from .sockets.dialect import SocketDialect
+from .sockets.handshake import http_request, is_origin_allowed
+from .sockets.streams import StreamDialect
+from .threads import own_thread
+from .views import ResumableChatView, configured_view
+
+logger = logging.getLogger(__name__)
+
+CLOSE_FOREIGN_ORIGIN = 1008
+CLOSE_NOT_SERVED = 4403
+
+
+class StreamConsumer(AsyncConsumer):
+    """Many of a person's streams on one websocket.
+
+    ``StreamConsumer.as_asgi(view=SupportChat)`` serves that view; without one, the ``CHAT_VIEW`` setting's. The client
+    chooses among the dialects by subprotocol; without one it speaks the first.
+    """
+
+    dialects: Sequence[type[SocketDialect]] = (StreamDialect, AISDKDialect)
+    # No layer, however many the project has: a socket would hold a place there for nothing.
+    channel_layer_alias = ""
+
+    def __init__(
+        self,
+        view: type[ResumableChatView] | None = None,
+        dialects: Sequence[type[SocketDialect]] | None = None,
+    ) -> None:
+        self.view_class = view
+        if dialects is not None:
+            self.dialects = dialects
+        self._connection: Connection | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one socket; whatever ends it, nothing of it stays."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._connection is not None:
+                await self._connection.aclose()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Call the handler; these touch no database, so there is nothing to look after around them."""
+        await getattr(self, get_handler_name(message))(message)
+
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        """Accept the socket, if it comes from where it may."""
+        request = http_request(self.scope)
+        if not is_origin_allowed(request):
+            logger.warning("websocket refused origin=%s path=%s", request.headers["Origin"], request.path)
+            await self._deny(CLOSE_FOREIGN_ORIGIN)
+        dialect = self._choose_dialect()
+        view = (self.view_class or configured_view())()
+        view.setup(request, **_route_arguments(self.scope))
+        if dialect.formats is not None and view.chat.format.name not in dialect.formats:
+            logger.warning("websocket refused: %s cannot speak for %s", dialect.__name__, type(view).__name__)
+            await self._deny(CLOSE_NOT_SERVED)
+        chosen = dialect.subprotocol if dialect.subprotocol in self._offered else None
+        await self.send({"type": "websocket.accept", "subprotocol": chosen})
+        self._connection = Connection(
+            hooks=view, request=request, dialect=dialect(), send=self._send_text, close=self._close
+        )
+        self._connection.open()
+
+    async def websocket_receive(self, message: dict[str, Any]) -> None:
+        """Hand a frame over; never waits, so that a disconnect is always seen."""
+        if self._connection is not None:
+            self._connection.receive(message.get("text"))
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        """End."""
+        raise StopConsumer
+
+    def _choose_dialect(self) -> type[SocketDialect]:
+        known = {dialect.subprotocol: dialect for dialect in self.dialects}
+        return next((known[name] for name in self._offered if name in known), self.dialects[0])
+
+    @property
+    def _offered(self) -> list[str]:
+        scope: Any = self.scope
+        return list(scope.get("subprotocols") or ())
+
+    async def _send_text(self, text: str) -> None:
+        await self.send({"type": "websocket.send", "text": text})
+
+    async def _close(self, code: int) -> None:
+        await self.send({"type": "websocket.close", "code": code})
+
+    async def _deny(self, code: int) -> None:
+        await self._close(code)
+        raise StopConsumer
+
+
+class EventStreamConsumer(AsyncHttpConsumer):
+    """A view's event streams over HTTP, as the view itself would answer them, without Django's middleware.
+
+    Routes give ``action``, as a view's own do: ``"replay"`` or ``"stream"``.
+    """
+
+    channel_layer_alias = ""
+
+    def __init__(self, view: type[ResumableChatView] | None = None, action: str = "replay") -> None:
+        super().__init__()
+        self.view_class = view
+        self.action = action
+        self._receive: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        # Channels hears of a disconnect only when no handler runs, and this one runs for as long as the stream.
+        self._receive = receive
+        await super().__call__(scope, receive, send)
+
+    async def handle(self, body: bytes) -> None:
+        """Answer, until the answer is whole or the client has gone."""
+        serving = asyncio.ensure_future(self._serve())
+        leaving = asyncio.ensure_future(self._wait_for_disconnect())
+        try:
+            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+            leaving.cancel()
+            await asyncio.wait({serving, leaving})
+        if not serving.cancelled():
+            serving.result()
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _serve(self) -> None:
+        request = http_request(self.scope)
+        view = (self.view_class or configured_view())(action=self.action, http_method_names=["get", "options"])
+        arguments = _route_arguments(self.scope)
+        view.setup(request, **arguments)
+        async with own_thread():
+            await self._answer(await view.dispatch(request, **arguments))
+
+    async def _answer(self, response: HttpResponseBase) -> None:
+        headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+        await self.send_headers(status=response.status_code, headers=headers)
+        if isinstance(response, HttpResponse):
+            await self.send_body(response.content)
+        elif isinstance(response, EventStreamResponse):
+            try:
+                async with aclosing(response.body) as parts:
+                    async for part in parts:
+                        await self.send_body(part, more_body=True)
+            finally:
+                response.place.release()
+            await self.send_body(b"")
+
+
+def _route_arguments(scope: Any) -> dict[str, Any]:
+    """Return what URLRouter found in the path; there may be no such router."""
+    return dict(scope.get("url_route", {}).get("kwargs", {}))

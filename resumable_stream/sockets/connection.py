@@ -1,0 +1,341 @@
+"""One socket: what its client asks for, what runs for it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest
+
+from ..conf import settings
+from ..exceptions import InvalidRequestError, ShuttingDownError
+from ..hooks import ChatHooks
+from ..parsing import parse_object
+from ..records import utf8_length
+from ..registry import Place, runtime
+from ..responses import FORBIDDEN_TEXT, UNAVAILABLE_TEXT
+from .dialect import (
+    FORBIDDEN,
+    UNAVAILABLE,
+    Command,
+    Failure,
+    FrameRefusedError,
+    Ping,
+    SocketDialect,
+    Start,
+    Stop,
+    Subscribe,
+    SubscriptionEnd,
+    Unsubscribe,
+)
+from .outlet import Outlet, SocketGoneError
+from .rights import RefusedError
+from .service import Service, cancel
+from .subscription import Subscription
+
+logger = logging.getLogger(__name__)
+
+MAX_FAULTS = 20
+"""Frames in a row that make no sense before the client is taken for something else."""
+MAX_OPERATIONS = 20
+"""Starts and stops that may be under way at once, beside what is followed."""
+TICK_SECONDS = 5.0
+STALL_SECONDS = 5.0
+"""How long a client may take nothing before what is on its way to it is dropped, to be read again later."""
+
+CLOSE_IDLE = 1001
+CLOSE_BINARY = 1003
+CLOSE_NO_JSON = 1007
+CLOSE_FAULTS = 1008
+CLOSE_TOO_LARGE = 1009
+CLOSE_SHUTDOWN = 1012
+CLOSE_SESSION_ENDED = 4401
+
+
+class Connection:
+    """A socket between an accepted handshake and its end.
+
+    :meth:`receive` never waits, so that whoever calls it always sees the client leave; what takes time runs in tasks of
+    the connection, and :meth:`aclose` ends them all.
+    """
+
+    def __init__(
+        self,
+        *,
+        hooks: ChatHooks,
+        request: HttpRequest,
+        dialect: SocketDialect,
+        send: Callable[[str], Awaitable[None]],
+        close: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._dialect = dialect
+        self._request = request
+        self._close_socket = close
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._operations = 0
+        self._outlet = Outlet(send, self._spawn)
+        self._service = Service(hooks, request, dialect, self._outlet)
+        self._faults = 0
+        self._is_closing = False
+        self._is_leaving = False
+        self._place: Place | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._check_at = self._loop.time() + settings.reauthorize_seconds
+        self._last_heard = self._loop.time()
+
+    # -- from outside --------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin: do what the URL asks for, and look after the socket from now on."""
+        try:
+            # Counts for nobody's limit: the process waits for it before it ends.
+            self._place = runtime().reader_place("")
+        except ShuttingDownError:
+            self._shut(CLOSE_SHUTDOWN)
+            return
+        runtime().departures.add(self._depart)
+        self._tick()
+        for command in self._dialect.opening(self._request.GET.dict()):
+            self._obey(command)
+
+    def receive(self, text: str | None) -> None:
+        """Take a frame in; ``None`` for one that is not text."""
+        self._last_heard = self._loop.time()
+        if self._is_closing:
+            return
+        if text is None:
+            self._shut(CLOSE_BINARY)
+        elif len(text) * 4 > settings.max_frame_bytes and utf8_length(text) > settings.max_frame_bytes:
+            self._shut(CLOSE_TOO_LARGE)
+        else:
+            self._read(text)
+        if self._outlet.is_overrun:
+            self._shut(CLOSE_FAULTS)
+
+    async def aclose(self) -> None:
+        """Let go of everything; the client has gone, or is to go. Returns when nothing runs any more."""
+        self._is_closing = True
+        self._outlet.abandon()
+        self._forget()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- what the client says ------------------------------------------------------------------------------------
+
+    def _read(self, text: str) -> None:
+        try:
+            frame = parse_object(text, "The frame")
+        except InvalidRequestError:
+            self._shut(CLOSE_NO_JSON)
+            return
+        try:
+            command = self._dialect.read(frame)
+        except FrameRefusedError as error:
+            self._faults += 1
+            self._service.refuse(error.key, Failure(status=error.status_code, text=str(error)))
+            if self._faults >= MAX_FAULTS:
+                self._shut(CLOSE_FAULTS)
+        else:
+            self._faults = 0
+            self._obey(command)
+
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, Ping):
+            self._outlet.reply(self._dialect.pong())
+        elif isinstance(command, Unsubscribe):
+            self._unsubscribe(command)
+        elif isinstance(command, Subscribe):
+            self._subscribe(command)
+        elif self._operations >= MAX_OPERATIONS:
+            self._service.refuse(command.key, _too_much("You ask for too much at once. Wait for an answer."))
+        elif isinstance(command, Stop):
+            self._spawn(self._operate(command.key, self._service.stop(command)))
+        else:
+            self._start(command)
+
+    def _subscribe(self, command: Subscribe) -> None:
+        previous = self._subscriptions.get(command.key)
+        if previous is None and self._is_full(command.key):
+            return
+        subscription = self._add(command)
+        self._run(subscription, self._replace(previous, subscription, command))
+
+    def _start(self, command: Start) -> None:
+        previous = self._subscriptions.get(command.key)
+        if previous is not None:
+            # What is followed goes on until there is something else to follow.
+            self._spawn(self._operate(command.key, self._start_beside(previous, command)))
+        elif not self._is_full(command.key):
+            subscription = self._add(command)
+            self._run(subscription, self._service.start_and_follow(subscription, command))
+
+    def _unsubscribe(self, command: Unsubscribe) -> None:
+        subscription = self._subscriptions.pop(command.key, None)
+        if subscription is not None:
+            subscription.is_dismissed = True
+        self._spawn(self._let_go(command.key, subscription))
+
+    def _is_full(self, key: str) -> bool:
+        if len(self._subscriptions) < settings.max_subscriptions_per_socket:
+            return False
+        self._service.refuse(key, _too_much("This connection follows too many chats. Unsubscribe from one first."))
+        return True
+
+    # -- what is done for it -------------------------------------------------------------------------------------
+
+    def _add(self, command: Subscribe | Start) -> Subscription:
+        found = self._service.subscription(command)
+        self._subscriptions[command.key] = found
+        return found
+
+    def _run(self, subscription: Subscription, work: Coroutine[Any, Any, SubscriptionEnd]) -> None:
+        subscription.task = self._spawn(self._serve(subscription, work))
+
+    async def _serve(self, subscription: Subscription, work: Coroutine[Any, Any, SubscriptionEnd]) -> None:
+        """See a subscription through, and tell its end."""
+        try:
+            end = await self._service.guard(subscription.key, work)
+            if end is not None:
+                await self._tell_end(subscription.key, end)
+        finally:
+            if self._subscriptions.get(subscription.key) is subscription:
+                del self._subscriptions[subscription.key]
+            self._leave_if_done()
+
+    async def _operate(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        self._operations += 1
+        try:
+            await self._service.guard(key, work)
+        finally:
+            self._operations -= 1
+
+    async def _replace(
+        self, previous: Subscription | None, subscription: Subscription, command: Subscribe
+    ) -> SubscriptionEnd:
+        await cancel(previous)
+        return await self._service.follow(subscription, command)
+
+    async def _start_beside(self, previous: Subscription, command: Start) -> None:
+        """Start while the same stream is followed already, and follow from there unless that is done anyway."""
+        started = await self._service.start(command)
+        latest = self._subscriptions.get(command.key)
+        if previous.is_dismissed or (latest is not None and latest.is_live):
+            return
+        follow = Subscribe(key=command.key, chat_id=command.chat_id, cursor=started.cursor)
+        subscription = self._add(command)
+        self._run(subscription, self._replace(latest, subscription, follow))
+
+    async def _let_go(self, key: str, subscription: Subscription | None) -> None:
+        await cancel(subscription)
+        self._outlet.reply(self._dialect.unsubscribed(key))
+
+    async def _tell_end(self, key: str, end: SubscriptionEnd) -> None:
+        await self._outlet.send(self._dialect.ended(key, end, is_last=True))
+        code = self._dialect.close_code(key, end)
+        if code is not None:
+            self._shut(code)
+
+    # -- what happens by itself ----------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Do what is due."""
+        every = min(
+            TICK_SECONDS, settings.keepalive_seconds, settings.reauthorize_seconds, settings.socket_idle_seconds
+        )
+        self._timer = self._loop.call_later(every, self._tick)
+        now = self._loop.time()
+        silent_for = now - self._outlet.last_sent
+        if self._outlet.turn.locked():
+            if silent_for >= STALL_SECONDS:
+                for subscription in self._subscriptions.values():
+                    subscription.let_go()
+        elif silent_for >= settings.keepalive_seconds:
+            self._outlet.reply(self._dialect.keep_alive())
+        if now >= self._check_at:
+            self._check_at = math.inf
+            self._spawn(self._check_rights())
+        is_idle = not self._subscriptions and not self._operations
+        if is_idle and now - self._last_heard >= settings.socket_idle_seconds:
+            self._shut(CLOSE_IDLE)
+
+    async def _check_rights(self) -> None:
+        """Ask again whether the client may read what it reads; the next time is counted from the answer."""
+        chats = {key: subscription.chat_id for key, subscription in self._subscriptions.items()}
+        reason, code = FORBIDDEN, None
+        try:
+            refused = await self._service.rights.lost(chats)
+        except RefusedError:
+            refused, code = set(chats), CLOSE_SESSION_ENDED
+        except Exception:  # an app's hook: who cannot be asked about is not trusted, but may come again
+            logger.exception("rights over a websocket could not be checked")
+            refused, reason = set(chats), UNAVAILABLE
+        for key in refused:
+            await self._dismiss(key, reason)
+        self._check_at = self._loop.time() + settings.reauthorize_seconds
+        if code is not None:
+            self._shut(code)
+
+    async def _dismiss(self, key: str, reason: str) -> None:
+        subscription = self._subscriptions.pop(key, None)
+        if subscription is None:
+            return
+        subscription.is_dismissed = True
+        await cancel(subscription)
+        text = FORBIDDEN_TEXT if reason == FORBIDDEN else UNAVAILABLE_TEXT
+        await self._tell_end(key, SubscriptionEnd(reason=reason, cursor=subscription.cursor, text=text))
+
+    def _depart(self) -> None:
+        """Leave once everything that is followed has had its rest: this process is about to end."""
+        self._is_leaving = True
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self._is_leaving and not self._subscriptions:
+            self._shut(CLOSE_SHUTDOWN)
+
+    def _shut(self, code: int) -> None:
+        """Close the socket, after what was said already."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        for subscription in self._subscriptions.values():
+            if subscription.task is not None:
+                subscription.task.cancel()
+        self._spawn(self._close(code))
+
+    async def _close(self, code: int) -> None:
+        try:
+            await self._outlet.close(lambda: self._close_socket(code))
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let the process go on without this socket."""
+        runtime().departures.discard(self._depart)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._place is not None:
+            self._place.release()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(self._quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        with contextlib.suppress(SocketGoneError):
+            await work
+
+
+def _too_much(text: str) -> Failure:
+    return Failure(status=HTTPStatus.TOO_MANY_REQUESTS, text=text)

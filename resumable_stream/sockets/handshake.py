@@ -1,0 +1,63 @@
+"""A websocket's handshake as Django sees requests, and whether its page may make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
+from django.utils.http import is_same_domain
+
+from ..conf import settings
+
+_SCHEMES = {"ws": "http", "wss": "https"}
+
+
+def http_request(scope: Mapping[str, Any]) -> ASGIRequest:
+    """Make the request that hooks are asked with; session and user are what the middleware has put in the scope."""
+    scheme = scope.get("scheme", "http")
+    http_scope = {"method": "GET", **scope, "type": "http", "scheme": _SCHEMES.get(scheme, scheme)}
+    request = ASGIRequest(http_scope, BytesIO())
+    # Read now: copies of the request have no stream.
+    assert request.body == b""
+    if "session" in scope:
+        request.session = scope["session"]
+    if "user" in scope:
+        request.user = scope["user"]
+        request.auser = partial(_given, scope["user"])
+    return request
+
+
+async def _given(user: Any) -> Any:
+    return user
+
+
+def is_origin_allowed(request: ASGIRequest) -> bool:
+    """Tell whether the page that opens the socket may do so with its visitor's cookies.
+
+    Browsers always name the origin, and nobody but browsers lends cookies to foreign pages: without an origin there is
+    nothing to fear.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None or "*" in settings.allowed_origins:
+        return True
+    try:
+        parts = urlsplit(origin)
+        # The port belongs to the host here; the scheme does not, since proxies that end TLS do not always tell.
+        if parts.netloc and parts.netloc.lower() == request.get_host().lower():
+            return True
+    except (ValueError, DisallowedHost):
+        return False
+    trusted = [*settings.allowed_origins, *django_settings.CSRF_TRUSTED_ORIGINS]
+    return any(_matches(parts.scheme, parts.netloc, pattern) for pattern in trusted)
+
+
+def _matches(scheme: str, host: str, pattern: str) -> bool:
+    """Compare as Django compares CSRF_TRUSTED_ORIGINS: exactly, or with any subdomain for ``https://*.example.com``."""
+    wanted = urlsplit(pattern)
+    return scheme == wanted.scheme and is_same_domain(host.lower(), wanted.netloc.lower().lstrip("*"))

@@ -1,0 +1,126 @@
+"""What the client of a socket may do, asked of the app's hooks each time, as the client is signed in at that moment."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+
+from ..conf import settings
+from ..exceptions import InvalidRequestError
+from ..hooks import ChatHooks, resolve
+from ..parsing import parse_chat_id, parse_message_id
+from ..registry import Place, runtime
+from ..responses import NOT_FOUND_TEXT
+from ..sessions import as_of_now, keep_session
+from ..threads import own_thread
+from .dialect import Start
+
+FRESH_SECONDS = 1.0
+"""How long a look at the session holds: a client that resumes a hundred streams at once is looked up once."""
+SIGNED_OUT_TEXT = "You are no longer signed in. Load the page again."
+NO_SESSION_TEXT = "This chat could not be kept for you. Load the page again, with cookies allowed, and try once more."
+
+
+class NoSuchChatError(InvalidRequestError):
+    """There is no such chat, or not for this client."""
+
+    status_code = 404
+
+
+class RefusedError(InvalidRequestError):
+    """The client cannot do anything here as it is."""
+
+    status_code = 403
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """A start that may be tried."""
+
+    stream_name: str
+    options: dict[str, Any]
+    """For :meth:`~resumable_stream.chat.ResumableChat.start`."""
+    place: Place
+    """A reader's, to be given back."""
+
+
+class Rights:
+    """Asks one view's hooks on behalf of one socket, one question at a time."""
+
+    def __init__(self, hooks: ChatHooks, request: HttpRequest) -> None:
+        self._hooks = hooks
+        self._handshake = request
+        self._now: HttpRequest | None = request
+        self._clock = asyncio.get_running_loop().time
+        self._looked_at = self._clock()
+        # A thread of its own for each question; one at a time, so that a socket has no more of them than a request.
+        self._asking = asyncio.Lock()
+
+    async def to_read(self, chat_id: str) -> tuple[str, Place]:
+        """Return the stream's name, and a reader's place.
+
+        Raises:
+            NoSuchChatError: The client may not read it.
+            RefusedError: The session has ended.
+            LimitExceededError: The owner has too many readers.
+            ShuttingDownError: This process is about to end.
+        """
+        async with self._asking, own_thread():
+            request = await self._current()
+            name = await self._find(request, chat_id, "read")
+            owner = await self._hooks.owner_of(request)
+        return name, runtime().reader_place(owner)
+
+    async def to_start(self, command: Start) -> Granted:
+        """Ask for all that a start needs; raises as :meth:`to_read`, and where the client's request is no good."""
+        async with self._asking, own_thread():
+            request = copy.copy(await self._current())
+            request.method = "POST"
+            asked = self._hooks.chat.format.parse_request(command.body)
+            chat_id = parse_chat_id(asked.chat_id)
+            parse_message_id(asked.message_id)
+            name = await self._find(request, chat_id, "start")
+            options = await self._hooks.start_options(
+                request, chat_id, asked, command.body, idempotency_key=command.idempotency_key
+            )
+            if not await keep_session(request):
+                # A visitor who is new, and no response to set a cookie: nobody would find the chat again.
+                raise RefusedError(NO_SESSION_TEXT)
+        place = runtime().reader_place(options["owner"])
+        options["is_previewed"] = settings.deliver == "live"
+        return Granted(stream_name=name, options=options, place=place)
+
+    async def to_stop(self, chat_id: str) -> str:
+        """Return the stream's name; raises as :meth:`to_read`."""
+        async with self._asking, own_thread():
+            return await self._find(await self._current(), chat_id, "stop")
+
+    async def lost(self, chats: Mapping[str, str]) -> set[str]:
+        """Return the keys of those chats that may no longer be read.
+
+        Raises:
+            RefusedError: The session has ended.
+        """
+        async with self._asking, own_thread():
+            request = await self._current()
+            authorize = self._hooks.authorize
+            return {key for key, chat_id in chats.items() if not await resolve(authorize(request, chat_id, "read"))}
+
+    async def _find(self, request: HttpRequest, chat_id: str, action: str) -> str:
+        name = await self._hooks.find_stream(request, chat_id, action)
+        if name is None:
+            raise NoSuchChatError(NOT_FOUND_TEXT)
+        return name
+
+    async def _current(self) -> HttpRequest:
+        if self._clock() - self._looked_at >= FRESH_SECONDS:
+            self._now = await as_of_now(self._handshake)
+            self._looked_at = self._clock()
+        if self._now is None:
+            raise RefusedError(SIGNED_OUT_TEXT)
+        return self._now

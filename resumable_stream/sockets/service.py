@@ -1,0 +1,104 @@
+"""What a socket can be asked for, each request by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from django.http import HttpRequest
+
+from ..engine import Start as Started
+from ..exceptions import GenerationActiveError, ResumableStreamError, ShuttingDownError
+from ..hooks import ChatHooks
+from ..responses import UNAVAILABLE_TEXT, error_text
+from .dialect import SHUTDOWN, Failure, SocketDialect, Start, Stop, Subscribe, SubscriptionEnd
+from .outlet import Outlet, SocketGoneError
+from .rights import Granted, Rights
+from .subscription import Subscription
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Service:
+    """Follows, starts and stops for the client of one socket, as far as it has the right to."""
+
+    def __init__(self, hooks: ChatHooks, request: HttpRequest, dialect: SocketDialect, outlet: Outlet) -> None:
+        self.rights = Rights(hooks, request)
+        self._chat = hooks.chat
+        self._dialect = dialect
+        self._outlet = outlet
+
+    def subscription(self, command: Subscribe | Start) -> Subscription:
+        """Make a subscription, to be filled by :meth:`follow` or :meth:`start_and_follow`."""
+        return Subscription(command.key, command.chat_id, outlet=self._outlet, dialect=self._dialect, chat=self._chat)
+
+    def refuse(self, key: str | None, failure: Failure) -> None:
+        """Tell the client what went wrong."""
+        self._outlet.reply(self._dialect.failed(key, failure))
+
+    async def guard(self, key: str, work: Coroutine[Any, Any, T]) -> T | None:
+        """Await ``work``; where it fails the client is told, and the socket's other streams go on."""
+        try:
+            return await work
+        except ResumableStreamError as error:
+            generation_id = error.generation_id if isinstance(error, GenerationActiveError) else None
+            failure = Failure(status=error.status_code, text=error_text(error), generation_id=generation_id)
+        except SocketGoneError:
+            return None
+        except Exception:  # an app's hook
+            logger.exception("request over a websocket failed key=%s", key)
+            failure = Failure(status=HTTPStatus.INTERNAL_SERVER_ERROR, text=UNAVAILABLE_TEXT)
+        self.refuse(key, failure)
+        return None
+
+    async def follow(self, subscription: Subscription, command: Subscribe) -> SubscriptionEnd:
+        """Follow a chat to its end."""
+        try:
+            stream_name, place = await self.rights.to_read(command.chat_id)
+        except ShuttingDownError:
+            return SubscriptionEnd(reason=SHUTDOWN, cursor=command.cursor)
+        try:
+            return await subscription.follow(stream_name, cursor=command.cursor, is_live=command.is_live)
+        finally:
+            place.release()
+
+    async def start_and_follow(self, subscription: Subscription, command: Start) -> SubscriptionEnd:
+        """Start a generation and follow it to its end."""
+        granted = await self.rights.to_start(command)
+        try:
+            started = await self._begin(command, granted)
+            reader = self._chat.reader(granted.stream_name, started)
+            return await subscription.follow(granted.stream_name, reader=reader)
+        finally:
+            granted.place.release()
+
+    async def start(self, command: Start) -> Started:
+        """Start a generation."""
+        granted = await self.rights.to_start(command)
+        try:
+            return await self._begin(command, granted)
+        finally:
+            granted.place.release()
+
+    async def stop(self, command: Stop) -> None:
+        """Stop what runs."""
+        stream_name = await self.rights.to_stop(command.chat_id)
+        stopped = await self._chat.end(stream_name, command.generation_id)
+        self._outlet.reply(self._dialect.stopping(command.key, stopped))
+
+    async def _begin(self, command: Start, granted: Granted) -> Started:
+        started = await self._chat.start(granted.stream_name, **granted.options)
+        await self._outlet.send(self._dialect.started(command.key, started.generation_id, started.cursor))
+        return started
+
+
+async def cancel(subscription: Subscription | None) -> None:
+    """End a subscription that may be running, and wait until it has."""
+    if subscription is not None and subscription.task is not None:
+        subscription.task.cancel()
+        await asyncio.wait({subscription.task})
