@@ -83,9 +83,16 @@ class StringStream(AsyncIterator[str]):
         """Let go of the stream."""
         await self._batches.aclose()
 
-    def batches(self) -> AsyncGenerator[list[str], None]:
-        """Give what comes in batches instead, an empty one where nothing came for the keep-alive time."""
-        return self._batches
+    async def batches(self) -> AsyncGenerator[list[str], None]:
+        """Yield what comes in batches instead, an empty one where nothing came for the keep-alive time."""
+        async with aclosing(self._batches):
+            if self._ready:
+                ready = list(self._ready)
+                self._ready.clear()
+                yield ready
+            async for strings in self._batches:
+                yield strings
+                del strings  # Not to be held while waiting for the next.
 
 
 async def _read(reader: Reader, skip: int) -> AsyncGenerator[list[str], None]:
@@ -97,6 +104,7 @@ async def _read(reader: Reader, skip: int) -> AsyncGenerator[list[str], None]:
             if strings or not frames:
                 yield strings
             _require_whole(frames)
+            del frames, strings  # Not to be held while waiting for the next.
 
 
 def _require_whole(frames: list[Frame]) -> None:
@@ -274,8 +282,10 @@ async def _body(stream: StringStream, place: Place, *, is_events: bool) -> Async
                     text = "".join(strings)
                     is_between_events = is_events and text.endswith(_EVENT_ENDS)
                     yield text.encode()
+                    del text
                 elif is_between_events:
                     yield KEEP_ALIVE
+                del strings
     except IncompleteStreamError as error:
         if error.reason is not EndReason.STOPPED:
             raise asyncio.CancelledError from error

@@ -234,6 +234,16 @@ async def test_a_reader_who_leaves_disturbs_neither_the_source_nor_other_readers
     assert [await read(first), await read(staying)] == ["1\n2\n", "2\n"]
 
 
+@on_every_log
+async def test_a_stream_can_be_taken_in_batches_from_where_it_was_left(streams: ResumableStreamContext) -> None:
+    await read(await streams.resumable_stream("test", of("1\n", "2\n", "3\n")))
+    stream = await streams.resume_stream("test")
+    assert await read(stream, 1) == "1\n"
+    assert stream is not None
+
+    assert [string async for strings in stream.batches() for string in strings] == ["2\n", "3\n"]
+
+
 # -- between processes ---------------------------------------------------------------------------------------------
 
 
