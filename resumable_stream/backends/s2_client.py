@@ -12,7 +12,7 @@ import errno
 import functools
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -57,6 +57,8 @@ class S2Client:
         """Close the connections, unless the user brought an open client or transport: that stays the user's."""
         if self._close is not None:
             await self._close()
+            # The loop closes the sockets of aborted connections in its next turn, which may be its last.
+            await asyncio.sleep(0)
 
 
 def _transport(config: S2Config) -> httpx.AsyncBaseTransport:
@@ -72,7 +74,29 @@ def _transport(config: S2Config) -> httpx.AsyncBaseTransport:
 
 def _session(max_connections: int, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=max_connections, ssl=tls, keepalive_timeout=KEEPALIVE_SECONDS)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), response_class=_Response)
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that takes its connection with it at once where it is left before its end, as read sessions are.
+
+    aiohttp would close it in TLS's polite way, which goes on for up to 30 s while nobody knows of it any more: where
+    the loop ends meanwhile, the socket is left to the collector.
+    """
+
+    def close(self) -> None:
+        """See aiohttp."""
+        self._abort()
+        super().close()
+
+    def release(self) -> Any:
+        """See aiohttp; a response that came to its end has given back its connection before."""
+        self._abort()
+        return super().release()
+
+    def _abort(self) -> None:
+        if self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.abort()
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from resumable_stream.backends.s2 import S2Backend
@@ -49,6 +50,21 @@ async def test_the_users_own_trust_decides(tls_server: S2Lite) -> None:
     async with following(backend, "s") as batches:
         assert (await anext(batches)).records[0].body == "x"
     await backend.close()
+
+
+def connections_to(server: S2Lite) -> list[object]:
+    return [found for found in psutil.Process().net_connections() if found.raddr and found.raddr.port == server.port]
+
+
+async def test_a_session_that_was_left_goes_with_its_connection(tls_server: S2Lite, stream: str) -> None:
+    backend = S2Backend("default", tls_server.options(ssl_context=trusting()))
+    await backend.ensure_basin()
+    await backend.append(stream, [Record("x")])
+    async with following(backend, stream) as batches:
+        await anext(batches)
+        assert connections_to(tls_server)
+    await backend.close()
+    assert not connections_to(tls_server)
 
 
 class HttpProxy:
