@@ -131,7 +131,10 @@ async def test_what_a_sync_iterable_raises_is_raised(error: Exception) -> None:
             await collect(Source())
 
 
-@pytest.mark.parametrize("source", [None, 1, "text", b"bytes", {"a": 1}, object()], ids=repr)
+NO_SOURCES = [None, 1, "text", b"bytes", {"a": 1}, object()]
+
+
+@pytest.mark.parametrize("source", NO_SOURCES, ids=lambda source: type(source).__name__)
 async def test_what_cannot_be_iterated_is_refused_with_what_to_return(source: object) -> None:
     with pytest.raises(TypeError, match=f"gave {type(source).__name__}, .*async generator"):
         await collect(source)
