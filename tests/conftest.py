@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,9 +96,18 @@ def node_modules(node: Path) -> Path:
     names = ("package.json", "package-lock.json")
     digest = hashlib.sha256(b"".join((NODE_PROJECT / name).read_bytes() for name in names)).hexdigest()
     project = CACHE / "node" / digest[:16]
-    if not project.is_dir():
-        _install_node_modules(project, names)
+    with _one_process_at_a_time(project.with_suffix(".lock")):
+        if not project.is_dir():
+            _install_node_modules(project, names)
     return project / "node_modules"
+
+
+@contextmanager
+def _one_process_at_a_time(lock: Path) -> Iterator[None]:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _install_node_modules(project: Path, names: tuple[str, ...]) -> None:
@@ -111,8 +122,6 @@ def _install_node_modules(project: Path, names: tuple[str, ...]) -> None:
         done = subprocess.run(command, cwd=draft, capture_output=True, text=True, check=False)
         installed = draft if done.returncode == 0 else None
         require_program("The npm packages", installed, f"npm ci said: {done.stderr.strip()[-500:]}")
-        # Another run at the same time may have been faster; what it installed is the same.
-        with suppress(OSError):
-            draft.rename(project)
+        draft.rename(project)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
