@@ -3,6 +3,7 @@
 httpx's own connection pool does work quadratic in its connections, at every request: fifty writers take five times the
 processor that one takes each, and a thousand follows are out of reach. The httpx-aiohttp transport has no such pool, so
 requests are built as ``httpx.Request`` and handed to it directly, unless the user brings a client or transport.
+Appends, which are most of all requests, do without even these objects where the connections are our own.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import asyncio
 import errno
 import functools
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 from .s2_config import S2Config, is_loopback
 from .s2_doubts import Doubts
@@ -33,6 +35,17 @@ REQUEST_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSErro
 """What sending a request or reading its response raises. Not every error of aiohttp comes translated."""
 
 
+class Reply(NamedTuple):
+    """A response, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+Post: TypeAlias = Callable[[URL, Mapping[str, str], bytes], Awaitable[Reply]]
+
+
 class S2Client:
     """Sends requests on one event loop."""
 
@@ -43,15 +56,27 @@ class S2Client:
         """The read sessions, which are opened again where other requests fail."""
         self.send: Callable[[httpx.Request], Awaitable[httpx.Response]]
         """Send a request and return its response as soon as the head is there; the caller must close it."""
+        self.post: Post | None = None
+        """Send a small body past httpx, whose objects cost as much as the request itself; ``None`` where it is the
+        user's client, transport or proxy that carries every request."""
         self._close: Callable[[], Awaitable[None]] | None
         if config.client is not None:
             client = config.client() if callable(config.client) else config.client
             self.send = functools.partial(client.send, stream=True)
             self._close = client.aclose if callable(config.client) else None
+        elif config.transport is not None:
+            brought = config.transport() if callable(config.transport) else config.transport
+            self.send = brought.handle_async_request
+            self._close = brought.aclose if callable(config.transport) else None
         else:
-            transport = _transport(config)
-            self.send = transport.handle_async_request
-            self._close = None if transport is config.transport else transport.aclose
+            tls = config.ssl_context or _default_tls()
+            session = _session(config.max_connections, tls)
+            proxy = environment_proxy(config.basin_endpoint)
+            own = AiohttpTransport(verify=tls, proxy=proxy, client=session)
+            self.send, self._close = own.handle_async_request, own.aclose
+            if proxy is None:
+                timeout = aiohttp.ClientTimeout(connect=config.connect_timeout, sock_connect=config.connect_timeout)
+                self.post = functools.partial(_post, session, timeout)
 
     async def close(self) -> None:
         """Close the connections, unless the user brought an open client or transport: that stays the user's."""
@@ -59,17 +84,6 @@ class S2Client:
             await self._close()
             # The loop closes the sockets of aborted connections in its next turn, which may be its last.
             await asyncio.sleep(0)
-
-
-def _transport(config: S2Config) -> httpx.AsyncBaseTransport:
-    if config.transport is not None:
-        return config.transport() if callable(config.transport) else config.transport
-    tls = config.ssl_context or _default_tls()
-    return AiohttpTransport(
-        verify=tls,
-        proxy=environment_proxy(config.basin_endpoint),
-        client=functools.partial(_session, config.max_connections, tls),
-    )
 
 
 def _session(max_connections: int, tls: ssl.SSLContext) -> aiohttp.ClientSession:
@@ -97,6 +111,13 @@ class _Response(aiohttp.ClientResponse):
     def _abort(self) -> None:
         if self.connection is not None and self.connection.transport is not None:
             self.connection.transport.abort()
+
+
+async def _post(
+    session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout, url: URL, headers: Mapping[str, str], content: bytes
+) -> Reply:
+    async with session.post(url, data=content, headers=headers, allow_redirects=False, timeout=timeout) as response:
+        return Reply(response.status, response.headers, await response.read())
 
 
 @functools.cache

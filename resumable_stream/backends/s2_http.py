@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from json import dumps
 from urllib.parse import quote, urlencode
 
 import httpx
+from yarl import URL
 
 from .. import __version__
 from ..exceptions import AppendOutcomeUnknownError, StreamNotFoundError
@@ -23,6 +24,9 @@ from .s2_doubts import Session
 from .s2_errors import Answer, Fault, Judge, Kind
 
 SLICE_BYTES = 256 * 1024
+Exchange = Callable[[int], Awaitable[Answer | Fault]]
+"""Sends a request, for the so-many-th time."""
+
 NOT_FOUND_TRIES = 3
 """A stream that an append is just creating is reported missing, now and then, to whoever else asks for it."""
 
@@ -55,9 +59,7 @@ class S2Http:
             AppendOutcomeUnknownError: It may have been applied.
             ResumableStreamError: What S2 says against it.
         """
-        headers = self._base64 if append.is_base64 else self._json
-        request = self._request("POST", self._append_urls(stream), headers, append.content)
-        return await self._send(request, stream, (200,), is_append=True)
+        return await self._send(partial(self._append, stream, append), stream, (200,), is_append=True)
 
     async def call(
         self, method: str, path: str, *, stream: str = "", json: object = None, accept: Collection[int] = (200,)
@@ -71,7 +73,7 @@ class S2Http:
             request = self._request(method, self._url(path), self._plain)
         else:
             request = self._request(method, self._url(path), self._json, dumps(json).encode())
-        return await self._send(request, stream, accept)
+        return await self._send(partial(self._exchange, request), stream, accept)
 
     @asynccontextmanager
     async def events(self, stream: str, start: int) -> AsyncIterator[Session | Fault]:
@@ -108,12 +110,12 @@ class S2Http:
         await self._clients.close()
 
     async def _send(
-        self, request: httpx.Request, stream: str, accept: Collection[int], *, is_append: bool = False
+        self, exchange: Exchange, stream: str, accept: Collection[int], *, is_append: bool = False
     ) -> Answer:
         backoff = Backoff(self.config.retry_seconds)
         attempt = 1
         while True:
-            outcome = await self._exchange(request, attempt, is_append)
+            outcome = await exchange(attempt)
             if isinstance(outcome, Answer):
                 if outcome.status in accept:
                     return outcome
@@ -128,10 +130,25 @@ class S2Http:
                 raise outcome.error
             attempt += 1
 
-    async def _exchange(self, request: httpx.Request, attempt: int, is_append: bool) -> Answer | Fault:
+    async def _append(self, stream: str, append: AppendContent, attempt: int) -> Answer | Fault:
+        client = await self._clients.get()
+        headers = self._base64 if append.is_base64 else self._json
+        url = self._append_urls(stream)
+        async with client.append_slots:
+            if client.post is None or len(append.content) > SLICE_BYTES:
+                request = self._request("POST", httpx.URL(str(url)), headers, append.content)
+                return await self._exchange(request, attempt)
+            try:
+                async with asyncio.timeout(self.config.timeout):
+                    reply = await client.post(url, headers, append.content)
+            except REQUEST_ERRORS as error:
+                return self.fault(error)
+        return Answer(*reply, attempt)
+
+    async def _exchange(self, request: httpx.Request, attempt: int) -> Answer | Fault:
         client = await self._clients.get()
         try:
-            async with client.append_slots if is_append else nullcontext(), asyncio.timeout(self.config.timeout):
+            async with asyncio.timeout(self.config.timeout):
                 response = await client.send(request)
                 try:
                     content = await _content(response)
@@ -164,8 +181,8 @@ class S2Http:
     def _url(self, path: str) -> httpx.URL:
         return httpx.URL(f"{self._endpoint}{path}")
 
-    def _append_url(self, stream: str) -> httpx.URL:
-        return self._url(f"{stream_path(stream)}/records")
+    def _append_url(self, stream: str) -> URL:
+        return URL(f"{self._endpoint}{stream_path(stream)}/records", encoded=True)
 
 
 class _Slices(httpx.AsyncByteStream):
