@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,8 +15,10 @@ from resumable_stream import checks, exceptions
 from resumable_stream.backends.s2 import CHECK_UNENCRYPTED
 from resumable_stream.conf import Settings, known_settings
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+from .support.manual import ROOT, code_blocks
+
+README = (ROOT / "README.md").read_text()
+PYTHON_BLOCKS = code_blocks("README.md", "python")
 
 
 def block_with(text: str) -> str:

@@ -135,3 +135,9 @@ def start_node(node: Path, node_project: Path) -> Iterator[Callable[..., NodeHos
     yield start
     for host in hosts:
         host.close()
+
+
+@pytest.fixture(scope="session")
+def browser(start_node: Callable[..., NodeHost], chromium: Path) -> NodeHost:
+    """Chromium, in which tests open pages."""
+    return start_node("pages.mjs", str(chromium))

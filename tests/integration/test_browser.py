@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from .log import Log
 from .node_host import NodeHost
+from .pages import Page
 from .servers import Server, free_port
 from .visitor import new_id
 
@@ -46,30 +46,12 @@ def example(log: Log, tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
-class Page:
-    """One tab of the browser."""
-
-    def __init__(self, host: NodeHost, session: str) -> None:
-        self._host = host
-        self._session = session
-        self._name = new_id()
-
-    async def call(self, operation: str, **arguments: Any) -> Any:
-        return await self._host.call(operation, page=self._name, **arguments)
-
-    async def open(self, url: str) -> Page:
-        await self.call("open", session=self._session, url=url)
-        return self
+class ChatPage(Page):
+    """The example's page."""
 
     async def ask(self, question: str) -> None:
         await self.call("fill", selector="#prompt", text=question)
         await self.call("press", selector="#prompt", key="Enter")
-
-    async def click(self, selector: str) -> None:
-        await self.call("click", selector=selector)
-
-    async def sees(self, selector: str) -> None:
-        await self.call("wait", selector=selector, state="visible")
 
     async def sees_word(self, number: int) -> None:
         await self.sees(f'{ANSWER}:has-text("word{number} ")')
@@ -79,27 +61,16 @@ class Page:
         text = (await self.call("texts", selector=f"{ANSWER} .parts"))[-1]
         return [int(number) for number in re.findall(r"word(\d+)", text)]
 
-    async def second_tab(self) -> Page:
-        return await Page(self._host, self._session).open(await self.call("url"))
 
-    async def assert_no_problems(self) -> None:
-        assert await self.call("problems") == []
-
-
-NewVisitor = Callable[[], Page]
-
-
-@pytest.fixture(scope="session")
-def browser(start_node: Callable[..., NodeHost], chromium: Path) -> NodeHost:
-    return start_node("pages.mjs", str(chromium))
+NewVisitor = Callable[[], ChatPage]
 
 
 @pytest.fixture
 def new_visitor(browser: NodeHost) -> NewVisitor:
-    return lambda: Page(browser, new_id())
+    return lambda: ChatPage(browser, new_id())
 
 
-async def assert_whole(page: Page) -> None:
+async def assert_whole(page: ChatPage) -> None:
     await page.sees(f"{ANSWER}[data-state=finished]")
     assert await page.words() == list(range(1, WORDS + 1))
 

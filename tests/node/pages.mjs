@@ -1,4 +1,6 @@
 // Pages in a real browser, whose executable is the first argument. Selectors are Playwright's.
+import { readFile } from "node:fs/promises";
+
 import { chromium } from "playwright-core";
 
 import { serve } from "./rpc.mjs";
@@ -21,9 +23,24 @@ const pages = new Map();
 
 await serve({
   // Opens a page in a session, which has its own cookies and is made by its first page.
-  async open({ page: name, session, url }) {
+  // What it asks for below /packages/ comes from the npm packages; of its requests for `refuse.path`, the one with the
+  // number `refuse.request` gets an error status.
+  async open({ page: name, session, url, cookies = {}, refuse }) {
     if (!sessions.has(session)) sessions.set(session, await browser.newContext());
+    const added = Object.entries(cookies).map(([name, value]) => ({ name, value, url: new URL(url).origin }));
+    await sessions.get(session).addCookies(added);
     const page = await sessions.get(session).newPage();
+    await page.route("**/packages/**", async (route) => {
+      const file = new URL(route.request().url()).pathname.replace("/packages/", "./node_modules/");
+      await route.fulfill({ body: await readFile(file), contentType: "text/javascript" });
+    });
+    let asked = 0;
+    if (refuse) {
+      await page.route(refuse.path, (route) => {
+        asked += 1;
+        return asked === refuse.request ? route.fulfill({ status: 503 }) : route.continue();
+      });
+    }
     const problems = [];
     page.on("pageerror", (error) => problems.push(error.stack));
     page.on("console", (message) => {
@@ -41,6 +58,13 @@ await serve({
     await pages.get(page).page.locator(selector).last().waitFor({ state });
   },
   texts: ({ page, selector }) => pages.get(page).page.locator(selector).allInnerTexts(),
+  html: ({ page, selector }) => pages.get(page).page.locator(selector).innerHTML(),
+  // Runs a script's default function in the page.
+  run: ({ page, script, given }) => pages.get(page).page.evaluate(
+    async ([source, given]) => (await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))))
+      .default(...given),
+    [script, given],
+  ),
   url: ({ page }) => pages.get(page).page.url(),
   screenshot: async ({ page, path }) => {
     await pages.get(page).page.screenshot({ path });

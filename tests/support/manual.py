@@ -1,0 +1,15 @@
+"""The code that the manual shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def code_blocks(page: str, language: str) -> list[str]:
+    """Return a page's blocks in a language, in their order."""
+    text = (ROOT / page).read_text()
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return found
