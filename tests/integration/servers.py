@@ -119,7 +119,9 @@ class Server:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def scripted_server(kind: str, directory: Path, *, log: Log, **stream_settings: Any) -> Server:
+def scripted_server(
+    kind: str, directory: Path, *, log: Log, settings_module: str = "settings", **stream_settings: Any
+) -> Server:
     """Describe a server of the test project; ``stream_settings`` are keys of ``RESUMABLE_STREAM``."""
     port = free_port()
     options = {
@@ -127,5 +129,5 @@ def scripted_server(kind: str, directory: Path, *, log: Log, **stream_settings: 
         "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"],
     }[kind]
     command = [sys.executable, "-m", kind, *options, APPLICATION]
-    environment = {"DJANGO_SETTINGS_MODULE": "tests.integration.project.settings"}
+    environment = {"DJANGO_SETTINGS_MODULE": f"tests.integration.project.{settings_module}"}
     return Server(command, port=port, directory=directory, log=log, environment=environment, **stream_settings)
