@@ -75,8 +75,8 @@ class S2Client:
             own = AiohttpTransport(verify=tls, proxy=proxy, client=session)
             self.send, self._close = own.handle_async_request, own.aclose
             if proxy is None:
-                timeout = aiohttp.ClientTimeout(connect=config.connect_timeout, sock_connect=config.connect_timeout)
-                self.post = functools.partial(_post, session, timeout)
+                limits = aiohttp.ClientTimeout(connect=config.connect_timeout, sock_connect=config.connect_timeout)
+                self.post = functools.partial(_post, session, limits)
 
     async def close(self) -> None:
         """Close the connections, unless the user brought an open client or transport: that stays the user's."""
@@ -114,9 +114,9 @@ class _Response(aiohttp.ClientResponse):
 
 
 async def _post(
-    session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout, url: URL, headers: Mapping[str, str], content: bytes
+    session: aiohttp.ClientSession, limits: aiohttp.ClientTimeout, url: URL, headers: Mapping[str, str], content: bytes
 ) -> Reply:
-    async with session.post(url, data=content, headers=headers, allow_redirects=False, timeout=timeout) as response:
+    async with session.post(url, data=content, headers=headers, allow_redirects=False, timeout=limits) as response:
         return Reply(response.status, response.headers, await response.read())
 
 
