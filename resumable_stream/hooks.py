@@ -85,6 +85,14 @@ class ChatHooks:
                 await session.aset(OWNER_SESSION_KEY, owner)
         return f"visitor-{owner}"
 
+    async def remember_visitor(self, request: HttpRequest) -> None:
+        """Give an anonymous visitor an id now, in the view of a page whose chats start over a websocket.
+
+        A start over HTTP does so by itself; a websocket cannot set the cookie.
+        """
+        if await _user(request) is None and not isinstance(await request.session.aget(OWNER_SESSION_KEY), str):
+            await request.session.aset(OWNER_SESSION_KEY, secrets.token_urlsafe(15))
+
     def _begins_to_own(self, request: HttpRequest) -> bool:
         # Whoever only reads, or stops, owns nothing yet, and needs no session for it; but who subscribes to a session
         # before its first message must hear that message.
