@@ -2,8 +2,27 @@
 
 import os
 
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import SessionMiddlewareStack
 from django.core.asgi import get_asgi_application
+from django.urls import path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
 
-application = get_asgi_application()
+# First: it loads the apps, and with them all that the routes below refer to.
+django_application = get_asgi_application()
+
+from resumable_stream.consumers import StreamConsumer  # noqa: E402
+
+from .views import DemoChat  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        # A site with logins takes AuthMiddlewareStack instead; here visitors have a session and nothing else.
+        "websocket": AllowedHostsOriginValidator(
+            SessionMiddlewareStack(URLRouter([path("api/chat/socket", StreamConsumer.as_asgi(view=DemoChat))]))
+        ),
+    }
+)
