@@ -109,6 +109,24 @@ async def test_followers_who_join_while_an_answer_runs_see_all_of_it_and_its_sto
 
 
 @on_each_log
+async def test_a_live_follower_goes_from_turn_to_turn(server: Server, visitor: Visitor) -> None:
+    chat = new_id()
+    first = await visitor.ask(chat, "One.")
+    async with cutting_proxy(server.port) as proxy, AsyncExitStack() as stack:
+        proxy.bytes_before_cut = seeded_cuts(9, 600, 1500)
+        url = f"{proxy.base}/api/chat/{chat}/stream?live=1"
+        live = follow(url, cursor=0, client=visitor.http, delay=no_delay, max_attempts=None)
+        await stack.enter_async_context(live)
+        gathered = [frame_of(await anext(live)) for _ in first.frames]
+        second = await visitor.ask(chat, {"count": 30, "every_ms": 1})
+        gathered += [frame_of(await anext(live)) for _ in second.frames]
+
+        assert gathered == first.frames + second.frames
+        assert proxy.cuts > 0
+        assert live.end is None
+
+
+@on_each_log
 async def test_there_is_nothing_to_follow_and_nobody_elses_answer(server: Server, visitor: Visitor) -> None:
     chat = new_id()
     await visitor.ask(chat, "Mine.")
