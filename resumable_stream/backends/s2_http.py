@@ -112,7 +112,7 @@ class S2Http:
     async def _send(
         self, exchange: Exchange, stream: str, accept: Collection[int], *, is_append: bool = False
     ) -> Answer:
-        backoff = Backoff(self.config.retry_seconds)
+        backoff: Backoff | None = None
         attempt = 1
         while True:
             outcome = await exchange(attempt)
@@ -126,6 +126,7 @@ class S2Http:
                 raise AppendOutcomeUnknownError(f"The append may have been applied. {outcome.error}")
             may_be_coming = is_append and isinstance(outcome.error, StreamNotFoundError) and attempt < NOT_FOUND_TRIES
             is_final = outcome.kind is Kind.FINAL and not may_be_coming
+            backoff = backoff or Backoff(self.config.retry_seconds)
             if is_final or not await backoff.wait(outcome.retry_after):
                 raise outcome.error
             attempt += 1
