@@ -29,6 +29,10 @@ from .jsontext import decode, encode, encode_text
 _ELEMENT_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
 _REPLACED = re.compile("\r\n?|[\0\ud800-\udfff]")
 _FIELDS = {"start": (), "part": ("index", "part"), "delta": ("index", "delta"), "end": ("end", "parts")}
+# Of the AI SDK's protocol: what begins and makes its parts.
+_FOREIGN_TYPES = frozenset(
+    f"{kind}-{step}" for kind in ("text", "reasoning", "tool-input") for step in ("start", "delta", "end", "available")
+)
 Part = dict[str, Any]
 
 
@@ -242,10 +246,12 @@ class HTMLEncoder(ChunkEncoder):
 
 
 def _checked_part(data: Any) -> Part:
-    if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+    kind = data.get("type") if isinstance(data, Mapping) else None
+    # A template that does not know a type shows nothing. Pieces of another protocol would vanish without a trace.
+    if not isinstance(kind, str) or kind in _FOREIGN_TYPES:
         raise TypeError(
             f"A part of an answer is a mapping with a 'type' that the template of parts knows, not {data!r:.200}. "
-            "Yield str for text."
+            "Yield str for text, or choose the format that these chunks belong to."
         )
     return dict(data)
 

@@ -1,0 +1,169 @@
+"""What model libraries stream, from their own classes, through the formats that make something of their own of it.
+
+What an answer holds is compared after the fold: text, thoughts and calls, in the words of each format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resumable_stream.engine import ChatEngine
+from resumable_stream.formats import GenerationFacts, StoredGeneration, get_format
+from resumable_stream.layout import new_generation_id
+from resumable_stream.reader import Reader
+
+from . import test_producers as known
+from .test_producers import library
+
+CHAT = [
+    *(known.chat_chunk({"reasoning_content": "hm"}), *known.CHAT[:3]),
+    known.chat_chunk(known.chat_call('{"city":', "c1", "weather")),
+    known.chat_chunk(known.chat_call('"Paris"}')),
+    known.chat_chunk({}, finish_reason="tool_calls"),
+]
+
+
+def chat_objects() -> list[Any]:
+    chunk_class = library("openai.types.chat", "openai").ChatCompletionChunk
+    return [chunk_class.model_validate(chunk) for chunk in CHAT]
+
+
+def litellm_objects() -> list[Any]:
+    chunk_class = library("litellm.types.utils", "litellm").ModelResponseStream
+    return [chunk_class(**chunk) for chunk in CHAT]
+
+
+def response_objects() -> list[Any]:
+    return known.validate_response_events([known.RESPONSES[0], known.RESPONSES[3], *known.RESPONSES[6:]])
+
+
+def anthropic_objects() -> list[Any]:
+    return known.TestAnthropic().raw_events()
+
+
+def anthropic_helper_objects() -> list[Any]:
+    anthropic = library("anthropic", "anthropic")
+    client = anthropic.Anthropic(api_key="x", http_client=known.answering(anthropic, known.ANTHROPIC))
+    with client, client.messages.stream(model="m", max_tokens=9, messages=[]) as stream:
+        return list(stream)
+
+
+def langchain_objects() -> list[Any]:
+    messages = library("langchain_core.messages", "langchain-core")
+    call = {"name": "weather", "args": {"city": "Paris"}, "id": "c1"}
+    thought = messages.AIMessageChunk(content=[{"type": "thinking", "thinking": "hm"}])
+    return [thought, messages.AIMessageChunk(content="Hello"), messages.AIMessage(content="", tool_calls=[call])]
+
+
+def langgraph_objects() -> list[Any]:
+    return [("messages", (message, {})) for message in langchain_objects()]
+
+
+def agui_objects() -> list[Any]:
+    events = known.TestAGUI().events()
+    # What is thought comes first here.
+    return [events[4], *events[1:4], *events[5:8]]
+
+
+PRODUCERS: dict[str, Callable[[], list[Any]]] = {
+    "openai chat completions": chat_objects,
+    "openai responses": response_objects,
+    "litellm": litellm_objects,
+    "anthropic raw": anthropic_objects,
+    "anthropic helper": anthropic_helper_objects,
+    "langchain": langchain_objects,
+    "langgraph": langgraph_objects,
+    "ag-ui": agui_objects,
+    "dict": lambda: CHAT,
+    "encoded": lambda: [f"data: {json.dumps(chunk)}\n\n" for chunk in CHAT],
+}
+
+
+@pytest.fixture(params=PRODUCERS.values(), ids=PRODUCERS)
+def items(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The items of one producer: a thought, a text and a call."""
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    found: list[Any] = request.param()
+    return found
+
+
+def answer_of(name: str, items: list[Any]) -> dict[str, Any]:
+    format_ = get_format(name)
+    making = format_.encoder(GenerationFacts(generation_id="g1", message_id="m1"))
+    chunks = making.start() + [chunk for item in items for chunk in making.encode(item)] + making.finish()
+    message = format_.fold_answer(StoredGeneration(generation_id="g1", message_id="m1", chunks=chunks))
+    assert message is not None
+    return message
+
+
+def test_anthropic_makes_blocks_of_them(items: list[Any]) -> None:
+    message = answer_of("anthropic", items)
+
+    thinking, text, call = message["content"]
+    assert (thinking["type"], thinking["thinking"]) == ("thinking", "hm")
+    assert (text["type"], text["text"]) == ("text", "Hello")
+    assert (call["type"], call["id"], call["name"], call["input"]) == ("tool_use", "c1", "weather", {"city": "Paris"})
+    assert message["stop_reason"] == "tool_use"
+
+
+def test_anthropics_own_events_keep_what_only_they_say() -> None:
+    for items in (anthropic_objects(), anthropic_helper_objects()):
+        message = answer_of("anthropic", items)
+        assert (message["id"], message["model"], message["usage"]["output_tokens"]) == ("x", "m", 9)
+        assert message["content"][0]["signature"] == "s"
+
+
+def test_html_makes_parts_of_them(items: list[Any]) -> None:
+    message = answer_of("html", items)
+
+    assert message["parts"] == [
+        {"type": "reasoning", "text": "hm"},
+        {"type": "text", "text": "Hello"},
+        {"type": "tool-call", "call_id": "c1", "name": "weather", "input": {"city": "Paris"}},
+    ]
+    assert message["content"] == "Hello"
+
+
+def test_text_makes_text_of_them(items: list[Any]) -> None:
+    assert answer_of("text", items)["content"] == "Hello"
+
+
+@pytest.mark.parametrize("name", ["anthropic", "html"])
+async def test_an_agent_of_pydantic_ai_is_taken_by_its_agui_adapter(name: str) -> None:
+    run = known.TestPydanticAI()
+    adapter_class = library("pydantic_ai.ui.ag_ui", "pydantic-ai-slim").AGUIAdapter
+    made = adapter_class(agent=run.agent(), run_input=adapter_class.build_run_input(run.AGUI_BODY))
+
+    message = answer_of(name, [event async for event in made.run_stream()])
+
+    if name == "html":
+        assert message["content"] == "Sunny."
+    else:
+        assert [block["type"] for block in message["content"]] == ["tool_use", "text"]
+        assert (message["content"][1]["text"], message["stop_reason"]) == ("Sunny.", "end_turn")
+
+
+@pytest.mark.parametrize("name", ["anthropic", "html"])
+async def test_what_a_format_cannot_encode_fails_the_generation_and_says_the_fix(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = library("pydantic_ai.ui.vercel_ai", "pydantic-ai-slim").VercelAIAdapter
+    run = known.TestPydanticAI()
+    chunks = adapter(agent=run.agent(), run_input=adapter.build_run_input(run.BODY)).run_stream()
+    engine, stream = ChatEngine(format=name), f"chat/producers/{new_generation_id()}"
+
+    started = await engine.start(stream, chunks)
+    reader = engine.reader(stream, started)
+    assert isinstance(reader, Reader)
+    async for _ in reader.frames():
+        pass
+
+    (generation,), _ = await engine.history(stream)
+    assert generation.end is not None
+    assert generation.end.value == "failed"
+    assert "TypeError" in caplog.text
+    assert "choose the format that these chunks belong to" in caplog.text
