@@ -43,7 +43,6 @@ from resumable_stream.exceptions import (
     InvalidRequestError,
     LimitExceededError,
 )
-from resumable_stream.formats import GenerationFacts, StoredGeneration, get_format
 from resumable_stream.layout import Begin, Token
 from resumable_stream.protocol.claim import Opening, claim
 from resumable_stream.records import Record
@@ -445,17 +444,6 @@ async def test_strings_are_stored_as_they_are_under_the_stream_s_name(log: Fault
     assert log.chunks("s") == strings
 
 
-@given(st.lists(st.text(st.characters()) | st.sampled_from(["\ud83d", "\ude00", "", "\ud83d\ud83d\ude00"])))
-@example(["\ud83d", "\ude00"])
-def test_halves_of_characters_are_joined_and_what_stays_half_is_replaced(strings: list[str]) -> None:
-    encoder = get_format("strings").encoder(GenerationFacts(generation_id="g", message_id="m"))
-    encoded = [*encoder.start(), *(chunk for string in strings for chunk in encoder.encode(string)), *encoder.finish()]
-
-    assert "" not in encoded
-    whole = "".join(strings).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    assert "".join(encoded).encode() == whole.encode()
-
-
 @pytest.mark.parametrize("item", [b"bytes", {"type": "text"}, 5], ids=["bytes", "dict", "int"])
 @in_virtual_time
 async def test_what_is_no_string_fails_the_stream_and_the_log_says_why(
@@ -465,19 +453,6 @@ async def test_what_is_no_string_fails_the_stream_and_the_log_says_why(
 
     assert (await failure_of(stream))[:2] == ("1", "failed")
     assert f"takes strings, not builtins.{type(item).__name__}" in caplog.text
-
-
-def test_a_chat_view_cannot_have_the_format() -> None:
-    with pytest.raises(ImproperlyConfigured, match="format = 'text'"):
-        get_format("strings").parse_request({})
-
-
-def test_the_format_folds_a_stream_into_one_text() -> None:
-    format_ = get_format("strings")
-    told = StoredGeneration(generation_id="g", chunks=["Once ", "upon"])
-    assert format_.fold([told, StoredGeneration(generation_id="h")]) == [
-        {"id": "g", "role": "assistant", "content": "Once upon"}
-    ]
 
 
 @given(st.lists(st.text(min_size=1)), st.integers(0, 50))
