@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -71,6 +72,7 @@ class ResumableChat(ChatEngine):
         *,
         cursor: int | None = None,
         is_live: bool = False,
+        open_runs: Collection[str] = (),
         wait_seconds: float | None = None,
         owner: str = "",
         check: Check | None = None,
@@ -80,7 +82,7 @@ class ResumableChat(ChatEngine):
         See :meth:`~resumable_stream.engine.ChatEngine.locate` for what is read. With ``wait_seconds`` the answer is not
         a stream but a :func:`~resumable_stream.longpoll.long_poll`. ``owner`` is whose limit on readers counts.
         """
-        reader = await self.locate(stream_name, cursor, is_live=is_live)
+        reader = await self.locate(stream_name, cursor, is_live=is_live, open_runs=open_runs)
         if reader is None:
             return nothing_left(self.format)
         place = runtime().reader_place(owner)

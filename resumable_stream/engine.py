@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -281,7 +281,14 @@ class ChatEngine:
         """Find the stream's newest generation; ``None`` if the stream does not exist. Costs two reads."""
         return await perform(find_head(), self.backend, stream_name)
 
-    async def locate(self, stream_name: str, cursor: int | None = None, *, is_live: bool = False) -> Reader | None:
+    async def locate(
+        self,
+        stream_name: str,
+        cursor: int | None = None,
+        *,
+        is_live: bool = False,
+        open_runs: Collection[str] = (),
+    ) -> Reader | None:
         """Open a reader, or return ``None`` where nothing runs and the reader has it all.
 
         Without a cursor it reads the running generation from its start. With one it reads on from there, to the end of
@@ -289,11 +296,12 @@ class ChatEngine:
         running generation, or with what comes next.
 
         Where the format's clients follow sessions, every reader of a session is live, and without a cursor begins with
-        a snapshot of what is over.
+        a snapshot of what is over. After it comes once more how those of ``open_runs`` have ended that it holds: the
+        client takes them to be running.
         """
         passages = Passages(self.backend, stream_name, self.format)
         if self.holds_sessions_open:
-            return self._reader(stream_name, await passages.of_session(cursor))
+            return self._reader(stream_name, await passages.of_session(cursor, open_runs=open_runs))
         passage = await passages.of_newest(cursor, is_live=is_live)
         return self._reader(stream_name, passage) if passage is not None else None
 

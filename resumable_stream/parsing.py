@@ -21,6 +21,7 @@ _CURSOR = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
 _IDEMPOTENCY_KEY_BYTES = 512
 TOO_LARGE_TEXT = "The request is too large. Send less, for instance smaller attachments."
 _MESSAGE_ID_CHARACTERS = 256
+_MOST_OPEN_RUNS = 10
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z", re.ASCII)
 MAX_WAIT_SECONDS = 60.0
 """How long a long poll may wait; who asks for more waits this long. Proxies commonly cut what is silent for longer."""
@@ -189,6 +190,15 @@ def parse_run_id(value: object) -> str | None:
     if not isinstance(value, str) or not _CHAT_ID.match(value):
         raise InvalidRequestError("The run's id must be a string of 1 to 128 letters, digits or . _ : ~ -.")
     return value
+
+
+def parse_open_runs(request: HttpRequest) -> list[str]:
+    """Read ``?run=``, which may come several times: the runs whose end the client still waits for.
+
+    Raises:
+        InvalidRequestError: One cannot be the id of a run.
+    """
+    return [found for value in request.GET.getlist("run")[:_MOST_OPEN_RUNS] if (found := parse_run_id(value))]
 
 
 def parse_run_cursor(request: HttpRequest) -> int | None:

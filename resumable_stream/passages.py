@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from .backends.base import BaseBackend
 from .driver import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from .exceptions import RecordsTrimmedError, StreamNotFoundError
-from .formats.base import ChunkFormat, EndReason
+from .formats.base import ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
 from .formats.conversation import continued_message
 from .history import fold_history, read_brought_messages, read_generations
-from .layout import Chunk
+from .layout import Begin, Chunk
 from .protocol.head import Head, find_head
 
 
@@ -62,29 +62,34 @@ class Passages:
         end_after = head.start if head.is_running else min(head.content_end, head.tail - 1)
         return Passage(cursor=cursor, is_live=is_live, end_after=end_after, prelude=prelude)
 
-    async def of_session(self, cursor: int | None) -> Passage:
+    async def of_session(self, cursor: int | None, *, open_runs: Collection[str] = ()) -> Passage:
         """Find what follows ``cursor``, for ever; without one that can be followed, a snapshot and what follows that.
 
         The snapshot holds what is over, and its cursor is where the reading goes on: nothing is missing between the
-        two, and nothing comes twice.
+        two, and nothing comes twice. Of ``open_runs``, which the client takes to be running, it is told those that the
+        snapshot holds: it would wait for their end.
         """
         if cursor is not None:
             head = await self._head()
             if head is not None and cursor <= head.tail and (cursor >= head.start or await self._has(cursor)):
                 return Passage(cursor=cursor, is_live=True)
-        position, snapshot = await self._snapshot(is_expected=cursor is not None)
-        prelude = [Chunk(position, snapshot)] if snapshot is not None else []
-        return Passage(cursor=position, is_live=True, prelude=prelude)
-
-    async def _snapshot(self, *, is_expected: bool) -> tuple[int, str | None]:
-        """Fold what is over into one chunk; return the position after it, and the chunk if there is one."""
         try:
             generations, position = await read_generations(self._backend, self._stream)
         except StreamNotFoundError:
             # A chat that the log has never seen may have a history elsewhere. Only who comes with a cursor holds what
             # the log once had, and has no more.
-            return 0, self._format.snapshot([]) if is_expected else None
-        return position, self._format.snapshot(await fold_history(self._format, generations))
+            return Passage(cursor=0, is_live=True, prelude=self._snapshot(0, [], []) if cursor is not None else ())
+        messages = await fold_history(self._format, generations)
+        ended = [one for one in generations if one.end is not None and run_id_of(one) in open_runs]
+        return Passage(cursor=position, is_live=True, prelude=self._snapshot(position, messages, ended))
+
+    def _snapshot(
+        self, position: int, messages: Sequence[Message], ended: Sequence[StoredGeneration]
+    ) -> Sequence[Chunk]:
+        snapshot = self._format.snapshot(messages)
+        if snapshot is None:
+            return ()
+        return [Chunk(position, snapshot), *(Chunk(0, last_word(self._format, one, one.chunks[-1:])) for one in ended)]
 
     async def _head(self) -> Head | None:
         return await perform(find_head(), self._backend, self._stream)
@@ -114,3 +119,25 @@ class Passages:
         except RecordsTrimmedError:
             return False
         return True
+
+
+def run_id_of(generation: Begin | StoredGeneration) -> str:
+    """Return the id by which clients know a generation: their own, or ours if they gave none."""
+    return generation.run_id or generation.generation_id or ""
+
+
+def last_word(format_: ChunkFormat, generation: Begin | StoredGeneration, last: Sequence[str]) -> str:
+    """Return the chunk by which a run has ended, which is its ``last`` one.
+
+    Another program may have left the run without one; then it is made.
+    """
+    facts = GenerationFacts(
+        generation_id=generation.generation_id or "",
+        message_id=generation.message_id or "",
+        run_id=run_id_of(generation),
+    )
+    encoder = format_.encoder(facts)
+    for chunk in last:
+        encoder.observe(chunk)
+    # Nothing is left to say after a last word.
+    return [*last, *encoder.finish()][-1]

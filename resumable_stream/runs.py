@@ -19,9 +19,9 @@ from .exceptions import (
     SeqNumMismatchError,
     StreamNotFoundError,
 )
-from .formats.base import ChunkFormat, GenerationFacts
+from .formats.base import ChunkFormat
 from .layout import Began, Begin, Chunk, Decoder, Ended, back_of
-from .passages import Passage
+from .passages import Passage, last_word, run_id_of
 from .protocol.effects import Append, Operation
 from .protocol.head import Head, find_head
 from .records import MAX_BATCH_RECORDS, Record, SequencedRecord
@@ -62,11 +62,6 @@ async def find_run(backend: BaseBackend, owner: str, run_id: str) -> str | None:
 
 def _note_name(owner: str, run_id: str) -> str:
     return f"run/{owner}/{run_id}"
-
-
-def run_id_of(begin: Begin) -> str:
-    """Return the id by which clients know a generation: their own, or ours if they gave none."""
-    return begin.run_id or begin.generation_id
 
 
 class Runs:
@@ -132,20 +127,8 @@ class Runs:
 
     async def _told_again(self, begin: Begin, cursor: int) -> Passage:
         """Repeat the last chunk for a reader at ``cursor``, where the chunks of a run end."""
-        encoder = self._format.encoder(
-            GenerationFacts(
-                generation_id=begin.generation_id,
-                message_id=begin.message_id,
-                chat_id=begin.chat_id,
-                run_id=run_id_of(begin),
-            )
-        )
         entries = Decoder(cursor - 1).feed(await self._read(cursor - 1, 1))
-        last = [entry.body for entry in entries if isinstance(entry, Chunk)]
-        for chunk in last:
-            encoder.observe(chunk)
-        # Nothing is left to say after a last word; but another program may have left the run without one.
-        body = [*last, *encoder.finish()][-1]
+        body = last_word(self._format, begin, [entry.body for entry in entries if isinstance(entry, Chunk)])
         return Passage(cursor=cursor, end_after=cursor, prelude=[Chunk(0, body)])
 
     async def _read(self, start: int, limit: int = MAX_BATCH_RECORDS) -> Sequence[SequencedRecord]:

@@ -26,6 +26,7 @@ from .parsing import (
     parse_generation_id,
     parse_idempotency_key,
     parse_message_id,
+    parse_open_runs,
     parse_wait,
     wants_events,
 )
@@ -99,7 +100,13 @@ class ResumableChatView(RunDoors, FormDoors, View):
         cursor = parse_cursor(request, is_lenient=self.chat.holds_sessions_open)
         is_live, wait_seconds = parse_flag(request, "live"), parse_wait(request)
         return await self._replay(
-            request, chat_id, stream_name, cursor=cursor, is_live=is_live, wait_seconds=wait_seconds
+            request,
+            chat_id,
+            stream_name,
+            cursor=cursor,
+            is_live=is_live,
+            open_runs=parse_open_runs(request),
+            wait_seconds=wait_seconds,
         )
 
     async def delete(self, request: HttpRequest) -> HttpResponseBase:
@@ -135,14 +142,12 @@ class ResumableChatView(RunDoors, FormDoors, View):
         stream_name: str,
         *,
         cursor: int | None,
-        is_live: bool = False,
-        wait_seconds: float | None = None,
+        **options: Any,
     ) -> HttpResponseBase:
         return await self.chat.replay(
             stream_name,
             cursor=cursor,
-            is_live=is_live,
-            wait_seconds=wait_seconds,
+            **options,
             owner=await self.owner_of(request),
             check=self.read_check(request, chat_id),
         )

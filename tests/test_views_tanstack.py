@@ -264,6 +264,28 @@ async def test_a_cursor_whose_records_were_trimmed_gets_a_snapshot(log: FaultyLo
 
 
 @in_virtual_time
+async def test_who_waits_for_the_end_of_a_run_that_the_snapshot_holds_is_told_it(
+    log: FaultyLog, answer_with: Callable[[Producer], Producer]
+) -> None:
+    visitor = Visitor()
+    await visitor.post("/live", say(runId="run-1"))
+    await settle()
+    answer_with(Producer("And"))
+    await visitor.post("/live", say("More?", "u2", runId="run-2"))
+    await settle()
+
+    reader = await following(visitor, "id=c1&run=run-1&run=run-2&run=run-3")
+
+    snapshot, told, started, *_ = chunks(reader)
+    assert (snapshot["type"], told["type"], told["runId"]) == ("MESSAGES_SNAPSHOT", "RUN_FINISHED", "run-1")
+    assert (started["type"], started["runId"]) == ("RUN_STARTED", "run-2")
+    assert b"\n\ndata: {" in reader.body  # It has a place of its own on the log, which the snapshot covers.
+    # Who has a cursor hears of it in its place.
+    assert "RUN_FINISHED" not in types(await following(visitor, f"id=c1&from={ids(reader)[0]}&run=run-1"))
+    assert (await visitor.get("/live/replay?id=c1&run=a/b")).status == 400
+
+
+@in_virtual_time
 async def test_a_stop_ends_the_run_under_its_own_name(
     log: FaultyLog, answer_with: Callable[[Producer], Producer]
 ) -> None:

@@ -1,6 +1,7 @@
 // Tabs of a chat page: the stock chat class and transport of the AI SDK, in the version named by the first argument.
 // What `useChat` adds is React's state; here it is the smallest state that the class takes.
 import { serve } from "./rpc.mjs";
+import { Visitor } from "./visitor.mjs";
 
 const { AbstractChat, DefaultChatTransport } = await import(process.argv[2]);
 
@@ -52,24 +53,6 @@ class Chat extends AbstractChat {
   becomes(condition) {
     return this.state.becomes(condition);
   }
-}
-
-// A browser session: its cookies go with every request, and its CSRF token as a page would send it.
-class Visitor {
-  cookies = {};
-
-  fetch = async (url, init = {}) => {
-    const headers = new Headers(init.headers);
-    headers.set("cookie", Object.entries(this.cookies).map((pair) => pair.join("=")).join("; "));
-    const response = await fetch(url, { ...init, headers });
-    for (const line of response.headers.getSetCookie()) {
-      const [name, value] = line.split(";")[0].split(/=(.*)/s);
-      this.cookies[name] = value;
-    }
-    return response;
-  };
-
-  headers = () => ({ "X-CSRFToken": this.cookies.csrftoken });
 }
 
 const visitors = new Map();

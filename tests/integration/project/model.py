@@ -66,8 +66,8 @@ def _steps_of(messages: list[dict[str, Any]]) -> list[Any]:
 
 
 def newest_text(messages: list[dict[str, Any]]) -> str:
-    """Return the text of the last user message, in the shape of the AI SDK (``parts``) or as plain ``content``."""
+    """Return the text of the last user message: plain ``content``, or parts of the AI SDK or of TanStack AI."""
     newest = [message for message in messages if message["role"] == "user"][-1]
     if "content" in newest:
         return str(newest["content"])
-    return "".join(part["text"] for part in newest["parts"] if part["type"] == "text")
+    return "".join(part.get("text", part.get("content")) for part in newest["parts"] if part["type"] == "text")
