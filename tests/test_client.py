@@ -177,9 +177,10 @@ def test_events_have_a_name_a_cursor_and_data(gather: Gather) -> None:
 
 
 def test_ids_that_are_no_cursors_are_passed_over(gather: Gather) -> None:
-    followed = gather(Server(stream(b"id: x1\ndata: 1\n\n", b"id: \xc2\xb2\ndata: 2\n\n", frame(5, "3"), END)))
+    ids = [b"x1", b"\xc2\xb2", b"-1", b"9" * 5000]
+    followed = gather(Server(stream(*(b"id: %s\ndata: 1\n\n" % one for one in ids), frame(5, "3"), END)))
 
-    assert [event.cursor for event in followed.events] == [None, None, 5, 99]
+    assert [event.cursor for event in followed.events] == [None, None, None, None, 5, 99]
 
 
 # -- ends ----------------------------------------------------------------------------------------------------------
@@ -426,11 +427,12 @@ def test_the_pause_is_chosen_by_what_failed_and_what_the_server_asked_for(gather
         torn(b"retry: 1500\n\n"),
         httpx.Response(429, headers={"Retry-After": "5"}),
         torn(b"retry: x\n\nretry: -1\n\n", frame(1, "a")),
+        torn(b"retry: %s\n\n" % (b"9" * 400)),
         stream(END),
     )
     gather(server, delay=delay)
 
-    assert asked == [(1, 7), (2, 0), (3, None), (4, 1.5), (5, 5), (1, 1.5)]
+    assert asked == [(1, 7), (2, 0), (3, None), (4, 1.5), (5, 5), (1, 1.5), (2, 300)]
 
 
 @given(st.integers(1, 10_000), st.none() | st.floats(0, 300))

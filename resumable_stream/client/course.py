@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,7 @@ LONGEST_ASKED_SECONDS = 300.0
 RETRIED_STATUSES = frozenset({408, 425, 429})
 """Beside all from 500 on: what may be different the next time."""
 SHOWN_CHARACTERS = 300
+_CURSOR = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
 
 Delay = Callable[[int, float | None], float]
 """Chooses how many seconds to wait, given the failures in a row and the seconds that the server asked for."""
@@ -120,10 +122,10 @@ class Course:
     def take(self, event: ServerSentEvent) -> Event | None:
         """Take in what was received; return it if it is an event, and new."""
         if event.retry is not None and event.retry >= 0:
-            self._retry = event.retry / 1000
+            self._retry = min(event.retry, LONGEST_ASKED_SECONDS * 1000) / 1000
         if not event.data:
             return None  # A comment, or a field that stands alone.
-        cursor = int(event.id) if event.id.isascii() and event.id.isdigit() else None
+        cursor = int(event.id) if _CURSOR.match(event.id) else None
         if cursor is not None:
             if self._resumed_from is not None and cursor <= self._resumed_from:
                 return None  # Something on the way has lost our cursor, and all comes again.
