@@ -85,7 +85,10 @@ class StreamConsumer(AsyncConsumer):
             logger.warning("websocket refused: %s cannot speak for %s", dialect.__name__, type(view).__name__)
             await self._deny(CLOSE_NOT_SERVED)
         chosen = dialect.subprotocol if dialect.subprotocol in self._offered else None
-        await self.send({"type": "websocket.accept", "subprotocol": chosen})
+        try:
+            await self.send({"type": "websocket.accept", "subprotocol": chosen})
+        except OSError:  # The client has gone already.
+            raise StopConsumer from None
         self._connection = Connection(
             hooks=view, request=request, dialect=dialect(), send=self._send_text, close=self._close
         )

@@ -7,8 +7,9 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ParamSpec
 
 from django.http import HttpRequest
 
@@ -35,10 +36,13 @@ from .dialect import (
 )
 from .outlet import Outlet, SocketGoneError
 from .rights import RefusedError
-from .service import Service, cancel
+from .service import Service, Work, cancel
 from .subscription import Subscription
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+Task = asyncio.Task[None]
 
 MAX_FAULTS = 20
 """Frames in a row that make no sense before the client is taken for something else."""
@@ -77,7 +81,7 @@ class Connection:
         self._request = request
         self._close_socket = close
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[Task] = set()
         self._subscriptions: dict[str, Subscription] = {}
         self._operations = 0
         self._outlet = Outlet(send, self._spawn)
@@ -158,7 +162,7 @@ class Connection:
         elif self._operations >= MAX_OPERATIONS:
             self._service.refuse(command.key, _too_much("You ask for too much at once. Wait for an answer."))
         elif isinstance(command, Stop):
-            self._spawn(self._operate(command.key, self._service.stop(command)))
+            self._spawn(self._operate, command.key, partial(self._service.stop, command))
         else:
             self._start(command)
 
@@ -167,22 +171,22 @@ class Connection:
         if previous is None and self._is_full(command.key):
             return
         subscription = self._add(command)
-        self._run(subscription, self._replace(previous, subscription, command))
+        self._run(subscription, partial(self._replace, previous, subscription, command))
 
     def _start(self, command: Start) -> None:
         previous = self._subscriptions.get(command.key)
         if previous is not None:
             # What is followed goes on until there is something else to follow.
-            self._spawn(self._operate(command.key, self._start_beside(previous, command)))
+            self._spawn(self._operate, command.key, partial(self._start_beside, previous, command))
         elif not self._is_full(command.key):
             subscription = self._add(command)
-            self._run(subscription, self._service.start_and_follow(subscription, command))
+            self._run(subscription, partial(self._service.start_and_follow, subscription, command))
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
         subscription = self._subscriptions.pop(command.key, None)
         if subscription is not None:
             subscription.is_dismissed = True
-        self._spawn(self._let_go(command.key, subscription))
+        self._spawn(self._let_go, command.key, subscription)
 
     def _is_full(self, key: str) -> bool:
         if len(self._subscriptions) < settings.max_subscriptions_per_socket:
@@ -197,10 +201,10 @@ class Connection:
         self._subscriptions[command.key] = found
         return found
 
-    def _run(self, subscription: Subscription, work: Coroutine[Any, Any, SubscriptionEnd]) -> None:
-        subscription.task = self._spawn(self._serve(subscription, work))
+    def _run(self, subscription: Subscription, work: Work[SubscriptionEnd]) -> None:
+        subscription.task = self._spawn(self._serve, subscription, work)
 
-    async def _serve(self, subscription: Subscription, work: Coroutine[Any, Any, SubscriptionEnd]) -> None:
+    async def _serve(self, subscription: Subscription, work: Work[SubscriptionEnd]) -> None:
         """See a subscription through, and tell its end."""
         try:
             end = await self._service.guard(subscription.key, work)
@@ -211,7 +215,7 @@ class Connection:
                 del self._subscriptions[subscription.key]
             self._leave_if_done()
 
-    async def _operate(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _operate(self, key: str, work: Work[None]) -> None:
         self._operations += 1
         try:
             await self._service.guard(key, work)
@@ -232,7 +236,7 @@ class Connection:
             return
         follow = Subscribe(key=command.key, chat_id=command.chat_id, cursor=started.cursor)
         subscription = self._add(command)
-        self._run(subscription, self._replace(latest, subscription, follow))
+        self._run(subscription, partial(self._replace, latest, subscription, follow))
 
     async def _let_go(self, key: str, subscription: Subscription | None) -> None:
         await cancel(subscription)
@@ -262,7 +266,7 @@ class Connection:
             self._outlet.reply(self._dialect.keep_alive())
         if now >= self._check_at:
             self._check_at = math.inf
-            self._spawn(self._check_rights())
+            self._spawn(self._check_rights)
         is_idle = not self._subscriptions and not self._operations
         if is_idle and now - self._last_heard >= settings.socket_idle_seconds:
             self._shut(CLOSE_IDLE)
@@ -310,7 +314,7 @@ class Connection:
         for subscription in self._subscriptions.values():
             if subscription.task is not None:
                 subscription.task.cancel()
-        self._spawn(self._close(code))
+        self._spawn(self._close, code)
 
     async def _close(self, code: int) -> None:
         try:
@@ -326,15 +330,16 @@ class Connection:
         if self._place is not None:
             self._place.release()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(self._quietly(work))
+    def _spawn(self, work: Callable[P, Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs) -> Task:
+        # Called in its task: one that is cancelled before its first step leaves no coroutine that nobody has awaited.
+        task = self._loop.create_task(self._quietly(partial(work, *args, **kwargs)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _quietly(self, work: Work[None]) -> None:
         with contextlib.suppress(SocketGoneError):
-            await work
+            await work()
 
 
 def _too_much(text: str) -> Failure:

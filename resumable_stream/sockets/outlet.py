@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -24,7 +25,7 @@ class Outlet:
     """
 
     def __init__(
-        self, send: Callable[[str], Awaitable[None]], spawn: Callable[[Coroutine[Any, Any, None]], object]
+        self, send: Callable[[str], Awaitable[None]], spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
     ) -> None:
         self.turn = asyncio.Lock()
         """Held while sending. Whoever holds it for long is made to wait by the server: the client does not read."""
@@ -69,7 +70,7 @@ class Outlet:
             return
         self._replies.append(text)
         if len(self._replies) == 1:
-            self._spawn(self._flush())
+            self._spawn(self._flush)
 
     async def close(self, close: Callable[[], Awaitable[None]]) -> None:
         """Let the replies out, then ``close``; nothing can be sent any more."""
@@ -77,7 +78,8 @@ class Outlet:
         async with self.turn:
             if not self._is_closed:
                 self._is_closed = True
-                await close()
+                with contextlib.suppress(OSError):  # The client was faster.
+                    await close()
 
     def abandon(self) -> None:
         """Send nothing more: the client has gone."""

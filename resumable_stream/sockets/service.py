@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from .subscription import Subscription
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Work = Callable[[], Coroutine[Any, Any, T]]
 
 
 class Service:
@@ -41,10 +42,10 @@ class Service:
         """Tell the client what went wrong."""
         self._outlet.reply(self._dialect.failed(key, failure))
 
-    async def guard(self, key: str, work: Coroutine[Any, Any, T]) -> T | None:
-        """Await ``work``; where it fails the client is told, and the socket's other streams go on."""
+    async def guard(self, key: str, work: Work[T]) -> T | None:
+        """Do ``work``; where it fails the client is told, and the socket's other streams go on."""
         try:
-            return await work
+            return await work()
         except ResumableStreamError as error:
             generation_id = error.generation_id if isinstance(error, GenerationActiveError) else None
             failure = Failure(status=error.status_code, text=error_text(error), generation_id=generation_id)

@@ -132,14 +132,14 @@ class Subscription:
         try:
             while self._position < len(frames):
                 async with self._outlet.turn:
-                    await self._send_some()
-                if self._position < len(frames):
-                    await asyncio.sleep(0)
+                    if await self._send_some():
+                        # Still holding the turn: in this round of the event loop the socket has had its share.
+                        await asyncio.sleep(0)
         finally:
             self._frames = []
 
-    async def _send_some(self) -> None:
-        """Send a turn's worth."""
+    async def _send_some(self) -> bool:
+        """Send what fits into a turn; tell whether that was a whole turn's worth."""
         frames = self._frames
         stop = self._position + TURN_FRAMES
         characters = 0
@@ -155,6 +155,7 @@ class Subscription:
                 await self._outlet.put(text)
             elif isinstance(entry, Ended):
                 await self._note_end(entry)
+        return self._position >= stop or characters >= TURN_CHARACTERS
 
     async def _note_end(self, entry: Ended) -> None:
         """Tell a live client that a generation has ended; for others, the last end is the subscription's own."""

@@ -1,4 +1,4 @@
-"""The protocol of the AI SDK's websocket transport, frame by frame; the transport itself is in the integration tests."""
+"""The protocol of the AI SDK's websocket transport, frame by frame; the integration tests have itself."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -96,10 +97,8 @@ def test_what_makes_no_sense_is_refused_with_a_reason(frame: dict[str, Any], tex
 
 @given(st.dictionaries(FIELDS, JSON | TYPES))
 def test_any_object_is_read_or_refused(frame: dict[str, Any]) -> None:
-    try:
+    with suppress(InvalidRequestError):
         StreamDialect().read(frame)
-    except InvalidRequestError as error:
-        assert str(error)
 
 
 def test_a_chunk_is_said_in_the_same_words_on_every_socket() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from .virtual_time import VirtualTimeLoop
 
@@ -48,7 +48,7 @@ class Socket:
         self._outgoing: asyncio.Queue[Message] = asyncio.Queue(room or 0)
         self.task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Socket:
+    async def __aenter__(self) -> Self:
         await self.connect()
         return self
 
