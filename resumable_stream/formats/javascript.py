@@ -19,6 +19,14 @@ class _Missing:
 MISSING: Final = _Missing()
 
 
+_WHITE = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+
+
+def trim(text: str) -> str:
+    """Take away the white space around a text, as JavaScript knows it."""
+    return text.strip(_WHITE)
+
+
 def read_number(number: str) -> float | None:
     """Read a number; one beyond a double's range is Infinity in JavaScript, which its JSON writes as null."""
     value = float(number)

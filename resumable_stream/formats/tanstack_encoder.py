@@ -10,7 +10,11 @@ from .agui_events import Event
 from .agui_run import finish_reason, is_intermediate
 from .base import EndReason, GenerationFacts, Message
 
-_NEEDS_MESSAGE = frozenset(("REASONING_MESSAGE_CONTENT", "REASONING_ENCRYPTED_VALUE", "TOOL_CALL_START"))
+_GO_TO_A_MESSAGE = frozenset(
+    ("STEP_STARTED", "REASONING_MESSAGE_CONTENT", "REASONING_ENCRYPTED_VALUE", "TOOL_CALL_START", "CUSTOM")
+)
+# Events of the library's own that add to a message.
+_MESSAGE_PARTS = ("structured-output.start", "structured-output.complete", "ui-resource")
 
 
 class TanStackEncoder(AGUIEncoder):
@@ -74,9 +78,9 @@ class TanStackEncoder(AGUIEncoder):
     def pass_on(self, event: Event, text: str | None) -> None:
         """Send an event of the producer's own, to the message that it belongs to."""
         kind = event["type"]
-        if kind == "TEXT_MESSAGE_START" and event.get("role", "assistant") == "assistant":
+        if kind.startswith("TEXT_MESSAGE_") and event.get("role", "assistant") == "assistant":
             self._adopt(event["messageId"])
-        elif kind in _NEEDS_MESSAGE:
+        elif kind in _GO_TO_A_MESSAGE:
             self._begin_message_for(event)
         if kind == "REASONING_MESSAGE_CONTENT" and self.has_text:
             self.leave_part()
@@ -85,15 +89,21 @@ class TanStackEncoder(AGUIEncoder):
         super().pass_on(adopted, text if adopted is event else None)
 
     def _begin_message_for(self, event: Event) -> None:
-        parent = event.get("parentMessageId")
-        if isinstance(parent, str):
-            self._begin_message(self.message_id if parent == self._adopted else parent)
+        if event["type"] != "CUSTOM":
+            named = event.get("parentMessageId")
+        elif event["name"] in _MESSAGE_PARTS and isinstance(event.get("value"), Mapping):
+            named = event["value"].get("messageId")
+        else:
+            return
+        if isinstance(named, str):
+            self._begin_message(self.message_id if named == self._adopted else named)
         elif not self._begun:
             self._begin_message(self.message_id)
 
     def _adopt(self, message_id: str) -> None:
         """Let the producer's first message be the one that was begun for the reasoning before it."""
-        if not self._adopted and not self.has_text and self._begun == {self.message_id}:
+        is_new = not self.run.open.has("text", message_id)
+        if is_new and not self._adopted and not self.has_text and self._begun == {self.message_id}:
             self._adopted = message_id
 
     def _with_adopted_id(self, event: Event) -> Event:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .base import Message, StoredGeneration
 from .conversation import place_user_message
-from .javascript import MISSING, parse_json
+from .javascript import MISSING, parse_json, trim
 from .jsontext import decode
 from .tanstack_messages import Part, error_of_output, extras, text, to_ui_messages, tool_output
 from .tanstack_state import Growth, MessageState, merge_metadata, part_of
@@ -26,7 +26,7 @@ class StreamFold:
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self.messages = list(messages)
-        self._by_id = {message["id"]: message for message in reversed(self.messages)}
+        self._index()
         self._growth = Growth()
         self._fallback_id = "message"
         self._forget()
@@ -37,7 +37,7 @@ class StreamFold:
         self._forget()
 
     def _forget(self) -> None:
-        self._growth.settle()
+        self._growth.forget()
         self._states: dict[str, MessageState] = {}
         self._active: dict[str, None] = {}
         self._owners: dict[str, str] = {}
@@ -51,8 +51,15 @@ class StreamFold:
 
     def place_user_message(self, message: Message) -> None:
         """Add what the user says; the same message once more takes the place of it and of all that followed."""
+        known = len(self.messages)
         place_user_message(self.messages, copy.deepcopy(message))
-        self._by_id = {known["id"]: known for known in reversed(self.messages)}
+        if len(self.messages) == known + 1:
+            self._by_id[message["id"]] = self.messages[-1]
+        else:
+            self._index()
+
+    def _index(self) -> None:
+        self._by_id = {message["id"]: message for message in reversed(self.messages)}
 
     def take(self, chunk: str) -> None:
         """Take one chunk; what the client does not know has no effect."""
@@ -133,7 +140,7 @@ class StreamFold:
             return
         for message in [message for message in self.messages if message["id"] == old]:
             message["id"] = new
-        self._by_id = {message["id"]: message for message in reversed(self.messages)}
+        self._index()
         if old in self._states:
             self._states[new] = self._states.pop(old)
         self._active.pop(old, None)
@@ -182,9 +189,10 @@ class StreamFold:
         if self._pending_step:
             state.enter_step(self._pending_step)
             self._pending_step = None
-        if state.step is None:
-            state.enter_step(text(event, "messageId"))
-        state.grow_thought(text(event, "delta"))
+        step = state.step if state.step is not None else text(event, "messageId")
+        if step not in state.thoughts:
+            state.enter_step(step)
+        state.grow_thought(step, text(event, "delta"))
 
     def _take_signature(self, event: Part) -> None:
         signature, entity = text(event, "encryptedValue"), text(event, "entityId")
@@ -325,7 +333,7 @@ class StreamFold:
         parts = message["parts"]
         if parts and all(part.get("type") == "text" for part in parts):
             self._growth.settle()
-            if not any(part["content"].strip() for part in parts):
+            if not any(trim(text(part, "content")) for part in parts):
                 self.messages[:] = [one for one in self.messages if one["id"] != message["id"]]
                 self._by_id.pop(message["id"], None)
 
@@ -365,7 +373,7 @@ class StreamFold:
             if message.get("metadata") is None and known.get(message["id"]) is not None:
                 message["metadata"] = known[message["id"]]
             message.pop("createdAt", None)
-        self._by_id = {message["id"]: message for message in reversed(self.messages)}
+        self._index()
 
     # Events of TanStack AI's own
 
@@ -380,7 +388,6 @@ class StreamFold:
     def _complete_structured(self, value: Part) -> None:
         state = self._ensure(text(value, "messageId"))
         self._structured.pop(state.id, None)
-        self._growth.settle()
         state.complete_structured(value)
 
     def _request_approval(self, value: Part) -> None:

@@ -255,5 +255,6 @@ def _complete_call(call: Part, previous: Part | None, result: Part | None) -> No
     if result is not None and "output" not in call:
         is_error = result.get("state") == "error"
         output = tool_output(result.get("content"))
-        call["output"] = {"error": error_of_output(output)} if is_error else output
+        error = error_of_output(output) if is_error else ""
+        call["output"] = {"error": error} if error else output
         call["state"] = "error" if is_error else "complete"

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .javascript import MISSING, parse_json
+from .javascript import MISSING, parse_json, trim
 
 _BLANKS = " \n\r\t"
-# What JavaScript's ``trim`` takes away.
-_WHITE = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
 # Words, what they stand for (JSON writes the last three as null), and how short a beginning of them may be.
 _WORDS: tuple[tuple[str, Any, int], ...] = (
     ("null", None, 1),
@@ -30,7 +28,7 @@ class _UnreadableError(Exception):
 
 def parse_partial(text: str) -> Any:
     """Return what can be read of the text; :data:`MISSING` where that is nothing."""
-    trimmed = text.strip(_WHITE)
+    trimmed = trim(text)
     if not trimmed:
         return MISSING
     try:

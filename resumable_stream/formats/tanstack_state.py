@@ -30,19 +30,23 @@ class Growth:
             self.add(part, name, [part[name]] if part.get(name) else [])
         return self._parts[id(part)][2]
 
-    def freeze(self, part: Part, count: int) -> None:
-        """Let a part have its first ``count`` pieces, and no more."""
+    def freeze(self, part: Part, count: int | None = None) -> None:
+        """Let a part have its first ``count`` pieces, and no more; by default those that there are."""
         known = self._parts.pop(id(part), None)
         if known is not None:
             _, name, pieces = known
             part[name] = mend_surrogates("".join(pieces[:count]))
 
     def settle(self) -> None:
-        """Give every part its text."""
+        """Give every part the text that it has so far."""
         for part, name, pieces in self._parts.values():
             part[name] = mend_surrogates("".join(pieces))
             if name == "raw":
                 _show_progress(part, pieces)
+
+    def forget(self) -> None:
+        """Give every part its text, which is then all of it."""
+        self.settle()
         self._parts.clear()
 
 
@@ -146,13 +150,12 @@ class MessageState:
         self.step = step
         self.thoughts.setdefault(step, Thought())
 
-    def grow_thought(self, delta: str) -> None:
-        """Show what is thought in the current step."""
-        assert self.step is not None
-        thought = self.thoughts[self.step]
+    def grow_thought(self, step: str, delta: str) -> None:
+        """Show what is thought in a step."""
+        thought = self.thoughts[step]
         if delta:
             thought.pieces.append(delta)
-        self._show_thought(self.step, thought)
+        self._show_thought(step, thought)
 
     def sign_thought(self, step: str, signature: Any) -> None:
         """Show the provider's seal on what was thought."""
@@ -210,6 +213,8 @@ class MessageState:
         if part is None:
             part = {"type": "structured-output"}
             self._parts.append(part)
+        for outdated in ("data", "errorMessage"):
+            part.pop(outdated, None)
         part["status"] = "streaming"
         pieces = self._growth.pieces(part, "raw")
         pieces.append(delta)
@@ -217,6 +222,8 @@ class MessageState:
     def complete_structured(self, value: Part) -> None:
         """Show the whole of a JSON answer."""
         part = part_of(self.message, "structured-output")
+        if part is not None:
+            self._growth.freeze(part)
         raw = text(value, "raw") or (text(part, "raw") if part is not None else "")
         if not raw and "object" in value:
             raw = encode(value["object"])

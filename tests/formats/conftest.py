@@ -39,3 +39,27 @@ def anthropic(node: Path, fold_project: Path) -> Iterator[NodeClient]:
     client = NodeClient(node, fold_project, "fold/anthropic.mjs")
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def tanstack(node: Path, fold_project: Path) -> Iterator[NodeClient]:
+    """The processor of TanStack AI's clients."""
+    client = NodeClient(node, fold_project, "fold/tanstack.mjs", "0.58")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def old_tanstack(node: Path, fold_project: Path) -> Iterator[NodeClient]:
+    """The same of version 0.14, which the npm package was written for."""
+    client = NodeClient(node, fold_project, "fold/tanstack.mjs", "0.14")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def agui(node: Path, fold_project: Path) -> Iterator[NodeClient]:
+    """The client of AG-UI."""
+    client = NodeClient(node, fold_project, "fold/agui.mjs")
+    yield client
+    client.close()
