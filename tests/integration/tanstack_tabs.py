@@ -78,7 +78,7 @@ class Tab:
 def _state_of(state: dict[str, Any]) -> TabState:
     problems = state.pop("problems")
     assert not problems, problems
-    return TabState(**state)
+    return TabState(**{**state, "messages": [_without_date(message) for message in state["messages"]]})
 
 
 class Agent:
@@ -141,4 +141,12 @@ class Browser:
         """Return the chat's messages as the server tells them, without dates, which differ with every client."""
         async with await self.visitor() as visitor:
             messages: list[Message] = (await visitor.messages(chat))["messages"]
-            return [{name: value for name, value in one.items() if name != "createdAt"} for one in messages]
+            return [_without_date(message) for message in messages]
+
+
+def _without_date(message: Message) -> Message:
+    kept = {name: value for name, value in message.items() if name != "createdAt"}
+    # The client sends the date of what it has said there.
+    if list(kept.get("metadata", {}).get("tanstack", {})) == ["createdAt"]:
+        del kept["metadata"]
+    return kept

@@ -168,10 +168,13 @@ await serve({
   // Runs to the end; `runId` names the run. Tells the events that came and the messages that they made.
   async run({ agent: name, text, runId }) {
     const { agent } = agents.get(name);
-    if (text !== undefined) agent.addMessage({ id: crypto.randomUUID(), role: "user", content: text });
+    if (text !== null) agent.addMessage({ id: crypto.randomUUID(), role: "user", content: text });
     const events = [];
-    const watcher = { onEvent: ({ event }) => void events.push(event.type) };
     let error = null;
+    const watcher = {
+      onEvent: ({ event }) => void events.push(event.type),
+      onRunErrorEvent: ({ event }) => void (error = event.message),
+    };
     try {
       await agent.runAgent({ runId }, watcher);
     } catch (problem) {
