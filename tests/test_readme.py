@@ -15,7 +15,7 @@ from resumable_stream import checks, exceptions
 from resumable_stream.backends.s2 import CHECK_UNENCRYPTED
 from resumable_stream.conf import Settings, known_settings
 
-from .support.manual import ROOT, code_blocks
+from .support.manual import ROOT, UrlConf, code_blocks
 
 README = (ROOT / "README.md").read_text()
 PYTHON_BLOCKS = code_blocks("README.md", "python")
@@ -68,11 +68,6 @@ class FakeCompletions:
         return events()
 
 
-class UrlConf:
-    def __init__(self, patterns: list[object]) -> None:
-        self.urlpatterns = patterns
-
-
 async def test_the_ten_lines_at_the_top_make_a_chat_that_the_test_below_passes() -> None:
     names: dict[str, object] = {
         "client": SimpleNamespace(chat=SimpleNamespace(completions=FakeCompletions())),
@@ -82,7 +77,7 @@ async def test_the_ten_lines_at_the_top_make_a_chat_that_the_test_below_passes()
     exec(block_with("async def test_answers"), names)
     routes = {"include": include, "path": path, **names}
     exec(block_with("SupportChat.urls()"), routes)
-    with override_settings(ROOT_URLCONF=UrlConf(routes["urlpatterns"])):
+    with override_settings(ROOT_URLCONF=UrlConf(*routes["urlpatterns"])):
         await names["test_answers"](AsyncClient())
 
 

@@ -26,7 +26,7 @@ _GATHER_EVENTS = """
 {code}
 export default async (way, api, chatId, given, headers) => {{
   const plain = {{ textContent: "", append(text) {{ this.textContent += text; }} }};
-  const answer = globalThis.document?.createElement("p") ?? plain;
+  const answer = globalThis.document?.createElement?.("p") ?? plain;
   const end = way === "ask" ? await ask(api, chatId, given, answer, headers) : await follow(api, chatId, given, answer);
   return {{ text: answer.textContent, end }};
 }};

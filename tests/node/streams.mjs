@@ -23,6 +23,7 @@ let written = 0;
 await serve({
   visit(site) {
     ({ base, headers } = site);
+    globalThis.document = { cookie: headers.Cookie };
   },
   async run({ script, given }) {
     written += 1;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -13,3 +14,10 @@ def code_blocks(page: str, language: str) -> list[str]:
     text = (ROOT / page).read_text()
     found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return found
+
+
+class UrlConf:
+    """A URLconf for ``override_settings``."""
+
+    def __init__(self, *patterns: Any) -> None:
+        self.urlpatterns = list(patterns)

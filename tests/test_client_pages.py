@@ -1,0 +1,134 @@
+"""The manual's pages on clients are true: each view that they show answers as they say.
+
+What they show for the browser is run by ``tests/integration``, with the clients themselves.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import AsyncClient, override_settings
+from django.urls import include, path
+
+from .support.event_source import Event, parse
+from .support.manual import ROOT, UrlConf, code_blocks
+
+PAGES = sorted((ROOT / "docs" / "clients").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_python_block_is_valid_python(page: Path) -> None:
+    for block in code_blocks(str(page), "python"):
+        ast.parse(block)
+
+
+def shown(page: str, **given: Any) -> dict[str, Any]:
+    """Run a page's Python and return its names."""
+    names = {"__name__": page, **given}
+    for block in code_blocks(f"docs/clients/{page}.md", "python"):
+        exec(block, names)
+    return names
+
+
+async def read(response: Any) -> list[Event]:
+    assert response.status_code == 200
+    if not response.streaming:
+        return parse(response.content)
+    return parse(b"".join([part async for part in response.streaming_content]))
+
+
+async def post(client: AsyncClient, **body: Any) -> Any:
+    return await client.post("/api/chat", {"id": "c1", **body}, content_type="application/json")
+
+
+async def test_the_ai_sdks_view_streams_its_chunks() -> None:
+    view = shown("ai-sdk")["SupportChat"]
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(view.urls())))):
+        message = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+        events = await read(await post(AsyncClient(), messages=[message]))
+
+    chunks = [json.loads(event.data) for event in events]
+    assert [chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta"] == ["You said: ", "Hello"]
+    assert chunks[1] == {"type": "data-note", "data": "Thinking of a reply."}
+
+
+async def test_anthropics_view_passes_on_what_its_library_streams() -> None:
+    asked: list[Any] = []
+
+    async def create(**given: Any) -> AsyncIterator[Any]:
+        async def events() -> AsyncIterator[Any]:
+            yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+            yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
+
+        asked.append(given)
+        return events()
+
+    client = SimpleNamespace(messages=SimpleNamespace(create=create))
+    view = shown("anthropic", client=client, MODEL="m")["ClaudeChat"]
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(view.urls())))):
+        events = await read(await post(AsyncClient(), messages=[{"role": "user", "content": "Hello"}]))
+
+    assert asked[0]["messages"] == [{"role": "user", "content": "Hello"}]
+    assert [event.type for event in events] == [
+        *("message_start", "content_block_start", "content_block_delta", "content_block_stop"),
+        *("message_delta", "message_stop"),
+    ]
+
+
+async def test_the_view_for_an_event_source_answers_at_once_and_streams_to_whoever_follows() -> None:
+    view = shown("eventsource")["TextChat"]
+    client = AsyncClient()
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(view.urls())))):
+        started = await post(client, message="you")
+        events = await read(await client.get(f"/api/chat/replay?id=c1&from={started['X-Generation-Cursor']}"))
+
+    assert started.status_code == 202
+    assert [(event.type, json.loads(event.data)) for event in events] == [
+        ("message", "Hello "),
+        ("message", "you"),
+        ("end", {"reason": "finished"}),
+    ]
+
+
+async def test_the_view_for_fetch_streams_at_once() -> None:
+    view = shown("fetch-text")["TextChat"]
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(view.urls())))):
+        started = await post(AsyncClient(), message="you")
+        events = await read(started)
+
+    assert started["X-Generation-Cursor"] == "0"
+    assert "".join(json.loads(event.data) for event in events[:-1]) == "Hello you"
+
+
+def _templates() -> list[dict[str, Any]]:
+    (page,) = code_blocks("docs/clients/htmx.md", "html")
+    loaders = [
+        ("django.template.loaders.locmem.Loader", {"chat.html": page}),
+        "django.template.loaders.app_directories.Loader",
+    ]
+    return [{"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"loaders": loaders}}]
+
+
+async def test_htmx_gets_a_page_a_fragment_and_the_page_with_the_answer() -> None:
+    names = shown("htmx")
+    urls = UrlConf(path("api/chat", include(names["PageChat"].urls())), path("<str:chat_id>", names["chat_page"]))
+    client = AsyncClient()
+    with override_settings(ROOT_URLCONF=urls, TEMPLATES=_templates()):
+        empty: HttpResponse = await client.get("/c1")
+        started = await client.post("/api/chat", {"id": "c1", "message": "<you>"})
+        events = await read(await client.get(f"/api/chat/c1/stream?from={started['X-Generation-Cursor']}"))
+        page = await client.get("/c1")
+
+    assert "hx-post" in empty.content.decode()
+    assert "<article" not in empty.content.decode()
+    assert "sse-connect" in started.content.decode()
+    assert events[-1].type == "end"
+    assert "Hello &lt;you&gt;" in page.content.decode()
+    assert "sse-connect" not in page.content.decode()
