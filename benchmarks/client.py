@@ -140,8 +140,12 @@ def post(path: str) -> bytes:
 
 def post_chat(path: str, chat_id: str, **asked: Any) -> bytes:
     """Build the request that starts an answer; see ``LoadChat`` for what can be asked for."""
-    body = json.dumps({"id": chat_id, "message": json.dumps(asked)}).encode()
-    return _request("POST", path, {"Content-Type": "application/json"}, body)
+    return post_json(path, {"id": chat_id, "message": json.dumps(asked)})
+
+
+def post_json(path: str, body: Mapping[str, Any]) -> bytes:
+    """Build a POST request."""
+    return _request("POST", path, {"Content-Type": "application/json"}, json.dumps(body).encode())
 
 
 def _request(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:

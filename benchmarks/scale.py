@@ -17,6 +17,8 @@ class Scale:
     """How long before that nothing is measured."""
     replay_chunks: int = 100_000
     long_replay_chunks: int = 400_000
+    turns: int = 200
+    """Of a long chat; together they have :attr:`replay_chunks`."""
     commits: int = 200
     """Appends of one record that are measured alone."""
     generations: int = 200
@@ -53,6 +55,7 @@ QUICK = Scale(
     window_seconds=2.0,
     replay_chunks=20_000,
     long_replay_chunks=50_000,
+    turns=50,
     generations=50,
     burst_generations=25,
     readers=200,

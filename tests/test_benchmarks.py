@@ -19,6 +19,7 @@ TINY = Scale(
     settling_seconds=0.1,
     replay_chunks=300,
     long_replay_chunks=3_000,
+    turns=3,
     commits=10,
     generations=3,
     burst_generations=2,

@@ -7,6 +7,7 @@ from . import views
 urlpatterns = [
     path("chat", include(views.LoadChat.urls())),
     path("background", include(views.BackgroundChat.urls())),
+    path("session", include(views.SessionChat.urls())),
     path("commits", views.commits),
     path("counts", views.counts),
     path("ended", views.ended),

@@ -30,8 +30,13 @@ class LoadChat(ResumableChatView):
     def get_owner(self, request: HttpRequest) -> str:
         return "load"
 
+    def said(self, turn: Turn) -> str:
+        """Return what the user says."""
+        said: str = turn.messages[-1]["content"]
+        return said
+
     async def generate(self, turn: Turn) -> AsyncIterator[str]:
-        asked = json.loads(turn.messages[-1]["content"])
+        asked = json.loads(self.said(turn))
         size, every = asked["size"], asked.get("every_ms", 0) / 1000
         clock = asyncio.get_running_loop().time
         due = clock()
@@ -51,6 +56,17 @@ class BackgroundChat(LoadChat):
     """Answers at once; another request streams."""
 
     delivery = "replay"
+
+
+class SessionChat(LoadChat):
+    """One subscription follows it from turn to turn; a start is answered when the turn before is over."""
+
+    format = "tanstack"
+    delivery = "response"
+
+    def said(self, turn: Turn) -> str:
+        said: str = turn.messages[-1]["parts"][0]["content"]
+        return said
 
 
 async def commits(request: HttpRequest) -> JsonResponse:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from ..logs import Log
 from ..report import Figure
 from ..scale import Scale
-from . import appends, burst, crash, fanout, follows, live, memory, operations, reconnect, replay, stop
+from . import appends, burst, crash, fanout, follows, live, memory, operations, reconnect, replay, snapshot, stop
 
 Scenario = Callable[[Scale, Log], Awaitable[list[Figure]]]
 
@@ -20,6 +20,7 @@ _EVERYWHERE: dict[str, Scenario] = {
     "reconnect": reconnect.run,
     "crash": crash.run,
     "stop": stop.run,
+    "snapshot": snapshot.run,
 }
 _ON_S2: dict[str, Scenario] = {
     "operations": operations.run,
