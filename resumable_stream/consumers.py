@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 CLOSE_FOREIGN_ORIGIN = 1008
 CLOSE_NOT_SERVED = 4403
+PRIVATE_CODES = 3000
+"""Added to a close code that the server does not send: daphne closes with 4012 for 1012."""
 
 
 class StreamConsumer(AsyncConsumer):
@@ -116,7 +118,14 @@ class StreamConsumer(AsyncConsumer):
         await self.send({"type": "websocket.send", "text": text})
 
     async def _close(self, code: int) -> None:
-        await self.send({"type": "websocket.close", "code": code})
+        try:
+            await self.send({"type": "websocket.close", "code": code})
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - daphne's websockets say no more than that
+            # Autobahn lets applications send 1000 and what is theirs alone, 3000 to 4999.
+            logger.debug("close code %s refused, sending %s error=%s", code, code + PRIVATE_CODES, error)
+            await self.send({"type": "websocket.close", "code": code + PRIVATE_CODES})
 
     async def _deny(self, code: int) -> None:
         await self._close(code)

@@ -91,11 +91,14 @@ class Browser:
         """Take the cookies that the site gives to a new visitor."""
         await self._host.call("visit", visitor=self._name, base=self._base)
 
-    async def open(self, chat: str, *, messages: list[Message] | None = None, base: str | None = None) -> Tab:
+    async def open(
+        self, chat: str, *, messages: list[Message] | None = None, base: str | None = None, by_socket: bool = False
+    ) -> Tab:
         """Open a tab on ``chat`` with the messages that the page was rendered with."""
         name = new_id()
         api = (base or self._base) + self._prefix
-        await self._host.call("open", tab=name, visitor=self._name, api=api, id=chat, messages=messages or [])
+        given = {"visitor": self._name, "api": api, "id": chat, "messages": messages or [], "bySocket": by_socket}
+        await self._host.call("open", tab=name, **given)
         return Tab(self._host, name)
 
     async def visitor(self) -> Visitor:

@@ -2,8 +2,9 @@
 // What `useChat` adds is React's state; here it is the smallest state that the class takes.
 import { serve } from "./rpc.mjs";
 import { Visitor } from "./visitor.mjs";
+import { WebSocket } from "ws";
 
-const { AbstractChat, DefaultChatTransport } = await import(process.argv[2]);
+const { AbstractChat, DefaultChatTransport, WebSocketChatTransport } = await import(process.argv[2]);
 
 class State {
   #fields = { status: "ready", error: undefined, messages: [] };
@@ -68,6 +69,17 @@ function stateOf({ chat, problems }) {
   return { status, messages, error: error ? error.message : null, problems };
 }
 
+// A browser sends its cookies and the page's origin with the handshake; a socket in Node has to be told.
+function socketTransport(url, visitor, tab) {
+  const webSocket = class extends WebSocket {
+    constructor(to, protocols) {
+      super(to, protocols, { headers: { cookie: visitor.cookieHeader }, origin: new URL(url).origin });
+      this.addEventListener("message", () => tab.responded());
+    }
+  };
+  return new WebSocketChatTransport({ url, webSocket });
+}
+
 function run(name, request) {
   const tab = tabs.get(name);
   tab.response = new Promise((resolve) => (tab.responded = resolve));
@@ -83,14 +95,16 @@ await serve({
   },
   cookies: ({ visitor }) => visitors.get(visitor).cookies,
 
-  open({ tab: name, visitor, api, id, messages }) {
+  open({ tab: name, visitor, api, id, messages, bySocket }) {
     const tab = { problems: [], running: Promise.resolve() };
     const fetch = async (...request) => {
       const response = await visitors.get(visitor).fetch(...request);
       tab.responded();
       return response;
     };
-    const transport = new DefaultChatTransport({ api, fetch, headers: visitors.get(visitor).headers });
+    const transport = bySocket
+      ? socketTransport(`${api}/socket/aisdk`, visitors.get(visitor), tab)
+      : new DefaultChatTransport({ api, fetch, headers: visitors.get(visitor).headers });
     tab.chat = new Chat({ id, transport, messages });
     tabs.set(name, tab);
   },

@@ -4,7 +4,7 @@ export class Visitor {
 
   fetch = async (url, init = {}) => {
     const headers = new Headers(init.headers);
-    headers.set("cookie", Object.entries(this.cookies).map((pair) => pair.join("=")).join("; "));
+    headers.set("cookie", this.cookieHeader);
     const response = await fetch(url, { ...init, headers });
     for (const line of response.headers.getSetCookie()) {
       const [name, value] = line.split(";")[0].split(/=(.*)/s);
@@ -12,6 +12,10 @@ export class Visitor {
     }
     return response;
   };
+
+  get cookieHeader() {
+    return Object.entries(this.cookies).map((pair) => pair.join("=")).join("; ");
+  }
 
   headers = () => ({ "X-CSRFToken": this.cookies.csrftoken });
 }

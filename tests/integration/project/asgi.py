@@ -2,7 +2,30 @@
 
 import os
 
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.sessions import SessionMiddlewareStack
 from django.core.asgi import get_asgi_application
+from django.urls import path, re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.integration.project.settings")
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+from resumable_stream.consumers import EventStreamConsumer, StreamConsumer  # noqa: E402
+from resumable_stream.sockets.aisdk import AISDKDialect  # noqa: E402
+
+from .views import ScriptedChat  # noqa: E402
+
+replays = EventStreamConsumer.as_asgi(view=ScriptedChat, action="replay")
+sockets = [
+    path("api/chat/socket", StreamConsumer.as_asgi(view=ScriptedChat)),
+    path("api/chat/socket/aisdk", StreamConsumer.as_asgi(view=ScriptedChat, dialects=[AISDKDialect])),
+]
+application = ProtocolTypeRouter(
+    {
+        # The consumer's event streams stand beside the view's own, at a prefix of their own.
+        "http": URLRouter(
+            [path("channels/chat/replay", SessionMiddlewareStack(replays)), re_path("", django_application)]
+        ),
+        "websocket": SessionMiddlewareStack(URLRouter(sockets)),
+    }
+)
