@@ -31,19 +31,24 @@ def fold_events(chunks: Iterable[str]) -> Message | None:
     pieces: dict[int, list[str]] = {}
     """What deltas added to blocks, by index: joined at the end, for answers come in many small pieces."""
     for event in _events(chunks):
-        match event["type"]:
-            case "error":
-                break
-            case "message_start":
-                if message is not None:
-                    break
-                message = event["message"]
-            case _ if message is not None:
+        if event["type"] == "error":
+            break
+        try:
+            if message is not None:
                 _add(message, pieces, event)
-    if message is not None:
-        for index in pieces:
-            _join(message["content"][index], pieces[index])
+            elif event["type"] == "message_start":
+                message = _begun(event["message"])
+        except (KeyError, TypeError, ValueError):
+            # Another program's; clients fail here too, and take nothing of what follows.
+            break
+    for index in pieces:
+        assert message is not None
+        _join(message["content"][index], pieces[index])
     return message
+
+
+def _begun(message: Mapping[str, Any]) -> Message:
+    return {**message, "id": str(message["id"]), "content": list(message["content"]), "usage": {**message["usage"]}}
 
 
 def _events(chunks: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -59,10 +64,12 @@ def _events(chunks: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 def _add(message: Message, pieces: dict[int, list[str]], event: dict[str, Any]) -> None:
     kind = event["type"]
+    if kind == "message_start":
+        raise ValueError("a message within a message")
     if kind == "message_delta":
         _add_message_delta(message, event)
     elif kind == "content_block_start":
-        message["content"].append(event["content_block"])
+        message["content"].append({**event["content_block"]})
     elif kind == "content_block_delta" and 0 <= event["index"] < len(message["content"]):
         _add_delta(message["content"][event["index"]], pieces.setdefault(event["index"], []), event["delta"])
 
@@ -83,15 +90,21 @@ def _add_message_delta(message: Message, event: Mapping[str, Any]) -> None:
 def _add_delta(block: dict[str, Any], pieces: list[str], delta: Mapping[str, Any]) -> None:
     match block["type"], delta["type"]:
         case "text", "text_delta":
-            pieces.append(delta["text"])
+            pieces.append(_text(delta["text"]))
         case "text", "citations_delta":
             block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
         case "thinking", "thinking_delta":
-            pieces.append(delta["thinking"])
+            pieces.append(_text(delta["thinking"]))
         case "thinking", "signature_delta":
             block["signature"] = delta["signature"]
         case kind, "input_json_delta" if kind in _CALLS:
-            pieces.append(delta["partial_json"])
+            pieces.append(_text(delta["partial_json"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a piece that is no text")
+    return value
 
 
 def _join(block: dict[str, Any], pieces: list[str]) -> None:
@@ -100,7 +113,7 @@ def _join(block: dict[str, Any], pieces: list[str]) -> None:
     if block["type"] in _CALLS:
         block["input"] = parse_cut_json("".join(pieces))
     else:
-        block[block["type"]] = mend_surrogates(block[block["type"]] + "".join(pieces))
+        block[block["type"]] = mend_surrogates(str(block.get(block["type"], "")) + "".join(pieces))
 
 
 def parse_cut_json(text: str) -> Any:

@@ -28,7 +28,12 @@ from .jsontext import decode, encode, encode_text
 
 _ELEMENT_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
 _REPLACED = re.compile("\r\n?|[\0\ud800-\udfff]")
-_FIELDS = {"start": (), "part": ("index", "part"), "delta": ("index", "delta"), "end": ("end", "parts")}
+_FIELDS: dict[str, dict[str, type]] = {
+    "start": {},
+    "part": {"index": int, "part": dict},
+    "delta": {"index": int, "delta": str},
+    "end": {"end": str, "parts": list},
+}
 # Of the AI SDK's protocol: what begins and makes its parts.
 _FOREIGN_TYPES = frozenset(
     f"{kind}-{step}" for kind in ("text", "reasoning", "tool-input") for step in ("start", "delta", "end", "available")
@@ -42,10 +47,11 @@ def read_chunk(chunk: str) -> dict[str, Any] | None:
         decoded = decode(chunk)
     except (ValueError, TypeError):
         return None
-    if not isinstance(decoded, dict) or not isinstance(decoded.get("id"), str):
+    if not isinstance(decoded, dict) or not _ELEMENT_ID.match(str(decoded.get("id"))):
         return None
     fields = _FIELDS.get(str(decoded.get("type")))
-    return decoded if fields is not None and all(field in decoded for field in fields) else None
+    is_ours = fields is not None and all(isinstance(decoded.get(name), kind) for name, kind in fields.items())
+    return decoded if is_ours else None
 
 
 class Answer:
@@ -80,7 +86,7 @@ class Answer:
         """Take note of one chunk."""
         match chunk["type"]:
             case "part":
-                self._parts = [*self.parts, dict(chunk["part"])]
+                self.parts.append(dict(chunk["part"]))
             case "delta" if self._parts and "text" in self._parts[-1]:
                 self._pieces.append(chunk["delta"])
             case "end":

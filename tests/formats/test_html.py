@@ -137,7 +137,10 @@ class TestFragments:
         assert "<script" not in FORMAT.render_turn([{**USER, "content": evil}], ID, f"/x?{evil}")
 
     def test_records_of_other_programs_render_to_nothing(self):
-        for chunk in ("no JSON", "[]", "1", '{"type":"delta"}', '{"type":"delta","id":"x"}', '{"type":"y","id":"x"}'):
+        for chunk in (
+            *("no JSON", "[]", "1", '{"type":"delta"}', '{"type":"delta","id":"x"}', '{"type":"y","id":"x"}'),
+            *('{"type":"start","id":"x\\"><b>"}', '{"type":"delta","id":"x","index":"<b>","delta":"x"}'),
+        ):
             assert FORMAT.data(chunk) == ""
         assert FORMAT.fold_answer(stored(["no JSON"])) is None
 
