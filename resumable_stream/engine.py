@@ -92,7 +92,7 @@ class ChatEngine:
     """Chats of one format on one log.
 
     Args:
-        format: The name of a format (``"aisdk"``, ``"text"``, …), or a :class:`~resumable_stream.formats.base.ChunkFormat`.
+        format: The name of a format (``"aisdk"``, …), or a :class:`~resumable_stream.formats.base.ChunkFormat`.
         mode: How generations map to streams: ``"session"`` (one growing log per chat), ``"shared"`` (reused, only the
             newest kept) or ``"single-use"`` (a stream each).
         backend: Alias of the log in the ``BACKENDS`` setting.

@@ -34,7 +34,7 @@ class ChatHooks:
     """
 
     format: str | ChunkFormat = "aisdk"
-    """How chunks look: the name of a format (``"aisdk"``, ``"anthropic"``, ``"html"``, ``"text"``, …), or one of your own."""
+    """How chunks look: the name of a format (``"aisdk"``, ``"anthropic"``, ``"html"``, ``"text"``, …), or your own."""
     mode: Mode = "session"
     """How generations map to streams, see :class:`~resumable_stream.engine.ChatEngine`."""
     backend = "default"
