@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -13,7 +13,7 @@ from .proxy import cutting_proxy, seeded_cuts
 from .servers import Server
 from .visitor import Step, Visitor, new_id
 
-pytestmark = pytest.mark.parametrize("server", ["daphne-sqlite", "uvicorn-s2"], indirect=True)
+ON_BOTH_LOGS = pytest.mark.parametrize("server", ["daphne-sqlite", "uvicorn-s2"], indirect=True)
 
 ANSWER = "#messages > article.assistant"
 ENDED = f"{ANSWER} .answer[data-end]"
@@ -81,6 +81,7 @@ async def assert_same_after_reload(page: ChatPage) -> None:
     assert await page.ended() == shown
 
 
+@ON_BOTH_LOGS
 async def test_a_form_is_answered_and_the_page_stays_the_same_when_it_is_loaded_again(
     browser: NodeHost, control: Visitor, version: int
 ) -> None:
@@ -99,6 +100,7 @@ async def test_a_form_is_answered_and_the_page_stays_the_same_when_it_is_loaded_
     await page.assert_no_problems()
 
 
+@ON_BOTH_LOGS
 async def test_a_page_loaded_in_mid_answer_and_a_second_one_end_with_the_same(
     browser: NodeHost, control: Visitor, version: int
 ) -> None:
@@ -120,6 +122,7 @@ async def test_a_page_loaded_in_mid_answer_and_a_second_one_end_with_the_same(
     await second.assert_no_problems()
 
 
+@ON_BOTH_LOGS
 async def test_a_page_whose_connections_are_cut_and_refused_ends_with_the_right_content(
     browser: NodeHost, control: Visitor, server: Server, version: int
 ) -> None:
@@ -142,6 +145,7 @@ async def test_a_page_whose_connections_are_cut_and_refused_ends_with_the_right_
     assert await whole.ended() == shown
 
 
+@ON_BOTH_LOGS
 async def test_a_stop_shows_in_every_page(browser: NodeHost, control: Visitor, version: int) -> None:
     chat = new_id()
     first = await opened(browser, control, version, chat)
@@ -157,6 +161,7 @@ async def test_a_stop_shows_in_every_page(browser: NodeHost, control: Visitor, v
     await assert_same_after_reload(second)
 
 
+@ON_BOTH_LOGS
 async def test_a_failure_is_told_in_our_words(browser: NodeHost, control: Visitor, version: int) -> None:
     page = await opened(browser, control, version, new_id())
 
@@ -169,6 +174,7 @@ async def test_a_failure_is_told_in_our_words(browser: NodeHost, control: Visito
     await assert_same_after_reload(page)
 
 
+@ON_BOTH_LOGS
 async def test_who_asks_again_after_the_end_is_told_it_again(control: Visitor) -> None:
     chat = new_id()
     await start(control, chat, "Hello.")
@@ -184,3 +190,22 @@ async def test_who_asks_again_after_the_end_is_told_it_again(control: Visitor) -
     for response in (again, nothing):
         assert (response.status_code, response.headers["Content-Type"]) == (200, "text/event-stream")
         assert response.text.endswith("event: end\ndata: {}\n\n")
+
+
+async def test_a_page_outlives_its_server_and_tells_that_the_answer_was_interrupted(
+    browser: NodeHost, make_server: Callable[..., Server], version: int
+) -> None:
+    killed = make_server("uvicorn", LEASE_SECONDS=1)
+    async with Visitor(killed.base, "/api/html") as visitor:
+        await start(visitor, new_id(), "Hello.")
+        chat = new_id()
+        page = await opened(browser, visitor, version, chat)
+        await page.ask("Half an ", {"gate": chat}, "answer.")
+        await page.shows("Half an ")
+
+        killed.kill()
+        killed.restart()
+
+        assert 'data-end="interrupted"' in await page.ended()
+        assert await page.text() == "Half an "
+        await assert_same_after_reload(page)
