@@ -9,6 +9,7 @@ from .agui_encoder import AGUIEncoder
 from .agui_events import Event
 from .agui_run import finish_reason, is_intermediate
 from .base import EndReason, GenerationFacts, Message
+from .tanstack_messages import to_ui_messages
 
 _GO_TO_A_MESSAGE = frozenset(
     ("STEP_STARTED", "REASONING_MESSAGE_CONTENT", "REASONING_ENCRYPTED_VALUE", "TOOL_CALL_START", "CUSTOM")
@@ -37,14 +38,15 @@ class TanStackEncoder(AGUIEncoder):
     def start(self) -> list[str]:
         """Begin the run, and tell other tabs what the user says."""
         chunks = super().start()
-        for message in self.facts.user_messages:
-            self._echo(message)
+        for message in to_ui_messages(self.facts.user_messages):
+            if message["role"] == "user":
+                self._echo(message)
         return chunks + self.run.take()
 
     def _echo(self, message: Message) -> None:
         message_id = message["id"]
         self.run.send({"type": "TEXT_MESSAGE_START", "messageId": message_id, "role": "user"})
-        if text := _last_text(message.get("parts", ())):
+        if text := _last_text(message["parts"]):
             self.run.send({"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": text})
         self.run.send({"type": "TEXT_MESSAGE_END", "messageId": message_id})
 
@@ -125,7 +127,7 @@ class TanStackEncoder(AGUIEncoder):
     def end_with_error(self, event: Event, reason: EndReason) -> None:
         """End the run with an error; clients that know no message of it would each make one up."""
         if not self._begun:
-            self._begin_message(self.message_id)
+            self._begin_message(self.facts.message_id)
         super().end_with_error(event, reason)
 
     def stopped_event(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ missing key here. Joining is put off to the end, so that the time grows with the
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -52,7 +51,7 @@ class StreamFold:
     def place_user_message(self, message: Message) -> None:
         """Add what the user says; the same message once more takes the place of it and of all that followed."""
         known = len(self.messages)
-        place_user_message(self.messages, copy.deepcopy(message))
+        place_user_message(self.messages, message)
         if len(self.messages) == known + 1:
             self._by_id[message["id"]] = self.messages[-1]
         else:
@@ -440,7 +439,7 @@ _CUSTOM_HANDLERS: dict[str, Callable[[StreamFold, Part], None]] = {
 
 
 def _take_generation(fold: StreamFold, generation: StoredGeneration) -> None:
-    for message in generation.user_messages:
+    for message in to_ui_messages(generation.user_messages):
         fold.place_user_message(message)
     fold.begin(generation.message_id or generation.generation_id or f"message-{len(fold.messages)}")
     for chunk in generation.chunks:

@@ -166,9 +166,11 @@ class MessageState:
     def _show_thought(self, step: str, thought: Thought) -> None:
         part = part_of(self.message, "thinking", "stepId", step)
         if part is None:
-            part = {"type": "thinking"}
+            part = {}
             self._parts.append(part)
-        part |= {"stepId": step} | ({"signature": thought.signature} if thought.signature else {})
+        part.clear()
+        part |= {"type": "thinking", "stepId": step}
+        part |= {"signature": thought.signature} if thought.signature else {}
         self._growth.add(part, "content", thought.pieces)
 
     def begin_call(self, call_id: str, name: Any, metadata: Any) -> None:
