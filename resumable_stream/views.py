@@ -166,6 +166,7 @@ class ResumableChatView(RunDoors, FormDoors, View):
             {
                 "generation": one.generation_id,
                 "message": one.message_id,
+                "run": one.run_id,
                 "end": one.end.value if one.end is not None else None,
             }
             for one in generations

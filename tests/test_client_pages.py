@@ -82,6 +82,57 @@ async def test_anthropics_view_passes_on_what_its_library_streams() -> None:
     ]
 
 
+def texts_of(events: list[Event]) -> list[str]:
+    """Return the deltas of AG-UI's and TanStack AI's events."""
+    chunks = [json.loads(event.data) for event in events]
+    return [chunk["delta"] for chunk in chunks if chunk["type"] == "TEXT_MESSAGE_CONTENT"]
+
+
+TANSTACK_MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "content": "Hello"}]}
+
+
+async def test_tanstacks_views_answer_the_two_ways_to_connect() -> None:
+    names = shown("tanstack")
+    client = AsyncClient()
+    live, native = (names[view].urls() for view in ("LiveChat", "NativeChat"))
+    with override_settings(
+        ROOT_URLCONF=UrlConf(path("live", include(live)), path("native", include(native, "native")))
+    ):
+        started = await client.post("/live", {"id": "c1", "messages": [TANSTACK_MESSAGE]}, "application/json")
+        body = {"threadId": "c2", "runId": "r1", "messages": [{"id": "m2", "role": "user", "content": "Hello"}]}
+        run = await read(await client.post("/native", body, "application/json"))
+        again = await read(await client.get("/native?offset=-1&runId=r1"))
+        loaded = await client.get("/native?threadId=c2")
+
+    assert started.status_code == 202
+    assert texts_of(run) == texts_of(again) == ["Hello", "You said: ", "Hello"]
+    assert [message["role"] for message in loaded.json()["messages"]] == ["user", "assistant"]
+
+
+async def test_agui_s_view_passes_on_events_and_text() -> None:
+    view = shown("ag-ui")["AgentChat"]
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(view.urls())))):
+        messages = [{"id": "m1", "role": "user", "content": "Hello"}]
+        events = await read(await post(AsyncClient(), threadId="c1", runId="r1", messages=messages))
+
+    assert texts_of(events) == ["You said: ", "Hello"]
+    assert {json.loads(event.data)["type"] for event in events} >= {"STEP_STARTED", "STEP_FINISHED", "RUN_FINISHED"}
+
+
+async def test_the_npm_packages_three_routes_are_the_views_own() -> None:
+    async def answer(messages: list[Any]) -> AsyncIterator[str]:
+        yield "Hi"
+
+    names: dict[str, Any] = {"__name__": "coming", "answer": answer}
+    for block in code_blocks("docs/coming-from-s2-resumable-stream.md", "python"):
+        exec(block, names)
+    client = AsyncClient()
+    with override_settings(ROOT_URLCONF=UrlConf(*names["urlpatterns"])):
+        assert (await post(client, messages=[TANSTACK_MESSAGE])).status_code == 202
+        assert (await client.get("/api/chat/replay?id=c1")).status_code == 200
+        assert (await client.delete("/api/chat", {"id": "c1"}, "application/json")).status_code in (202, 204)
+
+
 async def test_the_view_for_an_event_source_answers_at_once_and_streams_to_whoever_follows() -> None:
     view = shown("eventsource")["TextChat"]
     client = AsyncClient()

@@ -700,7 +700,8 @@ async def test_messages_are_the_clients_own(log: FaultyLog) -> None:
         message,
         {"id": generation, "role": "assistant", "parts": [{"type": "text", "text": "Hello world", "state": "done"}]},
     ]
-    assert exchange.json["generations"] == [{"generation": generation, "message": generation, "end": "finished"}]
+    told = {"generation": generation, "message": generation, "run": None, "end": "finished"}
+    assert exchange.json["generations"] == [told]
 
 
 @in_virtual_time
