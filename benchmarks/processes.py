@@ -71,15 +71,24 @@ class Pair:
 
 
 @contextmanager
-def serve_pair(log: Log, *, counts: bool = False) -> Iterator[Pair]:
+def serve_pair(log: Log, *, counts: bool = False, product: str = PRODUCT, bare: str = BARE) -> Iterator[Pair]:
     """Serve both, the product with a new log; ``counts``: what is read from it is counted."""
-    with log.open() as opened, serve(log, opened, counts=counts) as product, _serve(BARE) as bare:
-        yield Pair(product, bare)
+    with (
+        log.open() as opened,
+        serve(log, opened, counts=counts, application=product) as product_server,
+        _serve(bare) as bare_server,
+    ):
+        yield Pair(product_server, bare_server)
 
 
 @contextmanager
 def serve(
-    log: Log, opened: OpenLog, *, counts: bool = False, settings: Mapping[str, float] | None = None
+    log: Log,
+    opened: OpenLog,
+    *,
+    counts: bool = False,
+    settings: Mapping[str, float] | None = None,
+    application: str = PRODUCT,
 ) -> Iterator[Server]:
     """Serve the product on a log that is open already, with these settings of the app changed."""
     environment = {
@@ -88,7 +97,7 @@ def serve(
         "BENCHMARK_OPTIONS": json.dumps(opened.options),
         "BENCHMARK_SETTINGS": json.dumps(settings or {}),
     }
-    with _serve(PRODUCT, **environment) as server:
+    with _serve(application, **environment) as server:
         yield replace(server, log_process=opened.process)
 
 

@@ -7,7 +7,21 @@ from collections.abc import Awaitable, Callable
 from ..logs import Log
 from ..report import Figure
 from ..scale import Scale
-from . import appends, burst, crash, fanout, follows, live, memory, operations, reconnect, replay, snapshot, stop
+from . import (
+    appends,
+    burst,
+    crash,
+    fanout,
+    follows,
+    live,
+    memory,
+    operations,
+    reconnect,
+    replay,
+    snapshot,
+    sockets,
+    stop,
+)
 
 Scenario = Callable[[Scale, Log], Awaitable[list[Figure]]]
 
@@ -16,6 +30,7 @@ _EVERYWHERE: dict[str, Scenario] = {
     "live": live.run,
     "burst": burst.run,
     "fanout": fanout.run,
+    "sockets": sockets.run,
     "memory": memory.run,
     "reconnect": reconnect.run,
     "crash": crash.run,
