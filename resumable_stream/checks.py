@@ -26,6 +26,7 @@ W002_BACKEND_FORGETS = "resumable_stream.W002"
 W003_NO_ASGI = "resumable_stream.W003"
 W004_KEEPALIVE_TOO_LONG = "resumable_stream.W004"
 W005_NO_SESSIONS = "resumable_stream.W005"
+W006_ANY_ORIGIN = "resumable_stream.W006"
 I001_GZIP = "resumable_stream.I001"
 
 PROXY_IDLE_SECONDS = 60
@@ -157,3 +158,34 @@ def check_keepalive(**_: Any) -> list[CheckMessage]:
             id=W004_KEEPALIVE_TOO_LONG,
         )
     ]
+
+
+@register(TAG)
+def check_origins(**_: Any) -> list[CheckMessage]:
+    """Look for somebody who keeps other sites' pages away from websockets, if our consumer does not."""
+    try:
+        is_open = "*" in settings.allowed_origins
+    except ImproperlyConfigured:
+        return []  # told by check_values
+    if not is_open or _validates_origins(getattr(django_settings, "ASGI_APPLICATION", None)):
+        return []
+    return [
+        Warning(
+            f"{SETTING_NAME}['ALLOWED_ORIGINS'] has '*': pages of any site may open websockets as your visitors.",
+            hint="Name the origins, or wrap the websocket routes in Channels' AllowedHostsOriginValidator.",
+            id=W006_ANY_ORIGIN,
+        )
+    ]
+
+
+def _validates_origins(path: str | None) -> bool:
+    """Tell whether Channels' validator stands somewhere above the websocket routes of the ASGI application."""
+    try:
+        routed = import_string(path) if path else None
+    except ImportError:
+        return False  # The server will say so.
+    layer = getattr(routed, "application_mapping", {}).get("websocket")
+    while layer is not None and type(layer).__name__ != "OriginValidator":
+        # What Channels' own middleware calls the next one.
+        layer = getattr(layer, "inner", None) or getattr(layer, "application", None)
+    return layer is not None

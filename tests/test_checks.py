@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import SessionMiddlewareStack
 from django.core.checks import CheckMessage, run_checks
 
 from resumable_stream import checks
@@ -208,3 +211,24 @@ def test_manage_py_check_finds_nothing_to_say_about_our_routes(tmp_path: Path) -
     done = subprocess.run(command, env={"PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert (done.stdout, done.stderr) == ("System check identified no issues (0 silenced).\n", "")
+
+
+def stack(layers: list[Any]) -> Any:
+    """Make what ``ASGI_APPLICATION`` would name: routes under these layers of middleware."""
+    application: Any = URLRouter([])
+    for layer in reversed(layers):
+        application = layer(application)
+    return ProtocolTypeRouter({"websocket": application})
+
+
+unguarded = stack([SessionMiddlewareStack])
+guarded = stack([SessionMiddlewareStack, AllowedHostsOriginValidator])
+guarded_outside = stack([AllowedHostsOriginValidator, SessionMiddlewareStack])
+
+
+@pytest.mark.parametrize("name", ["unguarded", "guarded", "guarded_outside", "missing"])
+def test_websockets_for_pages_of_any_site(settings: Any, name: str) -> None:
+    settings.ASGI_APPLICATION = f"{__name__}.{name}"
+    assert ids() == []
+    change(settings, ALLOWED_ORIGINS=["*"])
+    assert ids() == ([] if name.startswith("guarded") else [checks.W006_ANY_ORIGIN])

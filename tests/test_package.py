@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -187,6 +188,32 @@ import resumable_stream.checks
 print([name for name in {OPTIONAL_PACKAGES} if name in sys.modules])
 """
     assert run(code, DJANGO_SETTINGS_MODULE="tests.settings").strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["consumers", "routing"])
+def test_without_channels_its_modules_say_what_to_install_and_all_others_work(module: str) -> None:
+    code = f"""
+import sys, django
+sys.modules["channels"] = None
+django.setup()
+import resumable_stream.checks, resumable_stream.views, resumable_stream.sockets.connection
+try:
+    import resumable_stream.{module}
+except ImportError as error:
+    print(error)
+"""
+    told = run(code, DJANGO_SETTINGS_MODULE="tests.settings")
+    assert "pip install 'django-resumable-stream[channels]'" in told
+
+
+def test_channels_is_imported_in_two_modules_only() -> None:
+    found = {
+        name
+        for name, path in MODULES.items()
+        if re.search(r"^\s*(from|import) channels", path.read_text(), re.MULTILINE)
+    }
+
+    assert found <= {"consumers", "routing"}
 
 
 def test_importing_the_views_starts_nothing() -> None:
