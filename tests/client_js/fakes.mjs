@@ -38,6 +38,11 @@ export class Body {
     });
   }
 
+  /** How much of what was written nobody has read. */
+  get unread() {
+    return this.#waiting.length;
+  }
+
   async #pull() {
     while (!this.#waiting.length) await new Promise((resolve) => (this.#wake = resolve));
     if (!this.isCancelled) this.#waiting.shift()();

@@ -240,6 +240,7 @@ test("leaving the loop, close() and an AbortSignal leave the stream, and free it
     await looping;
 
     assert.deepEqual(await following.ended, { reason: "closed", cursor: 1 }, leave);
+    assert.equal(following.cursor, 1);
     await settle();
     assert.equal(body.isCancelled, true, leave);
   }
@@ -252,12 +253,22 @@ test("who takes no chunks holds the connection up instead of filling the memory"
   const body = (await server.next()).stream();
   for (let id = 1; id <= 2000; id += 1) body.chunks([id, id]);
   await settle();
-  assert.equal(following.cursor, 500);
+  assert.ok(body.unread > 1400);
+  assert.equal(following.cursor, null);
   const taken = gather(following);
   body.chunks([2001, FINISH]).end();
   await taken.done;
 
   assert.equal(taken.events.length, 2001);
+});
+
+test("who leaves in the middle goes on after what was taken, not after what has come", async () => {
+  const following = client.follow("c");
+  (await server.next()).stream().chunks([1, "a"], [2, "b"], [3, "c"]);
+  await settle();
+  for await (const { chunk } of following) if (chunk === "b") break;
+
+  assert.deepEqual([(await following.ended).cursor, following.cursor], [2, 2]);
 });
 
 test("listeners are told of chunks, states and the end; what they throw is theirs", async () => {

@@ -18,7 +18,7 @@ const FRUITLESS = 3;
 export class Following {
   /** The stream's id. */
   stream;
-  /** Where to go on: the id of the last chunk; null before the first one, unless it was given. */
+  /** Where who has taken the chunks so far goes on; null before the first one, unless it was given. */
   cursor;
   /** "connecting", "open", "waiting" (until `retryAt`) or "over". */
   state = "connecting";
@@ -33,6 +33,8 @@ export class Following {
   /** Resolves to how it ended: `{reason, cursor, generation?, error?, status?}`. Never rejects. */
   ended;
 
+  /** Where the next connection goes on: beyond `cursor` while chunks wait to be taken. */
+  #received;
   #live;
   #ways;
   #ladder;
@@ -61,7 +63,7 @@ export class Following {
   /** Made by `StreamClient`. `ways` maps a name to a function that connects, see `ways.js`. */
   constructor({ stream, from = null, live = false, isToStart = false, ways, ladder, timing, signal, ...listeners }) {
     this.stream = stream;
-    this.cursor = from;
+    this.cursor = this.#received = from;
     this.#live = live;
     this.#isToStart = isToStart;
     this.#ways = ways;
@@ -94,7 +96,9 @@ export class Following {
     try {
       for (;;) {
         while (this.#waiting.length) {
-          yield this.#waiting.shift();
+          const event = this.#waiting.shift();
+          this.cursor = this.#waiting.length ? (event.id ?? this.cursor) : this.#received;
+          yield event;
           if (this.#waiting.length < MOST_WAITING) this.#goOn();
         }
         if (this.state === "over") return;
@@ -142,7 +146,8 @@ export class Following {
     const connection = new AbortController();
     const abort = () => connection.abort();
     this.#closing.signal.addEventListener("abort", abort);
-    const { stream, cursor: from } = this;
+    const stream = this.stream;
+    const from = this.#received;
     const isEnough = () => this.#ladder.hasBetter(name);
     this.#looseHere = 0;
     this.#hadCursor = from !== null;
@@ -212,8 +217,8 @@ export class Following {
 
   #takeChunk({ id, chunk }) {
     if (id) {
-      if (this.cursor !== null && id <= this.cursor) return false;
-      this.cursor = id;
+      if (this.#received !== null && id <= this.#received) return false;
+      this.#received = id;
       this.#isToStart = false;
     } else {
       // Rebuilt for who starts from nothing. A connection that starts there again brings it again.
@@ -233,13 +238,14 @@ export class Following {
     this.#progress();
     const end = { reason, generation: generation ?? this.generation, ...(error ? { error } : {}) };
     if (this.#live && ANSWER_ENDS.has(reason)) this.#tell("onEnd", { ...end, cursor: this.cursor });
-    else this.#finish(end);
+    else this.#finish(end, this.#received);
   }
 
   #advance(id) {
-    if (typeof id !== "number" || (this.cursor !== null && id < this.cursor)) return;
-    this.cursor = id;
+    if (typeof id !== "number" || (this.#received !== null && id < this.#received)) return;
+    this.#received = id;
     this.#isToStart = false;
+    if (!this.#waiting.length) this.cursor = id;
   }
 
   #progress() {
@@ -248,7 +254,10 @@ export class Following {
   }
 
   #give(event) {
-    if (this.#listeners.onChunk) return this.#tell("onChunk", event, this);
+    if (this.#listeners.onChunk) {
+      this.cursor = this.#received;
+      return this.#tell("onChunk", event, this);
+    }
     this.#waiting.push(event);
     this.#wakeTaker();
   }
@@ -268,9 +277,10 @@ export class Following {
     });
   }
 
-  #finish(end) {
+  /** Ends it. `cursor` is where to go on: who leaves has what was taken, who stays gets what waits. */
+  #finish(end, cursor = this.cursor) {
     if (this.state === "over") return;
-    const told = { ...end, cursor: this.cursor };
+    const told = { ...end, cursor };
     this.transport = null;
     this.#change("over");
     this.#closing.abort();
