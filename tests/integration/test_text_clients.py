@@ -115,7 +115,7 @@ async def test_a_client_whose_connections_are_cut_gathers_what_an_uninterrupted_
     count = {"count": 250, "every_ms": 2}
     async with cutting_proxy(server.port) as proxy:
         # Enough for the page and the start; the events go on in the same connection.
-        proxy.bytes_before_cut = seeded_cuts(1, 1500, 5000)
+        proxy.bytes_before_cut = seeded_cuts(1, 2500, 6000)
         made = await run(script, "ask", prefix, new_id(), json.dumps([count]), base=proxy.base)
 
     assert made == {"text": "".join(f"{number} " for number in range(250)), "end": {"reason": "finished"}}
