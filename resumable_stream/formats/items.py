@@ -129,7 +129,7 @@ class ItemReader:
         if isinstance(item.get("ns"), tuple) and isinstance(item.get("type"), str):
             # LangGraph's events of ``astream(..., version="v2")``.
             return self._read_payload(unwrap_mode(item["type"], item.get("data")))
-        read = self._producers.read(item)
+        read = self._producers.read(item, is_apps_own=True)
         return read if read is not None else [Chunk(item, encode(item))]
 
     def _read_tuple(self, item: tuple[Any, ...]) -> list[Item]:

@@ -321,20 +321,22 @@ class StreamFold:
             message = self._by_id.get(message_id)
             if message_id in self._states and message is not None and message["role"] == "assistant":
                 last = message
+        # Before a JSON answer that did not end becomes an error: the client looks at what was there before.
+        is_dropped = last is not None and not self._has_error and self._is_blank(last)
         for message_id in self._structured:
             self._fail_structured(message_id, "Stream ended without structured-output.complete")
         self._structured.clear()
         self._active.clear()
-        if last is not None and not self._has_error:
-            self._drop_if_blank(last)
+        if last is not None and is_dropped:
+            self.messages[:] = [one for one in self.messages if one["id"] != last["id"]]
+            self._by_id.pop(last["id"], None)
 
-    def _drop_if_blank(self, message: Message) -> None:
+    def _is_blank(self, message: Message) -> bool:
         parts = message["parts"]
-        if parts and all(part.get("type") == "text" for part in parts):
-            self._growth.settle()
-            if not any(trim(text(part, "content")) for part in parts):
-                self.messages[:] = [one for one in self.messages if one["id"] != message["id"]]
-                self._by_id.pop(message["id"], None)
+        if not parts or any(part.get("type") != "text" for part in parts):
+            return False
+        self._growth.settle()
+        return not any(trim(text(part, "content")) for part in parts)
 
     def _fail_run(self, event: Part) -> None:
         self._has_error = True

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from resumable_stream.formats import GenerationFacts, StoredGeneration, get_format
 from resumable_stream.formats.deltas import (
     Chunk,
     InvalidToolInput,
@@ -424,13 +425,17 @@ class TestPydanticAI:
 
         return pydantic_ai.Agent(function.FunctionModel(stream_function=model), tools=[weather])
 
-    async def collect(self, module: str, adapter: str, body: bytes, *, encoded: bool) -> list[Any]:
-        agent = self.agent()
+    def stream(self, module: str, adapter: str, body: bytes, agent: Any = None, *, encoded: bool) -> AsyncIterator[Any]:
+        agent = agent or self.agent()
         adapter_class = getattr(importlib.import_module(module), adapter)
         made = adapter_class(agent=agent, run_input=adapter_class.build_run_input(body))
-        stream = made.run_stream()
+        events = made.run_stream()
+        stream: AsyncIterator[Any] = made.encode_stream(events) if encoded else events
+        return stream
+
+    async def collect(self, module: str, adapter: str, body: bytes, *, encoded: bool) -> list[Any]:
         reader = ItemReader()
-        source = made.encode_stream(stream) if encoded else stream
+        source = self.stream(module, adapter, body, encoded=encoded)
         return [piece async for item in source for piece in reader.read(item)]
 
     @pytest.mark.parametrize("encoded", [False, True])
@@ -447,6 +452,90 @@ class TestPydanticAI:
         items = await self.collect("pydantic_ai.ui.ag_ui", "AGUIAdapter", self.AGUI_BODY, encoded=encoded)
         expected = [*call('{"city":', '"Paris"}'), ToolOutput("c1", ""), "Sun", "ny."]
         assert items == expected
+
+    @pytest.mark.parametrize("encoded", [False, True])
+    @pytest.mark.parametrize("name", ["agui", "tanstack"])
+    async def test_the_agui_adapters_run_is_the_formats_own(self, name: str, encoded: bool):
+        facts = GenerationFacts(generation_id="g", message_id="m", chat_id="chat", run_id="run")
+        encoder = get_format(name).encoder(facts)
+        chunks = encoder.start()
+        async for item in self.stream("pydantic_ai.ui.ag_ui", "AGUIAdapter", self.AGUI_BODY, encoded=encoded):
+            chunks += encoder.encode(item)
+        chunks += encoder.finish()
+        runs = [event for event in map(json.loads, chunks) if event["type"].startswith("RUN_")]
+        assert [(event["type"], event["runId"]) for event in runs] == [("RUN_STARTED", "run"), ("RUN_FINISHED", "run")]
+        said, called = told(name, chunks)
+        assert (said, called) == ("Sunny.", [("weather", '{"city":"Paris"}')])
+
+    @pytest.mark.parametrize("encoded", [False, True])
+    @pytest.mark.parametrize("name", ["agui", "tanstack"])
+    async def test_the_agui_adapters_error_is_not_shown_to_people(self, name: str, encoded: bool):
+        pydantic_ai = library("pydantic_ai", "pydantic-ai-slim")
+        function = importlib.import_module("pydantic_ai.models.function")
+
+        async def model(messages: list[Any], info: Any) -> AsyncIterator[Any]:
+            yield "Hel"
+            raise RuntimeError("secret insides")
+
+        agent = pydantic_ai.Agent(function.FunctionModel(stream_function=model))
+        encoder = get_format(name).encoder(GenerationFacts(generation_id="g", message_id="m"))
+        stream = self.stream("pydantic_ai.ui.ag_ui", "AGUIAdapter", self.AGUI_BODY, agent, encoded=encoded)
+        with pytest.raises(ProducerError, match="secret insides"):
+            [encoder.encode(item) async for item in stream]
+        assert json.loads(encoder.fail("Sorry.")[-1])["message"] == "Sorry."
+
+
+def told(name: str, chunks: list[str]) -> tuple[str, list[tuple[str, str]]]:
+    """What an answer says and calls, in the words of either format."""
+    messages = get_format(name).fold([StoredGeneration(generation_id="g", message_id="m", chunks=chunks)])
+    if name == "agui":
+        texts = [message.get("content", "") for message in messages if message["role"] == "assistant"]
+        calls = [call["function"] for message in messages for call in message.get("toolCalls", ())]
+    else:
+        parts = [part for message in messages for part in message["parts"]]
+        texts = [part["content"] for part in parts if part["type"] == "text"]
+        calls = [part for part in parts if part["type"] == "tool-call"]
+    return "".join(texts), [(call["name"], call["arguments"]) for call in calls]
+
+
+@pytest.mark.parametrize("name", ["agui", "tanstack"])
+@pytest.mark.parametrize(
+    ("produced", "said", "called"),
+    [
+        (CHAT, "Hello", [("weather", '{"city":"Paris"}'), ("search", "{")]),
+        (ANTHROPIC, "Hello", [("weather", '{"city":"Paris"}')]),
+        (RESPONSES, "Hello No.", [("weather", '{"city":"Paris"}')]),
+    ],
+    ids=["chat completions", "anthropic", "responses"],
+)
+def test_what_model_libraries_stream_becomes_a_formats_events(
+    name: str, produced: list[Any], said: str, called: list[tuple[str, str]]
+):
+    encoder = get_format(name).encoder(GenerationFacts(generation_id="g", message_id="m"))
+    chunks = encoder.start()
+    for item in produced:
+        chunks += encoder.encode(item)
+    assert told(name, chunks + encoder.finish()) == (said, called)
+
+
+@pytest.mark.parametrize("name", ["agui", "tanstack"])
+def test_events_of_the_agui_library_go_out_as_they_are(name: str):
+    core = library("ag_ui.core", "ag-ui-protocol")
+    produced = [
+        core.TextMessageStartEvent(message_id="m1", role="assistant"),
+        core.TextMessageContentEvent(message_id="m1", delta="Hello"),
+        core.TextMessageEndEvent(message_id="m1"),
+        core.ToolCallStartEvent(tool_call_id="c1", tool_call_name="weather", parent_message_id="m1"),
+        core.ToolCallArgsEvent(tool_call_id="c1", delta="{}"),
+        core.ToolCallEndEvent(tool_call_id="c1"),
+        core.CustomEvent(name="x", value=None),
+    ]
+    encoder = get_format(name).encoder(GenerationFacts(generation_id="g", message_id="m"))
+    encoder.start()
+    events = [json.loads(chunk) for item in produced for chunk in encoder.encode(item)]
+    assert events == [
+        item.model_dump(mode="json", by_alias=True, exclude_unset=True) | {"type": item.type} for item in produced
+    ]
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from ..deltas import Item
-from .agui import AGUI, is_librarys_error
+from .agui import AGUI, FAILURE
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
 from .langchain import LangChain
@@ -36,8 +36,10 @@ class Producers:
         """Complete the calls that the producer left open when it came to its end."""
         return self._calls.end_all()
 
-    def read(self, item: Any) -> list[Item] | None:
+    def read(self, item: Any, *, is_apps_own: bool = False) -> list[Item] | None:
         """Read an item of a known producer; ``None`` if it is not one.
+
+        What the app itself has written is taken at its word also where it says that something failed.
 
         Raises:
             ProducerError: The item says that the producer failed.
@@ -45,7 +47,7 @@ class Producers:
         kind = look(item, "type")
         if not isinstance(kind, str):
             return self._chat.read(item) if look(item, "object") == self._chat.object_name else None
-        if kind in self._own_types and not is_librarys_error(kind, item):
+        if kind in self._own_types and (is_apps_own or kind != FAILURE):
             return None
         reader = self._readers.get(kind)
         if reader is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..deltas import Item, ToolOutput
@@ -15,6 +14,9 @@ _WITHOUT_CONTENT = (
     *("REASONING_ENCRYPTED_VALUE", "STATE_SNAPSHOT", "STATE_DELTA", "MESSAGES_SNAPSHOT"),
     *("ACTIVITY_SNAPSHOT", "ACTIVITY_DELTA", "RAW", "SUBAGENT_STARTED", "SUBAGENT_FINISHED", "SUBAGENT_ERROR"),
 )
+
+FAILURE = "RUN_ERROR"
+"""Says that the producer failed; adapters put the exception's text there, which is not for people."""
 
 
 class AGUI:
@@ -39,7 +41,7 @@ class AGUI:
             "TOOL_CALL_CHUNK": self._read_call_chunk,
             "TOOL_CALL_END": lambda event: self._calls.end(_call_id(event)),
             "TOOL_CALL_RESULT": lambda event: [ToolOutput(_call_id(event), look(event, "content"))],
-            "RUN_ERROR": _read_error,
+            FAILURE: _read_error,
         }
 
     def _read_call_start(self, event: Any) -> list[Item]:
@@ -54,14 +56,6 @@ class AGUI:
             items = self._calls.end(self._chunked) + self._read_call_start(event)
             self._chunked = str(call_id)
         return items + self._calls.add(self._chunked, look(event, "delta"))
-
-
-def is_librarys_error(kind: str, event: Any) -> bool:
-    """Tell whether an event says that the producer failed, in words that are not for people.
-
-    Adapters put the exception's text there. A mapping was written by the app, which knows what it says.
-    """
-    return kind == "RUN_ERROR" and not isinstance(event, Mapping)
 
 
 def _call_id(event: Any) -> str:
