@@ -53,6 +53,8 @@ class Reader:
         self._end_after = end_after
         self._guard = guard
         self._prelude = prelude
+        self._is_in_prelude = False
+        """Whether the prelude was what was yielded last."""
         self._follow: SharedFollow | None = None
         self._decoder: Decoder | None = None
         """Of what is read from the log while catching up."""
@@ -75,7 +77,9 @@ class Reader:
         """
         try:
             if self._prelude:
+                self._is_in_prelude = True
                 yield self._take_prelude()
+                self._is_in_prelude = False
             while not self.has_ended:
                 try:
                     frames = await self._next()
@@ -111,7 +115,7 @@ class Reader:
         For a reader whose client takes nothing for the moment. Returns ``False`` where that cannot be, since the log
         does not have what was yielded last.
         """
-        if self._prelude:
+        if self._is_in_prelude:
             return False
         self._leave()
         self.cursor, self.has_ended = cursor, False

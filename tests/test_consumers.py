@@ -815,6 +815,28 @@ async def test_a_socket_that_does_not_read_holds_nothing_and_then_gets_it_all(lo
 
 
 @in_virtual_time
+async def test_the_socket_that_started_sees_chunks_early_and_may_stall_all_the_same(
+    log: FaultyLog, settings: Any
+) -> None:
+    use_settings(settings, DELIVER="live")
+    gate = asyncio.Event()
+    Chat.sources["c1"] = producer = Producer("one")
+    async with Socket(CHAT, room=2) as socket:
+        socket.say("start", "c1", body=QUESTION)
+        await socket.hear_until("started")
+        log.always("append", held(gate))
+        assert (await socket.hear())["chunk"] == "one"
+        producer.give(*(str(number) for number in range(100)))
+        await asyncio.sleep(20)
+        gate.set()
+        log.always("append", None)
+        await asyncio.sleep(20)
+        producer.finish()
+        heard = await socket.hear_until("end")
+        assert chunks_of(heard) == [str(number) for number in range(100)]
+
+
+@in_virtual_time
 async def test_a_stalled_socket_with_many_streams_loses_and_repeats_nothing(log: FaultyLog) -> None:
     names = [f"c{number}" for number in range(5)]
     async with Socket(CHAT) as writer, Socket(CHAT, room=1) as sleeper:

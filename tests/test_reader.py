@@ -26,7 +26,7 @@ from resumable_stream.exceptions import (
 )
 from resumable_stream.formats.base import EndReason
 from resumable_stream.hub import Hub
-from resumable_stream.layout import EndFacts, Entry, chunk_records, terminal_records
+from resumable_stream.layout import Chunk, EndFacts, Entry, chunk_records, terminal_records
 from resumable_stream.reader import Reader
 from resumable_stream.records import Record
 
@@ -167,6 +167,71 @@ async def test_a_keep_alive_is_an_empty_batch(settings: Any) -> None:
     assert await anext(frames) == []
     assert 14 <= clock() - began <= 17
     await frames.aclose()
+
+
+@in_virtual_time
+async def test_a_reader_that_is_asked_to_tells_once_when_it_has_caught_up(log: FaultyLog) -> None:
+    await log.append("s", [chunk("1"), chunk("2")])
+    reader = Reader(Hub(), log, "s", 0, is_live=True)
+    reader.announces_tail = True
+    async with aclosing(reader.frames()) as batches:
+        assert [len(await anext(batches)), reader.is_caught_up] == [2, False]
+        assert [len(await anext(batches)), reader.is_caught_up] == [0, True]
+        began = asyncio.get_running_loop().time()
+        await log.append("s", [chunk("3")])
+        assert len(await anext(batches)) == 1
+        assert await anext(batches) == []
+        # The next is a keep-alive, which comes in its time.
+        assert asyncio.get_running_loop().time() - began >= 15
+
+
+@pytest.mark.parametrize("ends_meanwhile", [False, True])
+@in_virtual_time
+async def test_a_reader_that_lets_go_holds_nothing_and_goes_on_where_its_client_is(
+    log: FaultyLog, ends_meanwhile: bool
+) -> None:
+    hub = Hub()
+    await log.append("s", [chunk("1"), chunk("2"), chunk("3"), *(terminal() if ends_meanwhile else [])])
+    reader = Reader(hub, log, "s", 0)
+    async with aclosing(reader.frames()) as batches:
+        assert len(await anext(batches)) >= 3
+        assert reader.let_go(2)
+        await settle()
+        assert len(hub) == 0
+        if not ends_meanwhile:
+            await log.append("s", [chunk("4"), *terminal()])
+        rest = [frame.entry async for frames in batches for frame in frames]
+
+    assert bodies(rest) == (["3"] if ends_meanwhile else ["3", "4"])
+    assert ends(rest) == ["finished"]
+
+
+@in_virtual_time
+async def test_what_the_log_does_not_have_is_not_let_go(log: FaultyLog) -> None:
+    await log.append("s", [chunk("1"), *terminal()])
+    reader = Reader(Hub(), log, "s", 0, prelude=[Chunk(0, "before")])
+    async with aclosing(reader.frames()) as batches:
+        assert bodies([frame.entry for frame in await anext(batches)]) == ["before"]
+        assert not reader.let_go(0)
+        assert bodies([frame.entry for frame in await anext(batches)]) == ["1"]
+        assert reader.let_go(0)
+        assert bodies([frame.entry for frame in await anext(batches)]) == ["1"]
+
+
+@in_virtual_time
+async def test_a_reader_knows_while_the_log_is_out_of_reach(log: FaultyLog) -> None:
+    await log.append("s", [chunk("1")])
+    reader = Reader(Hub(), log, "s", 0)
+    async with aclosing(reader.frames()) as batches:
+        await anext(batches)
+        log.always("follow", unavailable)
+        assert not reader.is_cut_off
+        assert await anext(batches) == []
+        assert reader.is_cut_off
+        log.always("follow", None)
+        await log.append("s", [chunk("2")])
+        await anext(batches)
+        assert not reader.is_cut_off
 
 
 @in_virtual_time
