@@ -20,7 +20,9 @@ from .engine import DEFAULT_ERROR_TEXT, End, Mode
 from .formats.base import ChatRequest, ChunkFormat, Message
 from .formats.conversation import continued_message
 from .layout import new_generation_id
+from .parsing import named_chat
 from .responses import Check
+from .runs import find_run, note_run
 from .sessions import OWNER_SESSION_KEY, as_of_now
 from .turns import Turn
 
@@ -137,6 +139,21 @@ class ChatHooks:
         if not await resolve(self.authorize(request, chat_id, action)):
             return None
         return await resolve(self.get_stream_name(request, chat_id))
+
+    @property
+    def names_runs(self) -> bool:
+        """Whether the clients choose an id for each run."""
+        return self.chat.format.dialect.names_runs
+
+    async def note_run(self, request: HttpRequest, chat_id: str, run_id: str | None) -> None:
+        """See to it that a run can be found by its id alone, if its client has nothing else to name it by."""
+        # What the URL says with this request, it says with every other.
+        if self.names_runs and run_id and not named_chat(request):
+            await note_run(self.chat.backend, await self.owner_of(request), run_id, chat_id)
+
+    async def chat_of_run(self, request: HttpRequest, run_id: str) -> str | None:
+        """Return the id of the chat in which the client has begun a run; ``None`` if nothing is known of it."""
+        return await find_run(self.chat.backend, await self.owner_of(request), run_id)
 
     async def start_options(
         self, request: HttpRequest, chat_id: str, asked: ChatRequest, body: dict[str, Any], *, idempotency_key: str = ""

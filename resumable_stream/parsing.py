@@ -192,6 +192,11 @@ def parse_run_id(value: object) -> str | None:
     return value
 
 
+def named_chat(request: HttpRequest) -> str | None:
+    """Return the chat that the URL names, to clients that may call it a thread; not yet checked."""
+    return request.GET.get("id") or request.GET.get("threadId")
+
+
 def parse_open_runs(request: HttpRequest) -> list[str]:
     """Read ``?run=``, which may come several times: the runs whose end the client still waits for.
 
@@ -209,7 +214,15 @@ def parse_run_cursor(request: HttpRequest) -> int | None:
     Raises:
         InvalidRequestError: It is no cursor.
     """
-    value = request.headers.get("Last-Event-ID") or request.GET.get("offset", "-1")
+    return parse_offset(request.headers.get("Last-Event-ID") or request.GET.get("offset", "-1"))
+
+
+def parse_offset(value: str) -> int | None:
+    """Read a cursor in the words of clients that name their runs; ``None`` for ``-1``, the beginning.
+
+    Raises:
+        InvalidRequestError: It is no cursor.
+    """
     if value == "-1":
         return None
     if not _CURSOR.match(value) or int(value) > MAX_CURSOR:

@@ -3,7 +3,7 @@
 ::
 
     path("api/chat/", URLRouter(websocket_urlpatterns))      # among the websocket routes
-    path("api/chat/", URLRouter(http_urlpatterns))           # among the HTTP routes, before Django's own application
+    re_path("^api/chat/", URLRouter(http_urlpatterns))       # among the HTTP routes, before Django's own application
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from django.urls import URLPattern, re_path
 
 from .consumers import EventStreamConsumer, StreamConsumer
 from .sockets.aisdk import AISDKDialect
+from .sockets.tanstack import TanStackDialect
 
 
 def _route(pattern: str, application: Any) -> URLPattern:
@@ -25,6 +26,7 @@ def _route(pattern: str, application: Any) -> URLPattern:
 websocket_urlpatterns = [
     _route(r"^socket/?$", StreamConsumer.as_asgi()),
     _route(r"^socket/aisdk/?$", StreamConsumer.as_asgi(dialects=[AISDKDialect])),
+    _route(r"^socket/tanstack/?$", StreamConsumer.as_asgi(dialects=[TanStackDialect])),
 ]
 http_urlpatterns = [
     _route(r"^replay/?$", EventStreamConsumer.as_asgi(action="replay")),

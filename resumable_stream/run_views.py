@@ -19,19 +19,14 @@ from .formats.base import ChatRequest, Message, StoredGeneration
 from .history import fold_history
 from .hooks import ChatHooks
 from .ndjson import NDJSON
-from .parsing import parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
+from .parsing import named_chat, parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
 from .responses import plain
-from .runs import NO_RUN_TEXT, find_run, note_run
+from .runs import NO_RUN_TEXT
 from .sse import SSE, Wire
 
 
 class RunDoors(ChatHooks):
     """What a view does for clients whose format's dialect says that they name their runs."""
-
-    @property
-    def names_runs(self) -> bool:
-        """Whether this view's clients do."""
-        return self.chat.format.dialect.names_runs
 
     def name_run(self, request: HttpRequest, asked: ChatRequest) -> ChatRequest:
         """Take the ids of chat and run also from where these clients have them in all their requests; check the run's.
@@ -41,22 +36,16 @@ class RunDoors(ChatHooks):
         if not self.names_runs:
             return replace(asked, run_id=parse_run_id(asked.run_id))
         run_id = request.headers.get("X-Run-Id") or asked.run_id
-        return replace(asked, run_id=parse_run_id(run_id), chat_id=_named_chat(request) or asked.chat_id)
-
-    async def note_run(self, request: HttpRequest, chat_id: str, asked: ChatRequest) -> None:
-        """See to it that the run can be joined by its id alone, if its client has nothing else to name it by."""
-        # What the URL says with this request, it says with every other.
-        if self.names_runs and asked.run_id and not _named_chat(request):
-            await note_run(self.chat.backend, await self.owner_of(request), asked.run_id, chat_id)
+        return replace(asked, run_id=parse_run_id(run_id), chat_id=named_chat(request) or asked.chat_id)
 
     async def get_run(self, request: HttpRequest) -> HttpResponseBase:
         """Join a run, or load the chat."""
         run_id = parse_run_id(request.GET.get("runId"))
-        chat_id = _named_chat(request)
+        chat_id = named_chat(request)
         if chat_id is None:
             if run_id is None:
                 raise InvalidRequestError("Say 'threadId' to load a chat, or 'runId' and 'offset' to join a run.")
-            chat_id = await find_run(self.chat.backend, await self.owner_of(request), run_id)
+            chat_id = await self.chat_of_run(request, run_id)
         stream_name = await self.find_stream(request, parse_chat_id(chat_id), "read") if chat_id is not None else None
         if chat_id is None or stream_name is None:
             return plain(HTTPStatus.NOT_FOUND, NO_RUN_TEXT)
@@ -88,10 +77,6 @@ class RunDoors(ChatHooks):
         response = JsonResponse(loaded)
         response.headers["Cache-Control"] = "no-store"
         return response
-
-
-def _named_chat(request: HttpRequest) -> str | None:
-    return request.GET.get("id") or request.GET.get("threadId")
 
 
 def _active_run(generations: Sequence[StoredGeneration]) -> dict[str, str] | None:

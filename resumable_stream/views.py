@@ -126,7 +126,7 @@ class ResumableChatView(RunDoors, FormDoors, View):
             return await self.answer_form(request, chat_id, stream_name, asked, body, key)
         delivery = self.delivery or self.chat.default_delivery
         if delivery == "response":
-            await self.note_run(request, chat_id, asked)
+            await self.note_run(request, chat_id, asked.run_id)
         return await self.chat.make_resumable(
             stream_name,
             delivery=delivery,

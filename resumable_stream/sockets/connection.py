@@ -106,7 +106,12 @@ class Connection:
             return
         runtime().departures.add(self._depart)
         self._tick()
-        for command in self._dialect.opening(self._request.GET.dict()):
+        try:
+            commands = self._dialect.opening(self._request.GET.dict())
+        except FrameRefusedError as error:
+            self._refuse(error)
+            return
+        for command in commands:
             self._obey(command)
 
     def receive(self, text: str | None) -> None:
@@ -144,13 +149,23 @@ class Connection:
         try:
             command = self._dialect.read(frame)
         except FrameRefusedError as error:
-            self._faults += 1
-            self._service.refuse(error.key, Failure(status=error.status_code, text=str(error)))
-            if self._faults >= MAX_FAULTS:
-                self._shut(CLOSE_FAULTS)
+            self._refuse(error)
         else:
             self._faults = 0
             self._obey(command)
+
+    def _refuse(self, error: FrameRefusedError) -> None:
+        self._faults += 1
+        self._service.refuse(error.key, Failure(status=error.status_code, text=str(error)))
+        if self._faults >= MAX_FAULTS:
+            self._shut(CLOSE_FAULTS)
+        self._give_up_on(error.key)
+
+    def _give_up_on(self, key: str | None) -> None:
+        """Close the socket after a failure, if that is how its client hears of it."""
+        code = self._dialect.refusal_code(key)
+        if code is not None:
+            self._shut(code)
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, Ping):
@@ -210,6 +225,8 @@ class Connection:
             end = await self._service.guard(subscription.key, work)
             if end is not None:
                 await self._tell_end(subscription.key, end)
+            else:
+                self._give_up_on(subscription.key)
         finally:
             if self._subscriptions.get(subscription.key) is subscription:
                 del self._subscriptions[subscription.key]

@@ -22,8 +22,11 @@ class Subscribe:
 
     key: str
     chat_id: str
+    """Empty where the client only knows the run."""
+    run_id: str | None = None
+    """The one run to follow, under the client's own name."""
     cursor: int | None = None
-    """Where to go on; ``None`` for the running generation from its start."""
+    """Where to go on; ``None`` for the running generation, or the run, from its start."""
     is_live: bool = False
     """Whether to stay from one generation to the next."""
 
@@ -116,7 +119,11 @@ class SocketDialect(ABC):
     """Names of the formats whose chunks its clients understand; ``None`` for any."""
 
     def opening(self, query: Mapping[str, str]) -> Sequence[Command]:
-        """Return what the URL itself asks for, as soon as the socket is open."""
+        """Return what the URL itself asks for, as soon as the socket is open.
+
+        Raises:
+            FrameRefusedError: It asks for what cannot be.
+        """
         return ()
 
     @abstractmethod
@@ -165,6 +172,10 @@ class SocketDialect(ABC):
 
     def keep_alive(self) -> str | None:
         """Say something, because nothing was said for a while."""
+        return None
+
+    def refusal_code(self, key: str | None) -> int | None:
+        """Return the code to close the socket with after a request has failed; ``None`` to leave it open."""
         return None
 
     def close_code(self, key: str, end: SubscriptionEnd) -> int | None:

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from ..conf import settings
 from ..exceptions import InvalidRequestError
 from ..hooks import ChatHooks, resolve
-from ..parsing import parse_chat_id, parse_message_id
+from ..parsing import parse_chat_id, parse_message_id, parse_run_id
 from ..registry import Place, runtime
 from ..responses import NOT_FOUND_TEXT
 from ..sessions import as_of_now, keep_session
@@ -61,6 +61,14 @@ class Rights:
         # A thread of its own for each question; one at a time, so that a socket has no more of them than a request.
         self._asking = asyncio.Lock()
 
+    async def chat_of_run(self, run_id: str) -> str:
+        """Return the id of the chat in which the client has begun a run; raises as :meth:`to_read`."""
+        async with self._asking, own_thread():
+            chat_id = await self._hooks.chat_of_run(await self._current(), run_id)
+        if chat_id is None:
+            raise NoSuchChatError(NOT_FOUND_TEXT)
+        return chat_id
+
     async def to_read(self, chat_id: str) -> tuple[str, Place]:
         """Return the stream's name, and a reader's place.
 
@@ -84,13 +92,15 @@ class Rights:
             asked = self._hooks.chat.format.parse_request(command.body)
             chat_id = parse_chat_id(asked.chat_id)
             parse_message_id(asked.message_id)
+            run_id = parse_run_id(asked.run_id)
             name = await self._find(request, chat_id, "start")
             options = await self._hooks.start_options(
-                request, chat_id, asked, command.body, idempotency_key=command.idempotency_key
+                request, chat_id, asked, command.body, idempotency_key=command.idempotency_key or run_id or ""
             )
             if not await keep_session(request):
                 # A visitor who is new, and no response to set a cookie: nobody would find the chat again.
                 raise RefusedError(NO_SESSION_TEXT)
+            await self._hooks.note_run(request, chat_id, run_id)
         place = runtime().reader_place(options["owner"])
         options["is_previewed"] = settings.deliver == "live"
         return Granted(stream_name=name, options=options, place=place)

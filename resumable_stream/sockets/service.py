@@ -60,11 +60,15 @@ class Service:
     async def follow(self, subscription: Subscription, command: Subscribe) -> SubscriptionEnd:
         """Follow a chat to its end."""
         try:
-            stream_name, place = await self.rights.to_read(command.chat_id)
+            if not command.chat_id and command.run_id is not None:
+                subscription.chat_id = await self.rights.chat_of_run(command.run_id)
+            stream_name, place = await self.rights.to_read(subscription.chat_id)
         except ShuttingDownError:
             return SubscriptionEnd(reason=SHUTDOWN, cursor=command.cursor)
         try:
-            return await subscription.follow(stream_name, cursor=command.cursor, is_live=command.is_live)
+            return await subscription.follow(
+                stream_name, run_id=command.run_id, cursor=command.cursor, is_live=command.is_live
+            )
         finally:
             place.release()
 

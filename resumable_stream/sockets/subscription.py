@@ -58,14 +58,24 @@ class Subscription:
         self._is_outage_told = False
 
     async def follow(
-        self, stream_name: str, *, cursor: int | None = None, is_live: bool = False, reader: Reader | None = None
+        self,
+        stream_name: str,
+        *,
+        run_id: str | None = None,
+        cursor: int | None = None,
+        is_live: bool = False,
+        reader: Reader | None = None,
     ) -> SubscriptionEnd:
-        """Send what comes until nothing more can; ``reader`` is one that is open already.
+        """Send what comes until nothing more can; of the run ``run_id`` alone if given.
+
+        ``reader`` is one that is open already.
 
         While the log is out of reach the client is told, and reading goes on where it was as soon as it is back.
 
         Raises:
             SocketGoneError: The client has gone.
+            GenerationNotFoundError: There is no such run.
+            CursorLostError: The cursor lies outside of the run.
         """
         self.cursor, self.is_live = cursor, is_live
         backoff = Backoff()
@@ -75,7 +85,7 @@ class Subscription:
             before = self.cursor
             try:
                 if reader is None:
-                    reader = await self._chat.locate(stream_name, self.cursor, is_live=is_live)
+                    reader = await self._locate(stream_name, run_id, is_live=is_live)
                 if is_new:
                     await self._outlet.send(self._dialect.subscribed(self.key, reader.cursor if reader else None))
                     is_new = False
@@ -97,6 +107,11 @@ class Subscription:
                 backoff.reset()
             reader = None
             await asyncio.sleep(delay)
+
+    async def _locate(self, stream_name: str, run_id: str | None, *, is_live: bool) -> Reader | None:
+        if run_id is not None:
+            return await self._chat.reader_of_run(stream_name, run_id, self.cursor)
+        return await self._chat.locate(stream_name, self.cursor, is_live=is_live)
 
     def let_go(self) -> None:
         """Drop what is on its way out, but for the frame the server has; it is read again when there is room."""

@@ -52,11 +52,20 @@ class Tab:
         stopped: bool = await self._host.call("stop", tab=self._name)
         return stopped
 
+    async def halt(self) -> None:
+        """Do what the library's own ``stop()`` does."""
+        await self._host.call("halt", tab=self._name)
+
     async def leave(self) -> None:
         await self._host.call("leave", tab=self._name)
 
     async def resubscribe(self) -> None:
         await self._host.call("resubscribe", tab=self._name)
+
+    async def join(self, other: Tab) -> list[Any]:
+        """Read the run that another tab is in, and return its chunks."""
+        chunks: list[Any] = await self._host.call("join", tab=self._name, **{"from": other._name})
+        return chunks
 
     async def shows(self, text: str) -> None:
         """Wait until the last answer shows ``text``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -69,6 +70,47 @@ async def test_a_run_that_is_cut_again_and_again_arrives_whole(
     assert (state.status, state.error) == ("ready", None)
     assert state.text == "".join(f"{number} " for number in range(100))
     assert state.messages == await browser.told(chat)
+
+
+async def test_a_socket_carries_runs_survives_cuts_and_lets_others_join(
+    browser: Browser, server: Server, control: Visitor
+) -> None:
+    chat, gate = new_id(), new_id()
+    # A socket cannot give a new visitor a session; a request can.
+    requesting = await browser.open(new_id(), way="events")
+    await requesting.send("Hello.")
+    await requesting.settled(2)
+    async with cutting_proxy(server.port) as proxy:
+        proxy.bytes_before_cut = seeded_cuts(1, 2500, 5000)
+        tab = await browser.open(chat, way="socket", base=proxy.base)
+        await tab.send(*RICH[:9], {"count": 100, "every_ms": 1}, {"gate": gate}, "end.")
+        await control.gate_reached(gate)
+        joining = asyncio.create_task((await browser.open(chat, way="socket")).join(tab))
+        await control.open_gate(gate)
+        state = await tab.settled(2)
+        assert proxy.cuts > 1
+
+    assert (state.status, state.error) == ("ready", None)
+    assert state.text == "".join(f"{number} " for number in range(100)) + "end."
+    assert state.messages == await browser.told(chat)
+    joined = await joining
+    assert [joined[0]["type"], joined[-1]["type"]] == ["RUN_STARTED", "RUN_FINISHED"]
+    assert "".join(chunk["delta"] for chunk in joined if chunk["type"] == "TEXT_MESSAGE_CONTENT").endswith(state.text)
+
+
+async def test_a_stop_over_a_socket_ends_the_run(browser: Browser, control: Visitor) -> None:
+    chat, gate = new_id(), new_id()
+    requesting = await browser.open(new_id(), way="events")
+    await requesting.send("Hello.")
+    await requesting.settled(2)
+    tab = await browser.open(chat, way="socket")
+    await tab.send("Not the whole ", {"gate": gate}, "answer.")
+    await tab.shows("Not the whole ")
+
+    await tab.halt()
+
+    async with await browser.visitor() as visitor:
+        assert await visitor.ended(chat) == "stopped"
 
 
 async def test_a_page_that_is_loaded_in_mid_answer_goes_on_with_it(

@@ -1,8 +1,9 @@
 // Tabs of a chat page: TanStack AI's stock client in two versions, and AG-UI's stock agent.
 // Argument: the path of our connection for TanStack AI, a file of the app's static files.
 import { HttpAgent } from "@ag-ui/client";
-import { ChatClient, fetchHttpStream, fetchServerSentEvents } from "@tanstack/ai-client";
+import { ChatClient, fetchHttpStream, fetchServerSentEvents, webSocket } from "@tanstack/ai-client";
 import { ChatClient as OldChatClient } from "tanstack-ai-client-0-8";
+import WebSocket from "ws";
 
 import { serve } from "./rpc.mjs";
 import { Visitor } from "./visitor.mjs";
@@ -30,6 +31,16 @@ const CONNECTIONS = {
       const { headers, ...rest } = native(visitor);
       return { ...rest, headers: { ...headers, Accept: "application/x-ndjson" } };
     }),
+  socket: (visitor, url) => {
+    const { origin } = new URL(url);
+    class VisitorsSocket extends WebSocket {
+      constructor(target) {
+        // What is compressed cannot be cut at a number of bytes that is known before.
+        super(target, { origin, headers: { Cookie: visitor.cookies() }, perMessageDeflate: false });
+      }
+    }
+    return webSocket(`${url}/socket`.replace("http", "ws"), { WebSocketImpl: VisitorsSocket });
+  },
 };
 
 // A tab of TanStack AI. What `useChat` adds to the client is React's state.
@@ -43,7 +54,8 @@ class Tab {
     let responded;
     const response = new Promise((resolve) => (responded = resolve));
     const fetch = (...request) => visitor.fetch(...request).finally(responded);
-    this.connection = CONNECTIONS[way]({ fetch, headers: visitor.headers }, url, chat);
+    const cookies = () => visitor.cookieHeader;
+    this.connection = CONNECTIONS[way]({ fetch, headers: visitor.headers, cookies }, url, chat);
     const Client = client === "0.8" ? OldChatClient : ChatClient;
     this.client = new Client({
       id: chat,
@@ -52,12 +64,14 @@ class Tab {
       initialMessages: messages,
       ...(persistence ? { persistence: true } : {}),
       onMessagesChange: changed,
+      onRunIdChange: (runId) => (this.runId = runId ?? this.runId),
       onLoadingChange: changed,
       onStatusChange: changed,
       onErrorChange: changed,
       onSessionGeneratingChange: changed,
     });
     this.client.attach?.();
+    if (way === "socket") this.client.subscribe();
     if (!["live", "recovering"].includes(way)) return;
     this.client.subscribe();
     this.subscribed = response;
@@ -138,6 +152,8 @@ await serve({
   },
   // Stops for everybody, as the connection offers it.
   stop: ({ tab }) => tabs.get(tab).connection.stop(),
+  // Stops as the library itself does.
+  halt: ({ tab }) => tabs.get(tab).client.stop(),
   // Closes the tab.
   leave({ tab }) {
     const { client } = tabs.get(tab);
@@ -146,6 +162,12 @@ await serve({
   },
   // Subscribes anew, as a page does that was put aside.
   resubscribe: ({ tab }) => tabs.get(tab).client.subscribe({ restart: true }),
+  // Reads the run that the tab is in, or was in, with a connection of another tab.
+  async join({ tab, from }) {
+    const found = [];
+    for await (const chunk of tabs.get(tab).connection.joinRun(tabs.get(from).runId)) found.push(chunk);
+    return found;
+  },
   // Waits until the last answer holds `text`.
   shows: ({ tab, text }) => tabs.get(tab).becomes((it) => it.text.includes(text)),
   // Waits until nothing is going on, after `count` messages, and tells what the tab has.

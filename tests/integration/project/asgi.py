@@ -12,13 +12,15 @@ django_application = get_asgi_application()
 
 from resumable_stream.consumers import EventStreamConsumer, StreamConsumer  # noqa: E402
 from resumable_stream.sockets.aisdk import AISDKDialect  # noqa: E402
+from resumable_stream.sockets.tanstack import TanStackDialect  # noqa: E402
 
-from .views import ScriptedChat  # noqa: E402
+from .views import NativeTanStackChat, ScriptedChat  # noqa: E402
 
 replays = EventStreamConsumer.as_asgi(view=ScriptedChat, action="replay")
 sockets = [
     path("api/chat/socket", StreamConsumer.as_asgi(view=ScriptedChat)),
     path("api/chat/socket/aisdk", StreamConsumer.as_asgi(view=ScriptedChat, dialects=[AISDKDialect])),
+    path("api/native/socket", StreamConsumer.as_asgi(view=NativeTanStackChat, dialects=[TanStackDialect])),
 ]
 application = ProtocolTypeRouter(
     {
