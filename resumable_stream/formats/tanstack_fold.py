@@ -120,19 +120,20 @@ class StreamFold:
     def _start_text(self, event: Part) -> None:
         message_id = text(event, "messageId")
         role = event["role"] if event.get("role") in ("user", "system") else "assistant"
+        is_made_up = self._pending_id is not None
         if self._pending_id is not None:
             self._rename(self._pending_id, message_id)
             self._pending_id = None
-        message = self._by_id.get(message_id)
-        state = self._states.get(message_id)
-        if message is None:
-            message = self._add(message_id, role)
+        message, state = self._by_id.get(message_id), self._states.get(message_id)
+        if message is None and not (is_made_up and state is not None):
+            message, state = self._add(message_id, role), None
         self._active.setdefault(message_id)
-        if state is None:
-            self._remember(message, role)
-        elif state.has_calls:
+        if state is not None and state.has_calls:
             state.begin_segment()
-        merge_metadata(message, event)
+        elif state is None and message is not None:
+            self._remember(message, role)
+        if message is not None:
+            merge_metadata(message, event)
 
     def _rename(self, old: str, new: str) -> None:
         if old == new:
