@@ -87,11 +87,12 @@ class Answer:
         match chunk["type"]:
             case "part":
                 self.parts.append(dict(chunk["part"]))
-            case "delta" if self._parts and "text" in self._parts[-1]:
+            case "delta" if self._parts and isinstance(self._parts[-1].get("text"), str):
                 self._pieces.append(chunk["delta"])
             case "end":
                 self._pieces.clear()
-                self._parts, self.end, self.error = list(chunk["parts"]), chunk["end"], chunk.get("error")
+                self._parts = [dict(part) for part in chunk["parts"] if isinstance(part, Mapping)]
+                self.end, self.error = chunk["end"], chunk.get("error")
 
     def message(self) -> Message:
         """Return the answer as a message; ``content`` is its text."""
