@@ -3,43 +3,45 @@ import { afterEach, beforeEach, test } from "node:test";
 
 globalThis.addEventListener = () => {};
 
-const { HttpError } = await import("./page/api.js");
 const { Chat } = await import("./page/chat.js");
 const { Line } = await import("./page/line.js");
+const { RequestError } = await import("./resumable_stream/client.js");
 
-/** A response body that the test writes, frame by frame. */
-class Body {
+/** A stream as the client follows it, which the test opens, writes and ends. */
+class Stream {
+  generation = null;
+  end = null;
   #waiting = [];
   #wake = () => {};
 
   constructor(signal) {
-    signal.addEventListener("abort", () => this.fail(signal.reason));
+    this.opened = new Promise((resolve) => (this.resolveOpened = resolve));
+    this.ended = new Promise((resolve) => (this.resolveEnded = resolve));
+    signal.addEventListener("abort", () => this.finish("closed"));
+  }
+
+  open(generation = null) {
+    this.generation = generation;
+    this.resolveOpened(this);
+    return this;
   }
 
   send(id, ...chunks) {
-    for (const chunk of chunks) this.#put({ event: { id: String(id++), data: JSON.stringify(chunk) } });
+    for (const chunk of chunks) this.#waiting.push({ id: id === null ? null : id++, chunk });
+    this.#wake();
   }
 
-  end() {
-    this.#put({ isEnd: true });
-  }
-
-  fail(error) {
-    this.#put({ error });
-  }
-
-  #put(item) {
-    this.#waiting.push(item);
+  finish(reason, more = {}) {
+    this.end ??= { reason, cursor: null, ...more };
+    this.open(this.generation).resolveEnded(this.end);
     this.#wake();
   }
 
   async *[Symbol.asyncIterator]() {
     for (;;) {
-      while (!this.#waiting.length) await new Promise((resolve) => (this.#wake = resolve));
-      const { event, error, isEnd } = this.#waiting.shift();
-      if (error) throw error;
-      if (isEnd) return;
-      yield event;
+      while (!this.#waiting.length && !this.end) await new Promise((resolve) => (this.#wake = resolve));
+      if (!this.#waiting.length) return;
+      yield this.#waiting.shift();
     }
   }
 }
@@ -49,7 +51,7 @@ class Server {
   #requests = [];
   #wake = () => {};
 
-  /** The next request of the page: `{name, args, answer(value), refuse(error), stream()}`. */
+  /** The next request of the page: `{name, args, answer(value), refuse(error), stream}`. */
   async next(name) {
     while (!this.#requests.length) await new Promise((resolve) => (this.#wake = resolve));
     const request = this.#requests.shift();
@@ -60,19 +62,24 @@ class Server {
   #ask(name, args, signal) {
     return new Promise((resolve, reject) => {
       signal?.addEventListener("abort", () => reject(signal.reason));
-      const stream = (wrap = (events) => events) => {
-        const body = new Body(signal);
-        resolve(wrap(body));
-        return body;
-      };
-      this.#requests.push({ name, args, answer: resolve, refuse: reject, stream });
-      this.#wake();
+      this.#put({ name, args, answer: resolve, refuse: reject });
     });
   }
 
-  start = (body, signal) => this.#ask("start", body, signal);
-  follow = (id, cursor, signal) => this.#ask("follow", cursor, signal);
-  resume = (id, signal) => this.#ask("resume", id, signal);
+  #stream(name, args, { signal }) {
+    const stream = new Stream(signal);
+    this.#put({ name, args, stream });
+    return stream;
+  }
+
+  #put(request) {
+    this.#requests.push(request);
+    this.#wake();
+  }
+
+  start = (body, options) => this.#stream("start", body, options);
+  follow = (id, cursor, options) => this.#stream("follow", cursor, options);
+  resume = (id, options) => this.#stream("resume", id, options);
   messages = (id, signal) => this.#ask("messages", id, signal);
   stop = (id, generation) => this.#ask("stop", generation);
 }
@@ -104,21 +111,20 @@ async function until(look) {
 const shownText = () => chat.answer?.message.parts.map(({ text }) => text).join("") ?? null;
 const roles = () => chat.messages.map(({ role }) => role);
 
-/** Opens a new chat and asks; returns the body of the answer's response. */
+/** Opens a new chat and asks; returns the stream of the answer. */
 async function ask() {
   open({ isNew: true });
   chat.send("Why?");
-  const request = await server.next("start");
-  return request.stream((events) => ({ generation: "g", events }));
+  return (await server.next("start")).stream.open("g");
 }
 
-/** Opens a chat that has one finished turn; returns the body that follows it. */
+/** Opens a chat that has one finished turn; returns the stream that follows it. */
 async function openFinished() {
   open();
   (await server.next("messages")).answer({ messages: [question, answer], generations: ended("finished"), cursor: 9 });
   const request = await server.next("follow");
   assert.equal(request.args, 9);
-  return request.stream();
+  return request.stream.open();
 }
 
 beforeEach(() => {
@@ -138,13 +144,13 @@ test("a question is posted with the whole chat, and its answer folded as it come
   assert.equal(request.args.trigger, "submit-message");
   assert.deepEqual(request.args.messages, chat.messages);
 
-  const body = request.stream((events) => ({ generation: "g", events }));
-  body.send(4, START, ...WORDS);
+  const stream = request.stream.open("g");
+  stream.send(4, START, ...WORDS);
   await until(() => shownText() === "So.");
-  body.send(8, { type: "finish" });
-  body.end();
+  stream.send(8, { type: "finish" });
+  stream.finish("finished", { cursor: 10 });
 
-  assert.equal((await server.next("follow")).args, 8);
+  assert.equal((await server.next("follow")).args, 10);
   assert.deepEqual(roles(), ["user", "assistant"]);
   assert.deepEqual([chat.ends.get("m").end, chat.isBusy], ["finished", false]);
 });
@@ -156,38 +162,15 @@ test("between the server's yes and the first chunk the chat is busy", async () =
   assert.equal(chat.answer, null);
 });
 
-test("an answer that breaks off is followed from the cursor, and every chunk counts once", async () => {
-  const body = await ask();
-  body.send(4, START, ...WORDS.slice(0, 2));
-  await until(() => shownText() === "So");
-  body.fail(new TypeError("network error"));
+test("an answer that is over before its last chunk has come is read from the log", async () => {
+  const stream = await ask();
+  stream.send(4, START, ...WORDS);
+  stream.finish("nothing");
 
-  const request = await server.next("follow");
-  assert.equal(request.args, 6);
-  request.stream().send(7, WORDS[2], { type: "finish" });
-
-  await until(() => !chat.isBusy);
-  assert.equal(chat.messages.at(-1).parts[0].text, "So.");
-});
-
-test("an answer whose body ends without an end is followed like one that breaks off", async () => {
-  const body = await ask();
-  body.send(4, START, ...WORDS);
-  body.end();
-
-  assert.equal((await server.next("follow")).args, 7);
-});
-
-test("a cut keeps everything off, and following goes on afterwards", async () => {
-  const body = await ask();
-  body.send(4, START, ...WORDS.slice(0, 2));
-  await until(() => shownText() === "So");
-
-  line.cut(20);
-  assert.equal(line.state, "cut");
-
-  const request = await server.next("follow");
-  assert.deepEqual([request.args, line.state], [6, "connecting"]);
+  const [kept] = chat.messages;
+  (await server.next("messages")).answer({ messages: [kept, answer], generations: ended("finished"), cursor: 9 });
+  assert.equal((await server.next("follow")).args, 9);
+  assert.equal(chat.isBusy, false);
 });
 
 test("a page that is opened in the middle of an answer reads it from its start", async () => {
@@ -196,9 +179,9 @@ test("a page that is opened in the middle of an answer reads it from its start",
   await until(() => chat.isLoaded);
   assert.deepEqual([chat.isBusy, roles()], [true, ["user"]]);
 
-  const body = (await server.next("resume")).stream();
-  body.send(4, START, ...WORDS, { type: "finish" });
-  body.end();
+  const { stream } = await server.next("resume");
+  stream.send(4, START, ...WORDS, { type: "finish" });
+  stream.finish("finished");
 
   assert.equal((await server.next("follow")).args, 8);
   assert.deepEqual(chat.messages.at(-1).parts[0].text, "So.");
@@ -207,7 +190,7 @@ test("a page that is opened in the middle of an answer reads it from its start",
 test("an answer that ended between two looks is read as the message it has become", async () => {
   open();
   (await server.next("messages")).answer({ messages: [question], generations: ended(null), cursor: 6 });
-  (await server.next("resume")).answer(null);
+  (await server.next("resume")).stream.finish("nothing");
   (await server.next("messages")).answer({ messages: [question, answer], generations: ended("finished"), cursor: 9 });
 
   assert.equal((await server.next("follow")).args, 9);
@@ -215,21 +198,21 @@ test("an answer that ended between two looks is read as the message it has becom
 });
 
 test("a turn of another tab is read with its question, and then followed", async () => {
-  const body = await openFinished();
-  body.send(13, { type: "start", messageId: "other" });
+  const stream = await openFinished();
+  stream.send(13, { type: "start", messageId: "other" });
 
   const messages = [question, answer, { ...question, id: "u2" }];
   const generations = [...ended("finished"), { generation: "g2", message: "other", end: null }];
   (await server.next("messages")).answer({ messages, generations, cursor: 14 });
-  (await server.next("resume")).stream().send(13, { type: "start", messageId: "other" }, ...WORDS);
+  (await server.next("resume")).stream.send(13, { type: "start", messageId: "other" }, ...WORDS);
 
   await until(() => shownText() === "So.");
   assert.deepEqual(roles(), ["user", "assistant", "user"]);
 });
 
 test("what failed on the stream is looked up on the log, which knows why", async () => {
-  const body = await ask();
-  body.send(4, START, ...WORDS, { type: "error", errorText: "Gone." });
+  const stream = await ask();
+  stream.send(4, START, ...WORDS, { type: "error", errorText: "Gone." });
 
   const kept = chat.messages[0];
   (await server.next("messages")).answer({ messages: [kept, answer], generations: ended("interrupted"), cursor: 9 });
@@ -249,7 +232,7 @@ test("an answer that failed before its first word leaves a place for its reason"
 test("a question that is refused stands as not sent, beside what another tab began", async () => {
   await openFinished();
   chat.send("And?");
-  (await server.next("start")).refuse(new HttpError(409, "An answer is being written."));
+  (await server.next("start")).stream.finish("refused", { status: 409, error: "An answer is being written." });
 
   const messages = [question, answer, { ...question, id: "u2" }];
   (await server.next("messages")).answer({ messages, generations: ended("finished"), cursor: 20 });
@@ -259,11 +242,10 @@ test("a question that is refused stands as not sent, beside what another tab beg
   assert.equal(chat.unsent.message.parts[0].text, "And?");
 });
 
-test("a question that may have arrived is looked up, and sent again only by hand", async () => {
+test("a question that was not taken is sent again by hand, as it was", async () => {
   open({ isNew: true });
   chat.send("Why?");
-  (await server.next("start")).refuse(new TypeError("network error"));
-  (await server.next("messages")).answer({ messages: [], generations: [], cursor: 0 });
+  (await server.next("start")).stream.finish("refused", { status: 503, error: "Full." });
 
   await until(() => chat.unsent !== null);
   const { message } = chat.unsent;
@@ -273,15 +255,14 @@ test("a question that may have arrived is looked up, and sent again only by hand
   assert.deepEqual(request.args.messages, [message]);
 });
 
-test("a question that had arrived although its request broke off is followed", async () => {
-  open({ isNew: true });
-  chat.send("Why?");
-  const [message] = chat.messages;
-  (await server.next("start")).refuse(new TypeError("network error"));
-  (await server.next("messages")).answer({ messages: [message], generations: ended(null), cursor: 6 });
+test("a chat that is rebuilt before it goes on counts what the log does not have for nothing", async () => {
+  open();
+  (await server.next("messages")).answer({ messages: [question], generations: ended(null), cursor: 6 });
+  const { stream } = await server.next("resume");
+  stream.send(null, START, ...WORDS);
+  await until(() => shownText() === "So.");
 
-  await server.next("resume");
-  assert.deepEqual([chat.unsent, chat.isBusy], [null, true]);
+  assert.equal(chat.cursor, 6);
 });
 
 test("a retry asks for the last answer again without it", async () => {
@@ -293,15 +274,15 @@ test("a retry asks for the last answer again without it", async () => {
 });
 
 test("a stop names the generation it means", async () => {
-  const body = await ask();
-  body.send(4, START);
+  const stream = await ask();
+  stream.send(4, START);
   await until(() => chat.answer !== null);
   chat.stop();
 
   const request = await server.next("stop");
   assert.equal(request.args, "g");
   request.answer(true);
-  body.send(5, { type: "abort" });
+  stream.send(5, { type: "abort" });
   await until(() => !chat.isBusy);
   assert.deepEqual([chat.ends.get("m").end, chat.isStopping], ["stopped", false]);
 });
@@ -309,16 +290,16 @@ test("a stop names the generation it means", async () => {
 test("a stop that comes before the server's answer is sent as soon as there is something to stop", async () => {
   open({ isNew: true });
   chat.send("Why?");
-  const request = await server.next("start");
+  const { stream } = await server.next("start");
   chat.stop();
-  request.stream((events) => ({ generation: "g", events }));
+  stream.open("g");
 
   assert.equal((await server.next("stop")).args, "g");
 });
 
 test("a stop that finds nothing running reads the chat again", async () => {
-  const body = await ask();
-  body.send(4, START);
+  const stream = await ask();
+  stream.send(4, START);
   await until(() => chat.answer !== null);
   chat.stop();
   (await server.next("stop")).answer(false);
@@ -331,16 +312,24 @@ test("a stop that finds nothing running reads the chat again", async () => {
 
 test("a refusal of the whole chat is told, and nothing is asked again by itself", async () => {
   open();
-  (await server.next("messages")).refuse(new HttpError(403, "Not yours."));
+  (await server.next("messages")).refuse(new RequestError({ status: 403, message: "Not yours." }));
 
   await until(() => chat.problem !== "");
   assert.deepEqual([chat.problem, chat.isLoaded, line.state], ["Not yours.", true, "idle"]);
 });
 
+test("a right that ends is told like one that was never there", async () => {
+  const stream = await openFinished();
+  stream.finish("forbidden", { error: "You no longer have access to this chat." });
+
+  await until(() => chat.problem !== "");
+  assert.equal(chat.problem, "You no longer have access to this chat.");
+});
+
 test("a chat whose log is gone is read anew", async () => {
   open();
   (await server.next("messages")).answer({ messages: [question, answer], generations: ended("finished"), cursor: 9 });
-  (await server.next("follow")).answer(null);
+  (await server.next("follow")).stream.finish("nothing");
 
   (await server.next("messages")).answer({ messages: [], generations: [], cursor: 0 });
   await until(() => chat.messages.length === 0);

@@ -15,13 +15,13 @@ import { oncePerFrame } from "./visibility.js";
 
 const CUT_MS = 6_000;
 const byId = (id) => document.getElementById(id);
-const { home, chatUrl, chatsUrl, logUrl, page } = document.body.dataset;
+const { home, chatUrl, socketUrl, chatsUrl, logUrl, page } = document.body.dataset;
 
 class App {
   constructor() {
-    const urls = { chat: chatUrl, chats: chatsUrl, log: logUrl };
-    this.api = new Api({ urls, csrfToken: byId("csrf-token").content });
+    const urls = { chat: chatUrl, socket: socketUrl, chats: chatsUrl, log: logUrl };
     this.line = new Line();
+    this.api = new Api({ urls, csrfToken: byId("csrf-token").content, line: this.line });
     this.log = new LogPanel(byId("log"), { api: this.api });
     this.composer = new Composer(byId("composer"), { send: (text) => this.send(text), stop: () => this.chat.stop() });
     this.sidebar = new Sidebar(byId("chats"), {

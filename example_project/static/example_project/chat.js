@@ -2,12 +2,12 @@
  * One chat: what it holds, and the one loop that keeps it up to date.
  *
  * The loop does one thing at a time: post what was asked, or read the chat as it stands, or follow it. So there is never
- * more than one stream open, and one cursor says how far the page has come; whatever breaks, following goes on from it.
+ * more than one stream open, and one cursor says how far the page has come. That a stream breaks, and goes on from its
+ * cursor over whatever gets through, is the client's matter, and hardly shows here.
  */
 
-import { HttpError } from "./api.js";
+import { END, RequestError } from "../resumable_stream/client.js";
 import { Answer } from "./fold.js";
-import { CUT } from "./line.js";
 import { onLongHidden } from "./visibility.js";
 
 /** Reason with which the loop ends its own step because something more urgent came up. */
@@ -32,7 +32,6 @@ export class Chat extends EventTarget {
   problem = "";
 
   #outgoing = null;
-  #unconfirmed = null;
   #generation = null;
   /** The message id of the answer that begins next, `ANY` for an answer of our own, or null if none is awaited. */
   #expected = null;
@@ -52,8 +51,7 @@ export class Chat extends EventTarget {
 
   /** Whether an answer is on its way. */
   get isBusy() {
-    const isAsked = this.#outgoing !== null || this.#unconfirmed !== null || this.#expected !== null;
-    return isAsked || this.answer !== null;
+    return this.#outgoing !== null || this.#expected !== null || this.answer !== null;
   }
 
   open() {
@@ -100,15 +98,13 @@ export class Chat extends EventTarget {
   async #run() {
     while (!this.#closed.signal.aborted) {
       const step = (this.#step = new AbortController());
-      const detach = this.line.attach(step);
       try {
         await this.#nextStep(step.signal);
       } catch (error) {
         // What an abort does to a fetch depends on the browser and the moment; its reason does not.
         const reason = step.signal.aborted ? step.signal.reason : error;
-        if (reason !== NEXT && reason !== CUT) await this.#recover(reason);
+        if (reason !== NEXT) await this.#recover(reason);
       } finally {
-        detach();
         step.abort(NEXT);
       }
     }
@@ -117,7 +113,6 @@ export class Chat extends EventTarget {
   async #nextStep(signal) {
     const isNothingToDo = this.#outgoing === null && !this.#isStale && (this.isNew || this.#isResting);
     if (isNothingToDo) return this.#rest(signal);
-    await this.line.whenUsable(signal);
     if (this.#outgoing) return this.#post(signal);
     if (this.#isStale) return this.#load(signal);
     if (this.#isToResume) return this.#resume(signal);
@@ -125,44 +120,39 @@ export class Chat extends EventTarget {
   }
 
   async #recover(error) {
-    if (error instanceof HttpError && !error.isPassing) {
-      this.problem = error.message;
-      this.isLoaded = true;
-      this.#changed();
-      this.line.rest();
+    if (error instanceof RequestError && !error.isPassing) {
+      this.#tellProblem(error.message);
       await this.#untilWoken(this.#closed.signal);
       return;
     }
     // A new controller, so that a question asked meanwhile ends the wait.
     const wait = (this.#step = new AbortController());
-    const detach = this.line.attach(wait);
     await this.line.backOff(wait.signal);
-    detach();
+  }
+
+  #tellProblem(text) {
+    this.problem = text;
+    this.isLoaded = true;
+    this.#changed();
+    this.line.rest();
   }
 
   async #post(signal) {
     const outgoing = this.#outgoing;
-    let started;
-    try {
-      started = await this.api.start(outgoing.body, signal);
-    } catch (error) {
-      this.#outgoing = null;
-      this.isStopping = false;
-      this.#isStale = true;
-      if (error instanceof HttpError) return this.#refuse(outgoing, error.message);
-      // It may have arrived nevertheless. The log knows; #load looks it up there.
-      this.#unconfirmed = outgoing;
-      throw error;
-    }
+    const stream = this.api.start(outgoing.body, { signal, onChange: this.line.show });
+    await stream.opened;
+    signal.throwIfAborted();
     this.#outgoing = null;
+    if (isRefusal(stream.end)) {
+      this.isStopping = false;
+      return this.#refuse(outgoing, stream.end.error);
+    }
     this.isNew = false;
-    this.#generation = started.generation;
+    this.#generation = stream.generation;
     this.#expected = ANY;
-    this.line.established();
     this.#changed();
     if (this.isStopping) this.#stopNow();
-    await this.#read(started.events, signal);
-    if (this.answer) throw new Error("The answer broke off.");
+    await this.#readAnswer(stream, signal);
   }
 
   #refuse({ message }, text) {
@@ -178,8 +168,8 @@ export class Chat extends EventTarget {
   }
 
   async #load(signal) {
+    await this.line.whenUsable(signal);
     const { messages, generations, cursor } = await this.api.messages(this.id, signal);
-    this.line.established();
     const running = generations.findLast((generation) => generation.end === null);
     this.#isStale = false;
     this.#generation = running?.generation ?? null;
@@ -194,7 +184,6 @@ export class Chat extends EventTarget {
     this.isLoaded = true;
     this.isNew = generations.length === 0;
     this.#addEmptyAnswer(generations.at(-1));
-    this.#confirm();
     this.#changed();
   }
 
@@ -209,45 +198,39 @@ export class Chat extends EventTarget {
     this.messages = [...this.messages, { id: last.message, role: "assistant", parts: [] }];
   }
 
-  /** Finds out whether a question, whose request broke off, has arrived. */
-  #confirm() {
-    const message = this.#unconfirmed?.message;
-    this.#unconfirmed = null;
-    if (!message) return;
-    const hasArrived = this.messages.some((other) => other.id === message.id);
-    if (!hasArrived) this.unsent = { message, text: "The message did not reach the server." };
-  }
-
   /** Reads the answer that was being written when the chat was read: the page has nothing of it yet. */
   async #resume(signal) {
-    const events = await this.api.resume(this.id, signal);
+    await this.#readAnswer(this.api.resume(this.id, { signal, onChange: this.line.show }), signal);
+  }
+
+  async #readAnswer(stream, signal) {
+    const end = await this.#read(stream, signal);
     // It has ended meanwhile, and is a message now.
-    if (events === null) return this.#reload();
-    this.line.established();
-    await this.#read(events, signal);
-    if (this.answer) throw new Error("The answer broke off.");
+    if (this.answer || end.reason === END.NOTHING) this.#reload();
   }
 
   async #follow(signal) {
-    const events = await this.api.follow(this.id, this.cursor, signal);
-    if (events === null) {
-      // The log has nothing at this cursor: it is another log than the one the chat was read from.
-      this.#isStale = true;
-      throw new Error("The chat's stream is gone.");
-    }
-    this.line.established();
+    const stream = this.api.follow(this.id, this.cursor, { signal, onChange: this.line.show });
     this.#restWhenHidden(signal);
-    await this.#read(events, signal);
+    await this.#read(stream, signal);
+    // The log has nothing at this cursor: it is another log than the one the chat was read from.
+    this.#isStale = true;
     throw new Error("A stream that is followed has no end of its own.");
   }
 
-  async #read(events, signal) {
-    for await (const event of events) {
+  /** Takes what comes until the stream is over; returns how it ended. */
+  async #read(stream, signal) {
+    for await (const { id, chunk } of stream) {
       signal.throwIfAborted();
-      if (event.id) this.cursor = Number(event.id);
-      if (event.data) this.#apply(JSON.parse(event.data));
+      this.cursor = id ?? this.cursor;
+      this.#apply(chunk);
       this.#changed();
     }
+    signal.throwIfAborted();
+    const end = await stream.ended;
+    if (isRefusal(end)) throw new RequestError({ status: end.status ?? 403, message: end.error });
+    this.cursor = end.cursor ?? this.cursor;
+    return end;
   }
 
   #apply(chunk) {
@@ -288,8 +271,9 @@ export class Chat extends EventTarget {
       if (await this.api.stop(this.id, this.#generation)) return;
       this.#reload();
     } catch (error) {
-      this.problem = error instanceof HttpError ? error.message : "The server could not be reached. Try to stop again.";
-      if (error instanceof HttpError) this.#reload();
+      const isAnswered = error instanceof RequestError;
+      this.problem = isAnswered ? error.message : "The server could not be reached. Try to stop again.";
+      if (isAnswered) this.#reload();
     }
     this.isStopping = false;
     this.#changed();
@@ -335,3 +319,9 @@ export class Chat extends EventTarget {
 
 /** The next answer is our own, whatever its id. */
 const ANY = Symbol("any");
+
+const REFUSALS = [END.FORBIDDEN, END.REFUSED];
+
+function isRefusal(end) {
+  return REFUSALS.includes(end?.reason);
+}

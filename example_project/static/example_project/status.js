@@ -5,6 +5,8 @@ const SILENCE_MS = 4_000;
 /** What screen readers say when the state changes; the other states pass too quickly to be worth a word. */
 export const SPOKEN_STATES = { waiting: "Connection lost", cut: "Connection cut", live: "Connected" };
 
+const TRANSPORTS = { websocket: "WebSocket", sse: "event stream", poll: "long poll" };
+
 /** The words of the indicator in the page's head. */
 export function lineText(line, now = Date.now()) {
   const seconds = Math.max(1, Math.ceil((line.until - now) / 1000));
@@ -12,7 +14,7 @@ export function lineText(line, now = Date.now()) {
     case "connecting":
       return "Connecting";
     case "live":
-      return "Live";
+      return `Live · ${TRANSPORTS[line.transport]}`;
     case "waiting":
       return `Offline, next try in ${seconds} s`;
     case "cut":

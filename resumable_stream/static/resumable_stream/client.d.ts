@@ -87,6 +87,8 @@ export declare class Following<Chunk = unknown> implements AsyncIterable<StreamE
   /** When the next try begins, in milliseconds since the Unix epoch; 0 if none is waited for. */
   readonly retryAt: number;
   readonly generation: string | null;
+  /** How it ended, as soon as it is over. */
+  readonly end: End | null;
   /** Resolves as soon as it is open for the first time, or over. */
   readonly opened: Promise<Following<Chunk>>;
   /** Resolves to how it ended. Never rejects. */

@@ -28,6 +28,8 @@ export class Following {
   retryAt = 0;
   /** The generation, where the server has named it. */
   generation = null;
+  /** How it ended, as soon as it is over. */
+  end = null;
   /** Resolves as soon as the stream is open for the first time, or over. */
   opened;
   /** Resolves to how it ended: `{reason, cursor, generation?, error?, status?}`. Never rejects. */
@@ -280,7 +282,7 @@ export class Following {
   /** Ends it. `cursor` is where to go on: who leaves has what was taken, who stays gets what waits. */
   #finish(end, cursor = this.cursor) {
     if (this.state === "over") return;
-    const told = { ...end, cursor };
+    const told = (this.end = { ...end, cursor });
     this.transport = null;
     this.#change("over");
     this.#closing.abort();
