@@ -116,7 +116,8 @@ class StreamConsumer(AsyncConsumer):
 
     def _send_text(self, text: str) -> Awaitable[None]:
         # Not a coroutine, nor by way of one: a thousand sockets may come through here with every chunk.
-        sent: Awaitable[None] = self.base_send({"type": "websocket.send", "text": text})
+        message: Any = {"type": "websocket.send", "text": text}
+        sent: Awaitable[None] = self.base_send(message)
         return sent
 
     async def _close(self, code: int) -> None:

@@ -837,6 +837,22 @@ async def test_the_socket_that_started_sees_chunks_early_and_may_stall_all_the_s
 
 
 @in_virtual_time
+async def test_nothing_is_kept_to_be_seen_early_where_a_live_subscription_shows_it(
+    log: FaultyLog, settings: Any
+) -> None:
+    use_settings(settings, DELIVER="live")
+    Chat.sources["c1"] = producer = Producer("one")
+    async with Socket(CHAT) as socket:
+        socket.say("subscribe", "c1", live=True)
+        socket.say("start", "c1", body=QUESTION)
+        await socket.hear_until("chunk")
+        gc.collect()
+        assert [one for one in gc.get_objects() if type(one).__name__ == "Preview"] == []
+        producer.finish()
+        await socket.hear_until("end")
+
+
+@in_virtual_time
 async def test_a_stalled_socket_with_many_streams_loses_and_repeats_nothing(log: FaultyLog) -> None:
     names = [f"c{number}" for number in range(5)]
     async with Socket(CHAT) as writer, Socket(CHAT, room=1) as sleeper:

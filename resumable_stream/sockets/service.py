@@ -83,8 +83,9 @@ class Service:
             granted.place.release()
 
     async def start(self, command: Start) -> Started:
-        """Start a generation."""
+        """Start a generation that is followed by other means, so that nobody wants to see its chunks early."""
         granted = await self.rights.to_start(command)
+        granted.options["is_previewed"] = False
         try:
             return await self._begin(command, granted)
         finally:
