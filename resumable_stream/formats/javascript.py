@@ -27,18 +27,19 @@ def trim(text: str) -> str:
     return text.strip(_WHITE)
 
 
-def read_number(number: str) -> float | None:
+def _read_number(number: str) -> float | None:
     """Read a number; one beyond a double's range is Infinity in JavaScript, which its JSON writes as null."""
     value = float(number)
     return value if abs(value) != float("inf") else None
 
 
-def refuse_constant(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     """Refuse NaN and Infinity, which only Python takes for JSON."""
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_float=read_number, parse_constant=refuse_constant)
+DECODER = json.JSONDecoder(parse_float=_read_number, parse_constant=_refuse_constant)
+"""Decodes as ``JSON.parse`` does, but for errors of its own."""
 
 
 def parse_json(text: Any) -> Any:
@@ -46,6 +47,6 @@ def parse_json(text: Any) -> Any:
     if not isinstance(text, str):
         return MISSING
     try:
-        return _DECODER.decode(text)
+        return DECODER.decode(text)
     except (ValueError, RecursionError):
         return MISSING

@@ -7,9 +7,10 @@ are therefore the client's own.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
+
+from .javascript import DECODER
 
 _LITERALS = ("true", "false", "null")
 _DIGITS = frozenset("0123456789")
@@ -35,19 +36,6 @@ _AFTER_VALUE = {
 _CLOSERS = {("object", "}"), ("object-next", "}"), ("array", "]"), ("array-next", "]")}
 
 
-def _as_javascript_writes(number: str) -> float | None:
-    """Read a number; one beyond a double's range is Infinity in JavaScript, which its JSON writes as null."""
-    value = float(number)
-    return value if abs(value) != float("inf") else None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_float=_as_javascript_writes, parse_constant=_refuse_constant)
-
-
 class UnparsableError(ValueError):
     """The client could not parse the text."""
 
@@ -59,7 +47,7 @@ def parse_safely(text: str) -> Any:
         UnparsableError: The client would refuse it.
     """
     try:
-        value = _DECODER.decode(text)
+        value = DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise UnparsableError(str(error)) from error
     if _FORBIDDEN_KEYS.search(text) and _reaches_prototype(value):

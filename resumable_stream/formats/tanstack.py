@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from .base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, Message, StoredGeneration
 from .jsontext import encode
 from .tanstack_encoder import TanStackEncoder
-from .tanstack_fold import fold_answer, fold_generations
+from .tanstack_fold import StreamFold
 from .tanstack_request import parse_request
 
 
@@ -40,8 +40,12 @@ class TanStackFormat(ChunkFormat):
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into the messages that the client would hold."""
-        return fold_generations(generations)
+        fold = StreamFold()
+        for generation in generations:
+            fold.take_generation(generation)
+        return fold.settle()
 
     def fold_answer(self, generation: StoredGeneration) -> Message | None:
-        """Fold one generation into its answer; of several messages, the last."""
-        return fold_answer(generation)
+        """Fold one generation into its answer; of several messages, the last that holds anything."""
+        answers = [one for one in self.fold([generation]) if one["role"] == "assistant" and one["parts"]]
+        return answers[-1] if answers else None

@@ -7,58 +7,38 @@ missing key here. Joining is put off to the end, so that the time grows with the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from .base import Message, StoredGeneration
-from .conversation import place_user_message
 from .javascript import MISSING, parse_json, trim
 from .jsontext import decode
+from .tanstack_chat import StreamedChat
 from .tanstack_messages import Part, error_of_output, extras, text, to_ui_messages, tool_output
-from .tanstack_state import Growth, MessageState, merge_metadata, part_of
+from .tanstack_state import MessageState, merge_metadata, part_of
 
 _SETTLED_BY_PEOPLE = ("approval-requested", "approval-responded")
 
 
-class StreamFold:
+class StreamFold(StreamedChat):
     """Takes the chunks of a chat, as the client's processor does."""
 
-    def __init__(self, messages: Iterable[Message] = ()) -> None:
-        self.messages = list(messages)
-        self._index()
-        self._growth = Growth()
-        self._fallback_id = "message"
-        self._forget()
+    def take_generation(self, generation: StoredGeneration) -> None:
+        """Take what the user says with a generation, and then its chunks."""
+        for message in to_ui_messages(generation.user_messages):
+            self.place_user_message(message)
+        self.fallback_id = generation.message_id or generation.generation_id or f"message-{len(self.messages)}"
+        self.forget()
+        for chunk in generation.chunks:
+            self.take(chunk)
 
-    def begin(self, fallback_id: str) -> None:
-        """Begin a generation; ``fallback_id`` is the id of an answer whose chunks name none."""
-        self._fallback_id = fallback_id
-        self._forget()
-
-    def _forget(self) -> None:
-        self._growth.forget()
-        self._states: dict[str, MessageState] = {}
-        self._active: dict[str, None] = {}
-        self._owners: dict[str, str] = {}
-        """The messages that calls belong to."""
+    def forget(self) -> None:
+        """Forget what was being streamed."""
+        super().forget()
         self._structured: dict[str, None] = {}
         self._runs: set[str] = set()
-        self._pending_id: str | None = None
-        """The message that was made up for want of a beginning, and takes the next one's id."""
         self._pending_step: str | None = None
         self._has_error = False
-
-    def place_user_message(self, message: Message) -> None:
-        """Add what the user says; the same message once more takes the place of it and of all that followed."""
-        known = len(self.messages)
-        place_user_message(self.messages, message)
-        if len(self.messages) == known + 1:
-            self._by_id[message["id"]] = self.messages[-1]
-        else:
-            self._index()
-
-    def _index(self) -> None:
-        self._by_id = {message["id"]: message for message in reversed(self.messages)}
 
     def take(self, chunk: str) -> None:
         """Take one chunk; what the client does not know has no effect."""
@@ -70,86 +50,28 @@ class StreamFold:
         if handler is not None:
             handler(self, event)
 
-    def settle(self) -> list[Message]:
-        """Return the messages."""
-        self._growth.settle()
-        return self.messages
-
-    # Messages and what is remembered of them
-
-    def _add(self, message_id: str, role: str) -> Message:
-        message: Message = {"id": message_id, "role": role, "parts": []}
-        self.messages.append(message)
-        self._by_id.setdefault(message_id, message)
-        return message
-
-    def _remember(self, message: Message, role: str) -> MessageState:
-        state = self._states[message["id"]] = MessageState(message, role, self._growth)
-        return state
-
-    def _active_assistant(self) -> MessageState | None:
-        """Find the answer that is being streamed, or else the one that was last."""
-        for candidates in (self._active, self._states):
-            for message_id in reversed(candidates):
-                state = self._states.get(message_id)
-                if state is not None and state.role == "assistant":
-                    return state
-        return None
-
-    def _ensure(self, preferred: str = "") -> MessageState:
-        """Find the message that an event goes to, or make one up."""
-        state = self._states.get(preferred) or self._active_assistant()
-        if state is None and preferred in self._by_id:
-            message = self._by_id[preferred]
-            state = self._remember(message, message["role"])
-            state.continue_text()
-        elif state is None:
-            message_id = preferred or self._fallback_id
-            self._pending_id = message_id
-            state = self._remember(self._add(message_id, "assistant"), "assistant")
-        self._active.setdefault(state.id)
-        return state
-
-    def _calls(self, call_id: str) -> list[Part]:
-        """Find what the client shows of a call, in each message that has it."""
-        shown = (part_of(message, "tool-call", "id", call_id) for message in self.messages)
-        return [part for part in shown if part is not None]
-
     # Text
 
     def _start_text(self, event: Part) -> None:
         message_id = text(event, "messageId")
         role = event["role"] if event.get("role") in ("user", "system") else "assistant"
-        is_made_up = self._pending_id is not None
-        if self._pending_id is not None:
-            self._rename(self._pending_id, message_id)
-            self._pending_id = None
-        message, state = self._by_id.get(message_id), self._states.get(message_id)
+        is_made_up = self.pending_id is not None
+        if self.pending_id is not None:
+            self.rename(self.pending_id, message_id)
+            self.pending_id = None
+        message, state = self.by_id.get(message_id), self.states.get(message_id)
         if message is None and not (is_made_up and state is not None):
-            message, state = self._add(message_id, role), None
-        self._active.setdefault(message_id)
+            message, state = self.add(message_id, role), None
+        self.active.setdefault(message_id)
         if state is not None and state.has_calls:
             state.begin_segment()
         elif state is None and message is not None:
-            self._remember(message, role)
+            self.remember(message, role)
         if message is not None:
             merge_metadata(message, event)
 
-    def _rename(self, old: str, new: str) -> None:
-        if old == new:
-            return
-        for message in [message for message in self.messages if message["id"] == old]:
-            message["id"] = new
-        self._index()
-        if old in self._states:
-            self._states[new] = self._states.pop(old)
-        self._active.pop(old, None)
-        self._active.pop(new, None)
-        self._active[new] = None
-        self._owners = {call: new if owner == old else owner for call, owner in self._owners.items()}
-
     def _grow_text(self, event: Part) -> None:
-        state = self._ensure(text(event, "messageId"))
+        state = self.ensure(text(event, "messageId"))
         merge_metadata(state.message, event)
         delta = text(event, "delta")
         if state.id in self._structured:
@@ -161,14 +83,14 @@ class StreamFold:
         state.grow_text(delta)
 
     def _end_text(self, event: Part) -> None:
-        message = self._by_id.get(text(event, "messageId"))
+        message = self.by_id.get(text(event, "messageId"))
         if message is not None:
             merge_metadata(message, event)
 
     # Reasoning
 
     def _start_step(self, event: Part) -> None:
-        state, step = self._active_assistant(), text(event, "stepName")
+        state, step = self.active_assistant(), text(event, "stepName")
         if state is None:
             self._pending_step = step
             return
@@ -179,13 +101,13 @@ class StreamFold:
         signature = event.get("signature")
         if not signature:
             return
-        state = self._ensure()
+        state = self.ensure()
         step = state.step or event.get("stepId")
         if step in state.thoughts:
             state.sign_thought(step, signature)
 
     def _grow_reasoning(self, event: Part) -> None:
-        state = self._ensure()
+        state = self.ensure()
         if self._pending_step:
             state.enter_step(self._pending_step)
             self._pending_step = None
@@ -201,14 +123,14 @@ class StreamFold:
         if event.get("subtype") == "tool-call":
             self._sign_call(entity, signature)
             return
-        state = self._ensure()
+        state = self.ensure()
         state.sign_thought(state.step if state.step is not None else entity, signature)
 
     def _sign_call(self, call_id: str, signature: str) -> None:
-        for part in self._calls(call_id):
+        for part in self.shown_calls(call_id):
             known = part.get("metadata")
             part["metadata"] = {**(known if isinstance(known, dict) else {}), "thoughtSignature": signature}
-        for state in self._states.values():
+        for state in self.states.values():
             if call_id in state.calls:
                 call = state.calls[call_id]
                 call.metadata = {**(call.metadata or {}), "thoughtSignature": signature}
@@ -217,25 +139,21 @@ class StreamFold:
 
     def _start_call(self, event: Part) -> None:
         call_id, parent = text(event, "toolCallId"), event.get("parentMessageId")
-        state = self._ensure(parent if isinstance(parent, str) else "")
+        state = self.ensure(parent if isinstance(parent, str) else "")
         state.has_calls = True
         if call_id not in state.calls:
-            self._owners[call_id] = state.id
+            self.owners[call_id] = state.id
             state.begin_call(call_id, event.get("toolCallName"), event.get("metadata"))
-
-    def _owner(self, call_id: str) -> MessageState | None:
-        state = self._states.get(self._owners.get(call_id, ""))
-        return state if state is not None and call_id in state.calls else None
 
     def _grow_call(self, event: Part) -> None:
         call_id = text(event, "toolCallId")
-        state = self._owner(call_id)
+        state = self.owner(call_id)
         if state is not None:
             state.grow_call(call_id, text(event, "delta"))
 
     def _end_call(self, event: Part) -> None:
         call_id = text(event, "toolCallId")
-        state = self._owner(call_id)
+        state = self.owner(call_id)
         if state is None or state.calls[call_id].state == "input-complete":
             return
         value = event["input"] if "input" in event else extras(event).get("input", MISSING)
@@ -247,36 +165,33 @@ class StreamFold:
     def _complete_call(self, state: MessageState, call_id: str) -> None:
         call = state.calls[call_id]
         call.state = "input-complete"
-        states = {part.get("state") for part in self._calls(call_id) if isinstance(part.get("state"), str)}
+        states = {part.get("state") for part in self.shown_calls(call_id) if isinstance(part.get("state"), str)}
         if "error" not in states and states.isdisjoint(_SETTLED_BY_PEOPLE):
             state.show_call(call_id, value=parse_json("".join(call.arguments)))
 
     def _complete_calls(self) -> None:
-        for message_id in self._active:
-            state = self._states.get(message_id)
+        for message_id in self.active:
+            state = self.states.get(message_id)
             for call_id in state.calls if state is not None else ():
                 if state is not None and state.calls[call_id].state != "input-complete":
                     self._complete_call(state, call_id)
 
     def _answer_call(self, event: Part) -> None:
         call_id, content = text(event, "toolCallId"), event.get("content")
-        message = self._by_id.get(self._owners.get(call_id, "")) or self._message_with_call(call_id)
+        message = self.by_id.get(self.owners.get(call_id, "")) or self.message_with_call(call_id)
         if message is None:
             return
         is_error = "output-error" in (event.get("state"), extras(event).get("state"))
         state, output = "error" if is_error else "complete", tool_output(content)
-        for part in self._calls(call_id):
+        for part in self.shown_calls(call_id):
             part |= {"output": output, "state": state}
         result = {"type": "tool-result", "toolCallId": call_id, "content": content, "state": state}
         if is_error and (error := error_of_output(output)):
             result["error"] = error
         _put(message["parts"], part_of(message, "tool-result", "toolCallId", call_id), result)
 
-    def _message_with_call(self, call_id: str) -> Message | None:
-        return next((one for one in self.messages if part_of(one, "tool-call", "id", call_id) is not None), None)
-
     def _ask_approval(self, message_id: str, call_id: str, approval_id: Any) -> None:
-        message = self._by_id.get(message_id)
+        message = self.by_id.get(message_id)
         part = part_of(message, "tool-call", "id", call_id) if message is not None else None
         if part is not None:
             part |= {"state": "approval-requested", "approval": {"id": approval_id, "needsApproval": True}}
@@ -309,34 +224,34 @@ class StreamFold:
                 self._ask_approval(self._owner_id(call_id), call_id, interrupt.get("id"))
 
     def _owner_id(self, call_id: str) -> str:
-        state = self._active_assistant()
+        state = self.active_assistant()
         if state is not None:
             return state.id
-        message = self._message_with_call(call_id)
-        return self._owners.get(call_id) or (message["id"] if message is not None else "")
+        message = self.message_with_call(call_id)
+        return self.owners.get(call_id) or (message["id"] if message is not None else "")
 
     def _finalize(self) -> None:
         self._complete_calls()
         last = None
-        for message_id in self._active:
-            message = self._by_id.get(message_id)
-            if message_id in self._states and message is not None and message["role"] == "assistant":
+        for message_id in self.active:
+            message = self.by_id.get(message_id)
+            if message_id in self.states and message is not None and message["role"] == "assistant":
                 last = message
         # Before a JSON answer that did not end becomes an error: the client looks at what was there before.
         is_dropped = last is not None and not self._has_error and self._is_blank(last)
         for message_id in self._structured:
             self._fail_structured(message_id, "Stream ended without structured-output.complete")
         self._structured.clear()
-        self._active.clear()
+        self.active.clear()
         if last is not None and is_dropped:
             self.messages[:] = [one for one in self.messages if one["id"] != last["id"]]
-            self._by_id.pop(last["id"], None)
+            self.by_id.pop(last["id"], None)
 
     def _is_blank(self, message: Message) -> bool:
         parts = message["parts"]
         if not parts or any(part.get("type") != "text" for part in parts):
             return False
-        self._growth.settle()
+        self.growth.settle()
         return not any(trim(text(part, "content")) for part in parts)
 
     def _fail_run(self, event: Part) -> None:
@@ -346,16 +261,16 @@ class StreamFold:
             self._runs.discard(str(run_id))
         else:
             self._runs.clear()
-        state = self._ensure()
+        state = self.ensure()
         if state.id in self._structured:
             del self._structured[state.id]
             self._fail_structured(state.id, event.get("message") or "An error occurred")
 
     def _fail_structured(self, message_id: str, error: Any) -> None:
-        message = self._by_id.get(message_id)
+        message = self.by_id.get(message_id)
         if message is None:
             return
-        self._growth.settle()
+        self.growth.settle()
         part = part_of(message, "structured-output")
         if part is None:
             failed = {"type": "structured-output", "status": "error", "raw": "", "errorMessage": error}
@@ -365,17 +280,17 @@ class StreamFold:
 
     def _replace_messages(self, event: Part) -> None:
         previous = self.messages
-        self._forget()
+        self.forget()
         listed = event.get("messages")
         given = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        named = [{**one, "id": text(one, "id") or f"{self._fallback_id}-{at}"} for at, one in enumerate(given)]
+        named = [{**one, "id": text(one, "id") or f"{self.fallback_id}-{at}"} for at, one in enumerate(given)]
         self.messages = to_ui_messages(named, previous)
         known = {message["id"]: message.get("metadata") for message in previous}
         for message in self.messages:
             if message.get("metadata") is None and known.get(message["id"]) is not None:
                 message["metadata"] = known[message["id"]]
             message.pop("createdAt", None)
-        self._index()
+        self.index()
 
     # Events of TanStack AI's own
 
@@ -385,23 +300,23 @@ class StreamFold:
             handler(self, event["value"])
 
     def _start_structured(self, value: Part) -> None:
-        self._structured[self._ensure(text(value, "messageId")).id] = None
+        self._structured[self.ensure(text(value, "messageId")).id] = None
 
     def _complete_structured(self, value: Part) -> None:
-        state = self._ensure(text(value, "messageId"))
+        state = self.ensure(text(value, "messageId"))
         self._structured.pop(state.id, None)
         state.complete_structured(value)
 
     def _request_approval(self, value: Part) -> None:
-        active, call_id = self._active_assistant(), text(value, "toolCallId")
-        message_id = active.id if active is not None else self._owners.get(call_id, "")
+        active, call_id = self.active_assistant(), text(value, "toolCallId")
+        message_id = active.id if active is not None else self.owners.get(call_id, "")
         approval = value.get("approval")
         self._ask_approval(message_id, call_id, approval.get("id") if isinstance(approval, dict) else None)
 
     def _add_resource(self, value: Part) -> None:
-        active = self._active_assistant()
-        message_id = self._owners.get(text(value, "toolCallId")) or (active.id if active is not None else "")
-        message = self._by_id.get(message_id)
+        active = self.active_assistant()
+        message_id = self.owners.get(text(value, "toolCallId")) or (active.id if active is not None else "")
+        message = self.by_id.get(message_id)
         if message is not None:
             kept = ("resource", "toolCallId", "toolName", "serverId", "meta")
             message["parts"].append({"type": "ui-resource"} | {name: value[name] for name in kept if name in value})
@@ -439,27 +354,3 @@ _CUSTOM_HANDLERS: dict[str, Callable[[StreamFold, Part], None]] = {
     "approval-requested": StreamFold._request_approval,
     "ui-resource": StreamFold._add_resource,
 }
-
-
-def _take_generation(fold: StreamFold, generation: StoredGeneration) -> None:
-    for message in to_ui_messages(generation.user_messages):
-        fold.place_user_message(message)
-    fold.begin(generation.message_id or generation.generation_id or f"message-{len(fold.messages)}")
-    for chunk in generation.chunks:
-        fold.take(chunk)
-
-
-def fold_generations(generations: Sequence[StoredGeneration]) -> list[Message]:
-    """Fold a chat's generations into its messages."""
-    fold = StreamFold()
-    for generation in generations:
-        _take_generation(fold, generation)
-    return fold.settle()
-
-
-def fold_answer(generation: StoredGeneration) -> Message | None:
-    """Fold one generation into its answer; of several messages, the last that holds anything."""
-    fold = StreamFold()
-    _take_generation(fold, generation)
-    answers = [message for message in fold.settle() if message["role"] == "assistant" and message["parts"]]
-    return answers[-1] if answers else None
