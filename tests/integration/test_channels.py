@@ -73,6 +73,20 @@ async def test_a_page_of_another_site_opens_no_socket(owner: Visitor) -> None:
         assert (await socket.hear())["type"] == "subscribed"
 
 
+async def test_a_socket_that_does_not_read_holds_up_nobody_and_then_gets_it_all(owner: Visitor) -> None:
+    chat = new_id()
+    async with socket_of(owner) as sleeper, socket_of(owner) as reader:
+        await sleeper.start(chat, {"gate": chat}, {"repeat": "x" * 1000, "times": 8000})
+        await reader.say("subscribe", chat)
+        await owner.open_gate(chat)
+        # More than the buffers of the network and of the server take.
+        whole = pairs_of(await reader.hear_until("end"))
+        late = pairs_of(await sleeper.hear_until("end"))
+
+    assert len(whole) > 8000
+    assert late == whole
+
+
 # -- doors ---------------------------------------------------------------------------------------------------------
 
 Door = Callable[[Visitor, str, int | None], AsyncIterator[Pair | None]]
