@@ -157,6 +157,29 @@ for (const [what, hinder] of [
   });
 }
 
+test("a socket that could not be made is made later", async () => {
+  let isForbidden = true;
+  const Allowed = Sockets;
+  connect({
+    WebSocket: class extends Allowed {
+      constructor(...values) {
+        if (isForbidden) throw new Error("not now");
+        super(...values);
+      }
+    },
+  });
+  const following = client.follow("c");
+  (await server.next()).fail();
+  isForbidden = false;
+  await pass(1000);
+  Sockets.last.open();
+  await settle();
+  Sockets.last.say(subscribed("c"));
+  await settle();
+
+  assert.equal(following.transport, "websocket");
+});
+
 test("where WebSocket is unknown, there is no such way", async () => {
   connect({ websocket: null });
   const following = client.follow("c");

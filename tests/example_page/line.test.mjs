@@ -4,7 +4,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 globalThis.addEventListener = () => {};
 
 const { Line } = await import("./page/line.js");
-const { lineText } = await import("./page/status.js");
+const { lineText, wayText } = await import("./page/status.js");
 
 let line;
 
@@ -48,12 +48,17 @@ test("a cut breaks what is open, keeps everything off for a while, and says when
 
 test("the line is shown as what is followed has it", () => {
   const seen = [];
-  line.addEventListener("change", () => seen.push(lineText(line)));
+  line.addEventListener("change", () => seen.push([lineText(line), wayText(line)]));
   for (const transport of ["websocket", "sse", "poll"]) line.show({ state: "open", transport, retryAt: 0 });
   line.show({ state: "waiting", transport: null, retryAt: Date.now() + 2500 });
   line.show({ state: "over", transport: null, retryAt: 0 });
 
-  assert.deepEqual(seen, ["Live · WebSocket", "Live · event stream", "Live · long poll", "Offline, next try in 3 s"]);
+  assert.deepEqual(seen, [
+    ["Live", "WebSocket"],
+    ["Live", "event stream"],
+    ["Live", "long poll"],
+    ["Offline, next try in 3 s", ""],
+  ]);
 });
 
 test("where the browser has no WebSocket, neither has the line", () => {

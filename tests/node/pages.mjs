@@ -25,7 +25,8 @@ await serve({
   // Opens a page in a session, which has its own cookies and is made by its first page.
   // What it asks for below /packages/ comes from the npm packages; of its requests for `refuse.path`, the one with the
   // number `refuse.request` gets an error status.
-  async open({ page: name, session, url, cookies = {}, refuse }) {
+  // The browser lacks the globals named in `without`.
+  async open({ page: name, session, url, cookies = {}, refuse, without = [] }) {
     if (!sessions.has(session)) sessions.set(session, await browser.newContext());
     const added = Object.entries(cookies).map(([name, value]) => ({ name, value, url: new URL(url).origin }));
     await sessions.get(session).addCookies(added);
@@ -34,6 +35,7 @@ await serve({
       const file = new URL(route.request().url()).pathname.replace("/packages/", "./node_modules/");
       await route.fulfill({ body: await readFile(file), contentType: "text/javascript" });
     });
+    await page.addInitScript((names) => names.forEach((one) => delete window[one]), without);
     let asked = 0;
     if (refuse) {
       await page.route(refuse.path, (route) => {

@@ -10,7 +10,7 @@ import { LogPanel } from "./log-panel.js";
 import { MessageList } from "./render.js";
 import { Scroller } from "./scroller.js";
 import { Sidebar } from "./sidebar.js";
-import { SPOKEN_STATES, answerNote, lineText } from "./status.js";
+import { SPOKEN_STATES, answerNote, lineText, wayText } from "./status.js";
 import { oncePerFrame } from "./visibility.js";
 
 const CUT_MS = 6_000;
@@ -128,6 +128,7 @@ class App {
     if (title && !chat.isNew && !this.sidebar.titleOf(chat.id)) this.announce(title);
     byId("connection").dataset.state = line.state;
     setText(byId("connection-text"), lineText(line));
+    setText(byId("connection-way"), wayText(line));
     if (SPOKEN_STATES[line.state]) setText(byId("connection-spoken"), SPOKEN_STATES[line.state]);
     byId("cut").disabled = line.state === "cut" || chat.isNew;
     byId("second-tab").href = chatPath(chat.id);

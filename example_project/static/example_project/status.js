@@ -7,6 +7,11 @@ export const SPOKEN_STATES = { waiting: "Connection lost", cut: "Connection cut"
 
 const TRANSPORTS = { websocket: "WebSocket", sse: "event stream", poll: "long poll" };
 
+/** By which way the page is live; empty while it is not. */
+export function wayText(line) {
+  return TRANSPORTS[line.transport] ?? "";
+}
+
 /** The words of the indicator in the page's head. */
 export function lineText(line, now = Date.now()) {
   const seconds = Math.max(1, Math.ceil((line.until - now) / 1000));
@@ -14,7 +19,7 @@ export function lineText(line, now = Date.now()) {
     case "connecting":
       return "Connecting";
     case "live":
-      return `Live · ${TRANSPORTS[line.transport]}`;
+      return "Live";
     case "waiting":
       return `Offline, next try in ${seconds} s`;
     case "cut":

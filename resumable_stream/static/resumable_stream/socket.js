@@ -99,15 +99,21 @@ export class SharedSocket {
   }
 
   #open() {
-    this.#opening ??= new Promise((resolve, reject) => {
-      let socket;
-      try {
-        socket = this.#socket = new this.#WebSocket(this.#url, PROTOCOL);
-      } catch (error) {
-        this.#opening = null;
-        reject(new NoWayError("The websocket cannot be opened.", { cause: error }));
-        return;
-      }
+    this.#opening ??= this.#opened(this.#make());
+    return this.#opening;
+  }
+
+  #make() {
+    try {
+      return new this.#WebSocket(this.#url, PROTOCOL);
+    } catch (error) {
+      throw new NoWayError("The websocket cannot be made.", { cause: error });
+    }
+  }
+
+  #opened(socket) {
+    this.#socket = socket;
+    return new Promise((resolve, reject) => {
       const fail = (message) => {
         clearTimeout(patience);
         const error = new NoWayError(message);
@@ -128,7 +134,6 @@ export class SharedSocket {
       socket.addEventListener("error", () => {});
       socket.addEventListener("close", ({ code }) => fail(`The websocket was closed (${code}).`));
     });
-    return this.#opening;
   }
 
   /** Ends everything that depends on `socket`; the next to follow opens another one. */
