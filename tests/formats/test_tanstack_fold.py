@@ -75,6 +75,157 @@ def test_the_fold_is_what_the_client_makes_of_the_same_chunks(tanstack: NodeClie
     assert comparable(FORMAT.fold(stored(played))) == comparable(client["messages"])
 
 
+def event(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, **fields}
+
+
+def custom(name: str, value: Any) -> dict[str, Any]:
+    return event("CUSTOM", name=name, value=value)
+
+
+BEGIN = event("TEXT_MESSAGE_START", messageId="m1", role="assistant")
+THINK = event("REASONING_MESSAGE_CONTENT", messageId="r1", delta="Hm")
+CALL = event("TOOL_CALL_START", toolCallId="c1", toolCallName="weather", parentMessageId="m1")
+ARGS = event("TOOL_CALL_ARGS", toolCallId="c1", delta='{"city":"Paris"}')
+END = event("TOOL_CALL_END", toolCallId="c1")
+RESULT = event("TOOL_CALL_RESULT", messageId="t1", toolCallId="c1", content='{"sky":"blue"}')
+FAILURE = {**RESULT, "content": '{"error":"No network."}', "metadata": {"tanstack": {"state": "output-error"}}}
+DONE = event("RUN_FINISHED", runId="run", threadId="thread")
+APPROVAL = {"id": "i1", "reason": "approval_required", "toolCallId": "c1"}
+ASKED = {**DONE, "outcome": {"type": "interrupt", "interrupts": [APPROVAL]}}
+CALLING = {
+    "id": "m1",
+    "role": "assistant",
+    "content": "Hi",
+    "toolCalls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
+}
+RESOURCE = {"resource": {"uri": "ui://x", "mimeType": "text/html"}, "toolCallId": "c1", "toolName": "weather"}
+STRUCTURED = custom("structured-output.start", {"messageId": "m1"})
+JSON_PIECE = event("TEXT_MESSAGE_CONTENT", messageId="m1", delta='{"city":"Par')
+
+
+def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
+    return event("MESSAGES_SNAPSHOT", messages=list(messages))
+
+
+def with_extras(message: dict[str, Any], **extras: Any) -> dict[str, Any]:
+    return {**message, "metadata": {"tanstack": extras}}
+
+
+SPECIMENS = {
+    "a step before its message": [event("STEP_STARTED", stepName="s1"), THINK],
+    "a step that is signed": [
+        *(BEGIN, event("STEP_STARTED", stepName="s1"), THINK),
+        event("STEP_FINISHED", stepName="s1", signature="signed"),
+    ],
+    "a step that is signed without a thought": [event("STEP_FINISHED", stepName="s1", signature="signed")],
+    "a thought that is sealed": [
+        *(BEGIN, THINK),
+        event("REASONING_ENCRYPTED_VALUE", subtype="message", entityId="r1", encryptedValue="sealed"),
+    ],
+    "a call that is sealed": [
+        *(BEGIN, CALL),
+        event("REASONING_ENCRYPTED_VALUE", subtype="tool-call", entityId="c1", encryptedValue="sealed"),
+        *(ARGS, END),
+    ],
+    "a seal without a value": [event("REASONING_ENCRYPTED_VALUE", subtype="message", entityId="r1", encryptedValue="")],
+    "a call and its result": [BEGIN, CALL, ARGS, END, RESULT, DONE],
+    "a call that fails before it is complete": [BEGIN, CALL, ARGS, FAILURE, END, DONE],
+    "a call whose input comes with its end": [BEGIN, CALL, {**END, "input": {"city": "Paris"}}],
+    "a call whose input stands in its metadata": [
+        *(BEGIN, CALL),
+        {**END, "metadata": {"tanstack": {"input": {"city": "Paris"}}}},
+    ],
+    "a call that the run leaves open": [BEGIN, CALL, ARGS, DONE],
+    "a call of nobody": [ARGS, END, RESULT],
+    "a result of a call that a snapshot has": [snapshot(CALLING), RESULT],
+    "a call that must be approved": [BEGIN, CALL, ARGS, END, ASKED],
+    "a call of a snapshot that must be approved": [snapshot(CALLING), ASKED],
+    "an approval that is asked for by an event": [
+        *(BEGIN, CALL, END),
+        custom("approval-requested", {"toolCallId": "c1", "approval": {"id": "p1"}}),
+    ],
+    "an interrupt of another kind": [
+        *(BEGIN, CALL),
+        {**DONE, "outcome": {"type": "interrupt", "interrupts": [{**APPROVAL, "reason": "x"}, {"id": "i2"}]}},
+    ],
+    "a resource of a call": [BEGIN, CALL, custom("ui-resource", RESOURCE)],
+    "a resource of nobody": [custom("ui-resource", RESOURCE)],
+    "an answer in JSON": [
+        *(BEGIN, STRUCTURED, JSON_PIECE),
+        custom("structured-output.complete", {"object": {"city": "Paris"}, "reasoning": "Hm"}),
+        DONE,
+    ],
+    "an answer in JSON that comes at once": [
+        custom("structured-output.complete", {"object": {"city": "Paris"}, "messageId": "m1"})
+    ],
+    "an answer in JSON that breaks off": [BEGIN, STRUCTURED, JSON_PIECE, DONE],
+    "an answer in JSON that fails": [BEGIN, STRUCTURED, JSON_PIECE, event("RUN_ERROR", message="No.")],
+    "an answer in JSON that goes on after its error": [
+        *(BEGIN, STRUCTURED, JSON_PIECE, DONE, STRUCTURED),
+        event("TEXT_MESSAGE_CONTENT", messageId="m1", delta='is"}'),
+    ],
+    "an answer in JSON that never begins": [BEGIN, STRUCTURED, DONE],
+    "a message that begins late": [THINK, CALL | {"parentMessageId": None}, BEGIN, ARGS, END, RESULT],
+    "a blank answer": [BEGIN, event("TEXT_MESSAGE_CONTENT", messageId="m1", delta=" "), DONE, BEGIN],
+    "a blank answer after an error": [
+        event("RUN_ERROR", message="No.", runId="other"),
+        *(BEGIN, event("TEXT_MESSAGE_CONTENT", messageId="m1", delta=" "), DONE),
+    ],
+    "a round of tools": [
+        event("RUN_STARTED", runId="run"),
+        BEGIN,
+        CALL,
+        {**DONE, "finishReason": "tool_calls"},
+        RESULT,
+    ],
+    "two runs at once": [
+        *(event("RUN_STARTED", runId="run"), event("RUN_STARTED", runId="other"), BEGIN, CALL, DONE),
+        event("RUN_ERROR", message="No.", runId="other"),
+    ],
+    "a snapshot that knows less than the client": [
+        *(BEGIN, CALL, ARGS, END, RESULT),
+        snapshot(CALLING, {"id": "u1", "role": "user", "content": "Hi"}),
+    ],
+    "a snapshot with a result alone": [
+        *(BEGIN, CALL, ARGS, END),
+        snapshot({**CALLING, "toolCalls": []}, {"id": "t1", "role": "tool", "toolCallId": "c1", "content": "1"}),
+    ],
+    "a snapshot with a result of nobody": [
+        snapshot({"id": "t1", "role": "tool", "toolCallId": "c1", "content": "1"}),
+    ],
+    "a snapshot with thoughts of nobody": [
+        snapshot({"id": "r1", "role": "reasoning", "content": "Hm"}, {"id": "u1", "role": "user", "content": "Hi"}),
+    ],
+    "a snapshot with what AG-UI has no fields for": [
+        snapshot(
+            with_extras(CALLING, toolCallMetadata={"c1": {"a": 1}}, uiResources=[{"type": "ui-resource", **RESOURCE}]),
+            with_extras(
+                {"id": "m2", "role": "assistant", "content": 'Here: {"a":1}', "name": "bot"},
+                structuredOutput={"status": "complete", "raw": '{"a":1}', "data": {"a": 1}, "reasoning": "Hm"},
+            ),
+            with_extras({"id": "r1", "role": "reasoning", "content": ""}, signature="signed"),
+        ),
+    ],
+    "a snapshot in the library's own words": [
+        snapshot({"id": "m1", "role": "assistant", "parts": [{"type": "text", "content": "Hi"}], "metadata": {"a": 1}}),
+        event("TEXT_MESSAGE_CONTENT", messageId="m1", delta="!"),
+    ],
+    "a snapshot that keeps what the client knew of a message": [
+        {**BEGIN, "metadata": {"a": 1, "tanstack": {"model": "m"}}},
+        event("TEXT_MESSAGE_END", messageId="m1", metadata={"tanstack": {"content": "x", "finishReason": "stop"}}),
+        snapshot({"id": "m1", "role": "assistant", "content": "Hi"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_a_specimen_is_folded_as_by_the_client(tanstack: NodeClient, name: str):
+    played = [{"users": [USERS[0]], "chunks": [encode(one) for one in SPECIMENS[name]]}]
+    client = tanstack.ask("sender", generations=played, messages=[])
+    assert comparable(FORMAT.fold(stored(played))) == comparable(client["messages"])
+
+
 def text(message_id: str, *deltas: str, role: str = "assistant") -> list[str]:
     message = {"messageId": message_id}
     pieces = [{"type": "TEXT_MESSAGE_CONTENT", **message, "delta": delta} for delta in deltas]
