@@ -271,6 +271,25 @@ async def test_a_stream_that_is_followed_already_begins_anew(log: FaultyLog) -> 
 
 
 @in_virtual_time
+async def test_of_many_subscribes_at_once_the_last_one_counts(log: FaultyLog) -> None:
+    Chat.sources["c1"] = producer = Producer("one")
+    async with Socket(CHAT) as socket:
+        socket.say("start", "c1", body=QUESTION)
+        await socket.hear_until("chunk")
+        for _ in range(5):
+            socket.say("subscribe", "c1")
+        assert chunks_of(await socket.hear_until("chunk")) == ["one"]
+        await settle()
+        producer.give("two")
+        await settle()
+        producer.finish()
+        assert chunks_of(await socket.hear_until("end")) == ["two"]
+        await settle()
+        assert socket.unheard == 0
+        assert runtime()._readers == {"": 1}
+
+
+@in_virtual_time
 async def test_many_streams_share_one_socket(log: FaultyLog) -> None:
     names = [f"c{number}" for number in range(50)]
     async with Socket(CHAT) as socket:
@@ -481,6 +500,25 @@ async def test_a_reader_who_loses_the_right_is_ended_and_others_are_not(log: Fau
         Chat.sources["c2"].give("two")
         assert (await socket.hear())["chunk"] == "two"
     assert not Chat.sources["c1"].is_closed
+
+
+@in_virtual_time
+async def test_who_lost_the_right_while_not_reading_gets_nothing_more_of_it(log: FaultyLog) -> None:
+    async with Socket(CHAT) as writer, Socket(CHAT, room=1) as sleeper:
+        for name in ("c1", "c2"):
+            Chat.sources[name] = of(*["x"] * 300)
+            await ask(writer, name)
+            sleeper.say("subscribe", name, **{"from": 0})
+        await settle()
+        Chat.forbidden = {("c1", "read"), ("c2", "read")}
+        await asyncio.sleep(70)
+        heard: list[Message] = []
+        while len([frame for frame in heard if is_end(frame)]) < 2:
+            heard.append(await sleeper.hear())
+
+    assert {frame["reason"] for frame in heard if is_end(frame)} == {"forbidden"}
+    # What the server had already, and no more.
+    assert len(chunks_of(heard)) <= 2
 
 
 @in_virtual_time
@@ -994,7 +1032,7 @@ async def test_thousands_that_come_and_go_at_any_moment_leave_nothing_behind(
     assert len(runtime().registry) == 0
     assert not runtime().departures
     assert log.following == 0
-    names = ("Connection", "Subscription", "Outlet", "Reader", "Frame", "StreamConsumer")
+    names = ("Connection", "Subscription", "Outlet", "Tasks", "Reader", "Frame", "StreamConsumer")
     assert [one for one in gc.get_objects() if type(one).__name__ in names] == []
 
 

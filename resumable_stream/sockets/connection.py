@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any, ParamSpec
 
 from django.http import HttpRequest
 
@@ -34,15 +32,13 @@ from .dialect import (
     SubscriptionEnd,
     Unsubscribe,
 )
-from .outlet import Outlet, SocketGoneError
+from .outlet import Outlet
 from .rights import RefusedError
-from .service import Service, Work, cancel
+from .service import Service, Work
 from .subscription import Subscription
+from .tasks import Tasks
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-Task = asyncio.Task[None]
 
 MAX_FAULTS = 20
 """Frames in a row that make no sense before the client is taken for something else."""
@@ -81,7 +77,8 @@ class Connection:
         self._request = request
         self._close_socket = close
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[Task] = set()
+        self._tasks = Tasks()
+        self._spawn = self._tasks.spawn
         self._subscriptions: dict[str, Subscription] = {}
         self._operations = 0
         self._outlet = Outlet(send, self._spawn)
@@ -133,10 +130,7 @@ class Connection:
         self._is_closing = True
         self._outlet.abandon()
         self._forget()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.aclose()
 
     # -- what the client says ------------------------------------------------------------------------------------
 
@@ -183,10 +177,8 @@ class Connection:
 
     def _subscribe(self, command: Subscribe) -> None:
         previous = self._subscriptions.get(command.key)
-        if previous is None and self._is_full(command.key):
-            return
-        subscription = self._add(command)
-        self._run(subscription, partial(self._replace, previous, subscription, command))
+        if previous is not None or not self._is_full(command.key):
+            self._follow(command, previous)
 
     def _start(self, command: Start) -> None:
         previous = self._subscriptions.get(command.key)
@@ -200,8 +192,8 @@ class Connection:
     def _unsubscribe(self, command: Unsubscribe) -> None:
         subscription = self._subscriptions.pop(command.key, None)
         if subscription is not None:
-            subscription.is_dismissed = True
-        self._spawn(self._let_go, command.key, subscription)
+            subscription.dismiss()
+        self._spawn(self._tell_unsubscribed, command.key, subscription)
 
     def _is_full(self, key: str) -> bool:
         if len(self._subscriptions) < settings.max_subscriptions_per_socket:
@@ -239,10 +231,18 @@ class Connection:
         finally:
             self._operations -= 1
 
-    async def _replace(
+    def _follow(self, command: Subscribe, previous: Subscription | None) -> None:
+        """Follow, in place of ``previous``. This is dismissed at once: the task that waits for it may never run."""
+        if previous is not None:
+            previous.dismiss()
+        subscription = self._add(command)
+        self._run(subscription, partial(self._follow_after, previous, subscription, command))
+
+    async def _follow_after(
         self, previous: Subscription | None, subscription: Subscription, command: Subscribe
     ) -> SubscriptionEnd:
-        await cancel(previous)
+        if previous is not None:
+            await previous.has_gone()
         return await self._service.follow(subscription, command)
 
     async def _start_beside(self, previous: Subscription, command: Start) -> None:
@@ -251,12 +251,11 @@ class Connection:
         latest = self._subscriptions.get(command.key)
         if previous.is_dismissed or (latest is not None and latest.is_live):
             return
-        follow = Subscribe(key=command.key, chat_id=command.chat_id, cursor=started.cursor)
-        subscription = self._add(command)
-        self._run(subscription, partial(self._replace, latest, subscription, follow))
+        self._follow(Subscribe(key=command.key, chat_id=command.chat_id, cursor=started.cursor), latest)
 
-    async def _let_go(self, key: str, subscription: Subscription | None) -> None:
-        await cancel(subscription)
+    async def _tell_unsubscribed(self, key: str, subscription: Subscription | None) -> None:
+        if subscription is not None:
+            await subscription.has_gone()
         self._outlet.reply(self._dialect.unsubscribed(key))
 
     async def _tell_end(self, key: str, end: SubscriptionEnd) -> None:
@@ -299,20 +298,21 @@ class Connection:
         except Exception:  # an app's hook: who cannot be asked about is not trusted, but may come again
             logger.exception("rights over a websocket could not be checked")
             refused, reason = set(chats), UNAVAILABLE
-        for key in refused:
-            await self._dismiss(key, reason)
+        await self._dismiss(refused, reason)
         self._check_at = self._loop.time() + settings.reauthorize_seconds
         if code is not None:
             self._shut(code)
 
-    async def _dismiss(self, key: str, reason: str) -> None:
-        subscription = self._subscriptions.pop(key, None)
-        if subscription is None:
-            return
-        subscription.is_dismissed = True
-        await cancel(subscription)
+    async def _dismiss(self, keys: set[str], reason: str) -> None:
+        """End what is followed under ``keys``, all of it before anything is said of it."""
+        dismissed = [self._subscriptions.pop(key) for key in keys if key in self._subscriptions]
+        for subscription in dismissed:
+            subscription.dismiss()
         text = FORBIDDEN_TEXT if reason == FORBIDDEN else UNAVAILABLE_TEXT
-        await self._tell_end(key, SubscriptionEnd(reason=reason, cursor=subscription.cursor, text=text))
+        for subscription in dismissed:
+            await subscription.has_gone()
+            end = SubscriptionEnd(reason=reason, cursor=subscription.cursor, text=text)
+            await self._tell_end(subscription.key, end)
 
     def _depart(self) -> None:
         """Leave once everything that is followed has had its rest: this process is about to end."""
@@ -329,8 +329,7 @@ class Connection:
             return
         self._is_closing = True
         for subscription in self._subscriptions.values():
-            if subscription.task is not None:
-                subscription.task.cancel()
+            subscription.dismiss()
         self._spawn(self._close, code)
 
     async def _close(self, code: int) -> None:
@@ -346,17 +345,6 @@ class Connection:
             self._timer.cancel()
         if self._place is not None:
             self._place.release()
-
-    def _spawn(self, work: Callable[P, Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs) -> Task:
-        # Called in its task: one that is cancelled before its first step leaves no coroutine that nobody has awaited.
-        task = self._loop.create_task(self._quietly(partial(work, *args, **kwargs)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _quietly(self, work: Work[None]) -> None:
-        with contextlib.suppress(SocketGoneError):
-            await work()
 
 
 def _too_much(text: str) -> Failure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -101,10 +100,3 @@ class Service:
         started = await self._chat.start(granted.stream_name, **granted.options)
         await self._outlet.send(self._dialect.started(command.key, started.generation_id, started.cursor))
         return started
-
-
-async def cancel(subscription: Subscription | None) -> None:
-    """End a subscription that may be running, and wait until it has."""
-    if subscription is not None and subscription.task is not None:
-        subscription.task.cancel()
-        await asyncio.wait({subscription.task})

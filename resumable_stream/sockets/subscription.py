@@ -113,6 +113,17 @@ class Subscription:
             return await self._chat.reader_of_run(stream_name, run_id, self.cursor)
         return await self._chat.locate(stream_name, self.cursor, is_live=is_live)
 
+    def dismiss(self) -> None:
+        """End: the client wants no more of it, or may have no more."""
+        self.is_dismissed = True
+        if self.task is not None:
+            self.task.cancel()
+
+    async def has_gone(self) -> None:
+        """Wait until nothing more of it can be sent."""
+        if self.task is not None:
+            await asyncio.wait({self.task})
+
     def let_go(self) -> None:
         """Drop what is on its way out, but for the frame the server has; it is read again when there is room."""
         if self._frames and self._reader is not None and self.cursor is not None and self._reader.let_go(self.cursor):
