@@ -78,7 +78,6 @@ def event_stream(
     format_: ChunkFormat,
     place: Place,
     *,
-    generation_id: str | None = None,
     check: Check | None = None,
     wire: Wire = SSE,
 ) -> EventStreamResponse:
@@ -88,10 +87,7 @@ def event_stream(
     connection is torn down, so that no client takes a torn answer for a whole one.
     """
     body = _body(reader, format_, place, check, wire)
-    response = EventStreamResponse(body, place, content_type=wire.content_type, headers={**HEADERS, **format_.headers})
-    if generation_id:
-        response.headers[GENERATION_HEADER] = generation_id
-    return response
+    return EventStreamResponse(body, place, content_type=wire.content_type, headers={**HEADERS, **format_.headers})
 
 
 async def _body(

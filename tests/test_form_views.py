@@ -195,3 +195,12 @@ async def test_an_event_source_outlives_a_restart_and_a_limit(log: FaultyLog, se
 
     assert (limited.status, limited.body) == (200, b"retry: 5000\n\n")
     assert (draining.status, draining.body) == (200, b"retry: 1000\n\n")
+
+
+@in_virtual_time
+async def test_every_start_says_from_where_its_answer_can_be_followed(log: FaultyLog) -> None:
+    visitor = Visitor()
+    for _ in range(2):
+        started = await visitor.post("/api/text", {"id": "c1", "message": "Hello"})
+        again = await visitor.get(f"/api/text/replay?id=c1&from={started.headers['X-Generation-Cursor']}")
+        assert again.events == started.events

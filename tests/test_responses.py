@@ -67,7 +67,7 @@ def terminal(reason: EndReason = EndReason.FINISHED, text: str = "") -> list[Rec
 
 def response_for(log: FaultyLog, *, name: str = "text", check: Any = None, **options: Any) -> EventStreamResponse:
     reader = Reader(Hub(), log, "s", 0, **options)
-    return event_stream(reader, get_format(name), Place(Counter(), ""), generation_id="g1", check=check)
+    return event_stream(reader, get_format(name), Place(Counter(), ""), check=check)
 
 
 async def body_of(response: EventStreamResponse) -> bytes:
@@ -102,15 +102,6 @@ async def test_a_body_ends_with_its_last_chunk_where_the_client_takes_that(log: 
     await log.append("s", [Record('{"type":"finish"}'), *terminal()])
 
     assert parse(await body_of(response_for(log, name="aisdk")))[-1].data == '{"type":"finish"}'
-
-
-@in_virtual_time
-async def test_the_generation_is_named_in_a_header(log: FaultyLog) -> None:
-    response = response_for(log)
-
-    assert response.headers["X-Generation-Id"] == "g1"
-    assert response.status_code == 200
-    response.close()
 
 
 @in_virtual_time
