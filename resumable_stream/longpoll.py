@@ -54,9 +54,12 @@ async def long_poll(reader: Reader, place: Place, *, wait_seconds: float, is_liv
 async def _gather(answer: _Answer, reader: Reader, wait_seconds: float) -> None:
     while not answer.is_full and (frames := await reader.available()):
         answer.take(frames)
-    if answer.has_news or not wait_seconds:
-        return
-    await release_thread()
+    if wait_seconds and not answer.has_news:
+        await release_thread()
+        await _wait(answer, reader, wait_seconds)
+
+
+async def _wait(answer: _Answer, reader: Reader, wait_seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(wait_seconds) as limit, aclosing(reader.frames()) as batches:
             async for frames in batches:
