@@ -9,12 +9,6 @@ from typing import Any, Final
 class _Missing:
     """``undefined``, where ``null`` is a value."""
 
-    def __copy__(self) -> _Missing:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> _Missing:
-        return self
-
 
 MISSING: Final = _Missing()
 

@@ -9,7 +9,7 @@ from .agui_encoder import AGUIEncoder
 from .agui_events import Event
 from .agui_run import finish_reason, is_intermediate
 from .base import EndReason, GenerationFacts, Message
-from .tanstack_messages import to_ui_messages
+from .tanstack_messages import extras, to_ui_messages
 
 _GO_TO_A_MESSAGE = frozenset(
     ("STEP_STARTED", "REASONING_MESSAGE_CONTENT", "REASONING_ENCRYPTED_VALUE", "TOOL_CALL_START", "CUSTOM")
@@ -142,8 +142,8 @@ class TanStackEncoder(AGUIEncoder):
         """
         finished = super().finished_event({name: event[name] for name in event if name != "finishReason"})
         reason = finish_reason(event) or (None if self._unanswered else "stop")
-        extras = {"finishReason": None if is_intermediate(event) else reason}
-        return _with_extras(finished, extras) | {name: value for name, value in extras.items() if value is not None}
+        told = None if is_intermediate(event) else reason
+        return _with_extras(finished, {"finishReason": told}) | ({"finishReason": told} if told else {})
 
     def error_event(self, event: Event) -> dict[str, Any]:
         """Make the ``RUN_ERROR``: without the run's id, it would end all runs that clients know of."""
@@ -170,13 +170,11 @@ def _last_text(parts: Sequence[Mapping[str, Any]]) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _with_extras(event: dict[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+def _with_extras(event: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
     """Put fields of TanStack AI's own where its clients look for them; those that are none are taken out."""
     metadata = event.get("metadata")
-    metadata = metadata if isinstance(metadata, Mapping) else {}
-    known = metadata.get("tanstack")
-    merged = {**(known if isinstance(known, Mapping) else {}), **extras}
-    tanstack = {name: value for name, value in merged.items() if value is not None}
-    rest = {name: value for name, value in {**metadata, "tanstack": tanstack}.items() if value != {}}
+    rest = {name: metadata[name] for name in metadata if name != "tanstack"} if isinstance(metadata, Mapping) else {}
+    if tanstack := {name: value for name, value in {**extras(event), **added}.items() if value is not None}:
+        rest["tanstack"] = tanstack
     bare = {name: value for name, value in event.items() if name != "metadata"}
     return {**bare, "metadata": rest} if rest else bare

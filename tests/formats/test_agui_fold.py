@@ -76,6 +76,59 @@ def text(message_id: str, delta: str) -> list[str]:
     return chunks(*({"type": f"TEXT_MESSAGE_{kind}", "messageId": message_id, **more} for kind, more in kinds))
 
 
+CALL = {"type": "TOOL_CALL_START", "toolCallId": "c1", "toolCallName": "weather"}
+ARGS = {"type": "TOOL_CALL_ARGS", "toolCallId": "c1", "delta": "{}"}
+END = {"type": "TOOL_CALL_END", "toolCallId": "c1"}
+RESULT = {"type": "TOOL_CALL_RESULT", "messageId": "t1", "toolCallId": "c1", "content": "Sunny"}
+ACTIVITY = {"type": "ACTIVITY_SNAPSHOT", "messageId": "p1", "activityType": "plan", "content": {}}
+THOUGHT = {"messageId": "r1", "delta": "Hm", "role": "reasoning"}
+THINK = [
+    {"type": f"REASONING_MESSAGE_{kind}", **{name: THOUGHT[name] for name in names}}
+    for kind, names in [("START", ["messageId", "role"]), ("CONTENT", ["messageId", "delta"]), ("END", ["messageId"])]
+]
+
+
+def seal(subtype: str, entity: str) -> dict[str, Any]:
+    return {"type": "REASONING_ENCRYPTED_VALUE", "subtype": subtype, "entityId": entity, "encryptedValue": "sealed"}
+
+
+SPECIMENS = {
+    "text for an activity": [*chunks(ACTIVITY), *text("p1", "Hi")],
+    "a call in what the user said": chunks({**CALL, "parentMessageId": "u1"}, ARGS, END, RESULT),
+    "a call in a message that is not there": chunks({**CALL, "parentMessageId": "a1"}, ARGS, END),
+    "a call of a subagent": chunks({**CALL, "subagentRunId": "s"}, END),
+    "a call that is begun again": chunks(
+        CALL, ARGS, END, {**CALL, "toolCallName": "search", "metadata": {"a": 1}}, END
+    ),
+    "a result before the text that follows it": [*chunks(CALL, END), *text("a2", "Sunny"), *chunks(RESULT)],
+    "a result of nobody": chunks(RESULT),
+    "a call that is sealed": chunks(CALL, END, seal("tool-call", "c1"), seal("tool-call", "c2")),
+    "a thought that is sealed": chunks(*THINK, seal("message", "r1")),
+    "an activity that cannot be sealed": chunks(ACTIVITY, seal("message", "p1")),
+    "a snapshot without the thoughts": chunks(*THINK, {"type": "MESSAGES_SNAPSHOT", "messages": [USER]}),
+    "a snapshot with other thoughts": chunks(
+        *THINK, {"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "r2", "role": "reasoning", "content": "So"}]}
+    ),
+    "metadata of each event": chunks(
+        {"type": "TEXT_MESSAGE_START", "messageId": "a1", "role": "assistant", "metadata": {"a": 1, "b": 1}},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "a1", "delta": "Hi", "metadata": {"b": 2}},
+        {"type": "TEXT_MESSAGE_END", "messageId": "a1", "metadata": {"c": 3}},
+        {**CALL, "metadata": {"a": 1}},
+        {**ARGS, "metadata": {"b": 2}},
+        {**END, "metadata": {"c": 3}},
+        {**RESULT, "metadata": {"d": 4}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_a_specimen_is_folded_as_by_the_client(agui: NodeClient, name: str):
+    body = [*chunks({"type": "RUN_STARTED", **RUN}), *SPECIMENS[name], *chunks({"type": "RUN_FINISHED", **RUN})]
+    client = agui.ask("runs", runs=[{"runId": "run", "users": [USER], "chunks": body}])
+    assert client["errors"] == []
+    assert comparable(client["messages"]) == comparable(FORMAT.fold([one(1, body, USER)]))
+
+
 def one(number: int, body: list[str], *users: dict[str, Any]) -> StoredGeneration:
     return StoredGeneration(generation_id=f"g{number}", message_id=f"a{number}", user_messages=users, chunks=body)
 
