@@ -11,7 +11,6 @@ from typing import Any
 
 from ..exceptions import InvalidRequestError
 from ..hub import Frame
-from ..layout import Chunk
 from ..parsing import check_idempotency_key, parse_chat_id
 from .dialect import (
     FORBIDDEN,
@@ -26,6 +25,7 @@ from .dialect import (
     Subscribe,
     SubscriptionEnd,
     Unsubscribe,
+    json_of,
 )
 
 _REQUEST_ID_CHARACTERS = 256
@@ -53,10 +53,12 @@ class AISDKDialect(SocketDialect):
 
     def chunk(self, key: str, frame: Frame) -> str:
         """Say a chunk under the next number of its request."""
+        body = frame.encoded(json_of)
+        if not body:
+            return ""
         sequence = self._sequences.get(key, 0)
         self._sequences[key] = sequence + 1
-        assert isinstance(frame.entry, Chunk)
-        return f'{{"type":"chunk","requestId":{json.dumps(key)},"sequence":{sequence},"chunk":{frame.entry.body}}}'
+        return f'{{"type":"chunk","requestId":{json.dumps(key)},"sequence":{sequence},"chunk":{body}}}'
 
     def subscribed(self, key: str, cursor: int | None) -> str | None:
         """Say that chunks will come; where there are none, the end says so."""

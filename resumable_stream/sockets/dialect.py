@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..exceptions import InvalidRequestError
+from ..formats.jsontext import decode
 from ..hub import Frame
+from ..layout import Chunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,15 @@ class Failure:
     """What runs instead, where that is the reason."""
 
 
+def json_of(chunk: Chunk) -> str:
+    """Return a chunk's JSON; nothing of one that another program wrote and that is none: it would spoil the frame."""
+    try:
+        decode(chunk.body)
+    except (ValueError, TypeError):
+        return ""
+    return chunk.body
+
+
 class SocketDialect(ABC):
     """Translates for one socket. Where a method returns a text it is sent as it is; ``None`` sends nothing."""
 
@@ -136,7 +147,10 @@ class SocketDialect(ABC):
 
     @abstractmethod
     def chunk(self, key: str, frame: Frame) -> str:
-        """Say a chunk. Called for every chunk and socket: whatever sockets can share belongs into ``frame``."""
+        """Say a chunk; empty to say nothing of it.
+
+        Called for every chunk and socket: whatever sockets can share belongs into ``frame``.
+        """
 
     def subscribed(self, key: str, cursor: int | None) -> str | None:
         """Say where chunks will come from; ``None`` if there is nothing."""

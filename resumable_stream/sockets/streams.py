@@ -34,6 +34,7 @@ from .dialect import (
     Subscribe,
     SubscriptionEnd,
     Unsubscribe,
+    json_of,
 )
 
 PONG = '{"type":"pong"}'
@@ -169,9 +170,12 @@ class _ChunkEncoder:
         self._lead = f'{{"type":"chunk","stream":{json.dumps(stream)},'
 
     def __call__(self, chunk: Chunk) -> str:
+        body = json_of(chunk)
+        if not body:
+            return ""
         # A chunk that only rebuilds what the client starts from has no place on the log, and no id.
         place = f'"id":{chunk.cursor},' if chunk.cursor else ""
-        return f'{self._lead}{place}"chunk":{chunk.body}}}'
+        return f'{self._lead}{place}"chunk":{body}}}'
 
 
 _shared: WeakValueDictionary[str, _ChunkEncoder] = WeakValueDictionary()

@@ -178,7 +178,8 @@ class Subscription:
             if isinstance(entry, Chunk):
                 text = self._dialect.chunk(self.key, frame)
                 characters += len(text)
-                await self._outlet.put(text)
+                if text:
+                    await self._outlet.put(text)
             elif isinstance(entry, Ended):
                 await self._note_end(entry)
         return self._position >= stop or characters >= TURN_CHARACTERS

@@ -27,6 +27,7 @@ from .dialect import (
     Subscribe,
     SubscriptionEnd,
     Unsubscribe,
+    json_of,
 )
 
 CLOSE_DONE = 1000
@@ -129,7 +130,8 @@ class TanStackDialect(SocketDialect):
 
 
 def _encode(chunk: Chunk) -> str:
-    return f'{{"id":"{chunk.cursor}","chunk":{chunk.body}}}' if chunk.cursor else chunk.body
+    body = json_of(chunk)
+    return f'{{"id":"{chunk.cursor}","chunk":{body}}}' if body and chunk.cursor else body
 
 
 def _error(key: str, text: str) -> str:

@@ -75,6 +75,13 @@ def test_chunks_are_numbered_by_request_without_holes() -> None:
     ]
 
 
+def test_a_chunk_that_is_no_json_has_no_number() -> None:
+    dialect = AISDKDialect()
+
+    assert dialect.chunk("a", Frame(Chunk(1, "no json"))) == ""
+    assert json.loads(dialect.chunk("a", Frame(Chunk(2, "{}"))))["sequence"] == 0
+
+
 @pytest.mark.parametrize("reason", ["finished", "stopped", "failed", "interrupted", "nothing", "forbidden"])
 def test_the_numbers_begin_anew_with_a_request_that_has_the_same_id(reason: str) -> None:
     dialect = AISDKDialect()

@@ -123,6 +123,11 @@ def test_a_chunk_that_the_log_does_not_have_has_no_id() -> None:
     assert json.loads(StreamDialect().chunk("s", Frame(Chunk(0, "1")))) == {"type": "chunk", "stream": "s", "chunk": 1}
 
 
+@pytest.mark.parametrize("body", ["", "no json", "{", "NaN", '{"a": Infinity}', '{"a": 1} 2', "[" * 100_000])
+def test_of_a_chunk_that_is_no_json_nothing_is_said(body: str) -> None:
+    assert StreamDialect().chunk("s", Frame(Chunk(1, body))) == ""
+
+
 def test_answers_say_what_is_documented() -> None:
     dialect = StreamDialect()
     end = SubscriptionEnd(reason="failed", cursor=9, generation_id="g", text="Sorry.")
