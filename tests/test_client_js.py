@@ -42,3 +42,26 @@ def test_its_types_name_what_it_exports() -> None:
     typed = re.findall(r"^export declare (?:class|const) (\w+)", types, re.MULTILINE)
 
     assert sorted(typed) == sorted([*exported.split(", "), *classes])
+
+
+MANUAL = (Path(__file__).parent.parent / "docs" / "javascript-client.md").read_text()
+
+
+def test_the_manual_names_every_end_reason() -> None:
+    reasons = re.findall(r'^  [A-Z_]+: "(\w+)",$', (CLIENT / "ends.js").read_text(), re.MULTILINE)
+    table = MANUAL.split("## How it ends")[1].split("| Reason | Means |")[1].split("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+
+    assert re.findall(r"`(\w+)`", "".join(rows)) == reasons
+
+
+def test_the_manual_names_every_option_with_its_default() -> None:
+    types = (CLIENT / "client.d.ts").read_text()
+    options = re.findall(r"^  (\w+)\??:", types.split("interface ClientOptions {")[1].split("}")[0], re.MULTILINE)
+    table = MANUAL.split("## Options of a client")[1]
+    assert set(options) <= set(re.findall(r"`(\w+)`", table))
+    timing = (CLIENT / "client.js").read_text().split("const TIMING = {")[1].split("};")[0]
+    defaults = {name: value.replace("_", "") for name, value in re.findall(r"^  (\w+): (\w+),$", timing, re.MULTILINE)}
+    told = dict(re.findall(r"`(\w+)` (\d+|Infinity)\b", table))
+
+    assert defaults.items() <= told.items()

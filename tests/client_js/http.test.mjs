@@ -419,6 +419,24 @@ test("a start whose answer is lost is repeated under the same key until it has a
   assert.equal((await following.ended).reason, "finished");
 });
 
+test("a start that says from where it can be followed is not repeated", async () => {
+  for (const status of [200, 202]) {
+    connect();
+    const following = client.start({ id: "c" });
+    const taken = gather(following);
+    const headers = { "X-Generation-Id": "g", "X-Generation-Cursor": "3" };
+    const request = await server.next();
+    if (status === 200) request.stream(headers).tear();
+    else request.answer(202, null, headers);
+    await pass(1000);
+    const rest = await server.next();
+    assert.deepEqual([rest.method, rest.url], ["GET", "http://server/api/chat/replay?id=c&from=3"]);
+    rest.stream().chunks([4, FINISH]).end();
+    await taken.done;
+    assert.deepEqual(taken.chunks, [FINISH]);
+  }
+});
+
 test("a start that is refused says so, and which generation is in the way", async () => {
   const following = client.start({ id: "c" });
   (await server.next()).answer(409, "Busy.", { "Content-Type": "text/plain", "X-Generation-Id": "other" });

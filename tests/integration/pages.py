@@ -29,8 +29,8 @@ class Page:
     async def sees(self, selector: str) -> None:
         await self.call("wait", selector=selector, state="visible")
 
-    async def second_tab(self) -> Self:
-        return await type(self)(self._host, self._session).open(await self.call("url"))
+    async def second_tab(self, **options: Any) -> Self:
+        return await type(self)(self._host, self._session).open(await self.call("url"), **options)
 
     async def assert_no_problems(self) -> None:
         assert await self.call("problems") == []

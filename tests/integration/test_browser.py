@@ -106,6 +106,7 @@ async def test_a_second_tab_follows_and_the_chat_is_there_when_it_is_opened_agai
 
     second = await first.second_tab()
     await second.sees(f"{ANSWER}[data-state=running]")
+    await second.sees('#connection[data-state=live]:has-text("WebSocket")')
     await second.ask("Nobody reads this: the answer is still being written.")
 
     await assert_whole(first)
@@ -157,8 +158,22 @@ async def test_a_cut_connection_resumes_where_it_was(example: Server, new_visito
     await page.click("#cut")
 
     await page.sees("#connection[data-state=cut]")
+    await page.sees('#connection[data-state=live]:has-text("WebSocket")')
     await assert_whole(page)
     await page.assert_no_problems()
+
+
+@pytest.mark.parametrize("log", ["sqlite"], indirect=True)
+async def test_a_browser_without_websockets_follows_an_event_stream(example: Server, new_visitor: NewVisitor) -> None:
+    first = await new_visitor().open(example.base)
+    await first.ask(QUESTION)
+    await first.sees_word(5)
+
+    second = await first.second_tab(without=["WebSocket"])
+
+    await second.sees('#connection[data-state=live]:has-text("event stream")')
+    await assert_whole(second)
+    await second.assert_no_problems()
 
 
 async def test_an_answer_whose_server_was_killed_is_kept_and_marked_as_interrupted(

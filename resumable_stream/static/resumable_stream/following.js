@@ -199,7 +199,8 @@ export class Following {
         return this.#progress();
       case "started":
         this.generation = message.generation;
-        // Left to other requests, it is there to be followed.
+        // From here on what was begun can be followed, and need not be asked for again.
+        this.#advance(message.cursor);
         if (message.isDetached) this.#isToStart = !(this.#isToSwitch = true);
         this.#resolveOpened(this);
         return false;

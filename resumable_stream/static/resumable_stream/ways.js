@@ -46,10 +46,9 @@ export class Requests {
 
 /** Follows a stream as server-sent events. */
 export async function* eventStream({ requests, stream, from, live, timing, signal }) {
-  const request = requests.send(`/replay?${query({ id: stream, from, live })}`, {
-    headers: { Accept: "text/event-stream" },
-    signal,
-  });
+  // Without an Accept of its own: who asks for an event stream by name is taken for an EventSource, to which an error
+  // status means the end. Here it says when to come back.
+  const request = requests.send(`/replay?${query({ id: stream, from, live })}`, { signal });
   const response = await gettingThrough(request, timing.openMs);
   if (response.status === 204) return yield { type: "end", reason: "nothing" };
   yield* eventsOf(response, { live, timing, signal });
@@ -59,8 +58,11 @@ export async function* eventStream({ requests, stream, from, live, timing, signa
 export async function* startedStream({ requests, body, key, timing, signal }) {
   const request = requests.send("", { method: "POST", body, headers: { "Idempotency-Key": key }, signal });
   const response = await gettingThrough(request, timing.openMs);
+  // The server may leave the answer to other requests, and says from where it can be followed.
   const isDetached = response.status === 202;
-  yield { type: "started", generation: response.headers.get("X-Generation-Id"), isDetached };
+  const cursor = response.headers.get("X-Generation-Cursor");
+  const generation = response.headers.get("X-Generation-Id");
+  yield { type: "started", generation, cursor: cursor === null ? null : Number(cursor), isDetached };
   if (!isDetached) yield* eventsOf(response, { live: false, timing, signal });
 }
 
