@@ -6,6 +6,7 @@ never starts a second one. ``GET`` with ``runId`` reads a run to its end; with `
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from .history import fold_history
 from .hooks import ChatHooks
 from .ndjson import NDJSON
 from .parsing import named_chat, parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
+from .passages import run_id_of
 from .responses import plain
 from .runs import NO_RUN_TEXT
 from .sse import SSE, Wire
@@ -73,18 +75,33 @@ class RunDoors(ChatHooks):
         generations, _ = await self.chat.history(stream_name)
         messages = await fold_history(self.chat.format, generations)
         # Both of one reading: what is in the messages has ended, and what has not is named.
-        loaded = {**_page(messages, limit, before), "activeRun": _active_run(generations), "interrupts": None}
-        response = JsonResponse(loaded)
+        newest = generations[-1] if generations else None
+        page, active, waiting = _page(messages, limit, before), _active_run(newest), _interrupts(newest)
+        response = JsonResponse({**page, "activeRun": active, "interrupts": waiting})
         response.headers["Cache-Control"] = "no-store"
         return response
 
 
-def _active_run(generations: Sequence[StoredGeneration]) -> dict[str, str] | None:
-    newest = generations[-1] if generations else None
+def _active_run(newest: StoredGeneration | None) -> dict[str, str] | None:
     if newest is None or newest.end is not None:
         return None
-    run_id = newest.run_id or newest.generation_id
-    return {"runId": run_id} if run_id is not None else None
+    run_id = run_id_of(newest)
+    return {"runId": run_id} if run_id else None
+
+
+def _interrupts(newest: StoredGeneration | None) -> dict[str, Any] | None:
+    """Tell what the newest run waits for, if it has ended to be resumed with people's answers."""
+    if newest is None or newest.end is None or not newest.chunks:
+        return None
+    try:
+        last = json.loads(newest.chunks[-1])
+    except (ValueError, RecursionError):
+        # Another program's record.
+        return None
+    outcome = last.get("outcome") if isinstance(last, dict) else None
+    if not isinstance(outcome, dict) or outcome.get("type") != "interrupt":
+        return None
+    return {"runId": run_id_of(newest), "pending": outcome.get("interrupts", [])}
 
 
 def _page(messages: Sequence[Message], limit: int | None, before: str | None) -> dict[str, Any]:

@@ -528,6 +528,23 @@ async def test_loading_the_chat_names_the_run_that_is_not_in_the_messages(
 
 
 @in_virtual_time
+async def test_loading_the_chat_tells_what_its_last_run_waits_for(
+    log: FaultyLog, answer_with: Callable[[Producer], Producer]
+) -> None:
+    asked = [{"id": "i1", "reason": "approval_required", "toolCallId": "c1"}]
+    outcome = {"type": "interrupt", "interrupts": asked}
+    answer_with(of({"type": "RUN_FINISHED", "runId": "x", "threadId": "x", "outcome": outcome}))
+    visitor = Visitor()
+    await start_run(visitor, "run-1")
+    waiting = (await visitor.get("/native?threadId=c1")).json["interrupts"]
+    answer_with(of("Done."))
+    await start_run(visitor, "run-2")
+
+    assert waiting == {"runId": "run-1", "pending": asked}
+    assert (await visitor.get("/native?threadId=c1")).json["interrupts"] is None
+
+
+@in_virtual_time
 async def test_a_long_chat_is_loaded_in_pages(log: FaultyLog) -> None:
     visitor = Visitor()
     for number in range(3):
