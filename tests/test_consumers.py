@@ -718,6 +718,66 @@ async def test_when_the_log_is_out_of_reach_the_client_is_told_once_and_goes_on_
 
 
 @in_virtual_time
+async def test_who_follows_already_is_told_of_an_outage_and_of_nothing_else(log: FaultyLog) -> None:
+    async with Socket(CHAT) as writer, Socket(CHAT) as reader:
+        await ask(writer)
+        log.always("follow", unavailable)
+        reader.say("subscribe", "c1", live=True)
+        await reader.hear_until("caught_up")
+        await asyncio.sleep(40)
+        told = [await reader.hear() for _ in range(reader.unheard)]
+        assert [frame["type"] for frame in told if frame["type"] != "pong"] == ["error"]
+        log.always("follow", None)
+        await ask(writer)
+        assert chunks_of(await reader.hear_until("end")) == ["Hello", " world"]
+
+
+@in_virtual_time
+async def test_a_subscribe_that_comes_while_the_process_ends_is_told_to_come_again(log: FaultyLog) -> None:
+    gate = asyncio.Event()
+    async with Socket(CHAT) as writer, Socket(CHAT) as reader:
+        await ask(writer)
+        log.then("tail", held(gate))
+        log.then("read", held(gate))
+        reader.say("subscribe", "c1", live=True)
+        await settle()
+        draining = asyncio.create_task(runtime().drain(0))
+        await settle()
+        reader.say("subscribe", "c2")
+        gate.set()
+        heard = [await reader.hear_until("end"), await reader.hear_until("end")]
+        assert {(frames[-1]["reason"], frames[-1]["reconnect"]) for frames in heard} == {("shutdown", True)}
+        assert await reader.hear_close() == 1012
+        await draining
+
+
+@in_virtual_time
+async def test_a_server_that_sends_no_close_codes_but_an_applications_own_gets_one_of_these(log: FaultyLog) -> None:
+    socket = Socket(CHAT)
+    send = socket._send
+
+    async def as_autobahn(message: Message) -> None:
+        if message["type"] == "websocket.close" and not 3000 <= message["code"] <= 4999:
+            raise Exception("invalid close code")
+        await send(message)
+
+    socket._send = as_autobahn  # type: ignore[method-assign]
+    async with socket:
+        socket.send_text("no json")
+        assert await socket.hear_close() == 4007
+
+
+@in_virtual_time
+async def test_a_client_that_leaves_before_it_was_accepted_is_let_go(log: FaultyLog) -> None:
+    socket = Socket(CHAT)
+    socket.gone = True
+    socket._incoming.put_nowait({"type": "websocket.connect"})
+    await CHAT(socket.scope, socket._incoming.get, socket._send)
+
+    assert not runtime()._readers
+
+
+@in_virtual_time
 async def test_a_start_that_the_log_does_not_take_has_failed(log: FaultyLog) -> None:
     log.always("append", unavailable)
     async with Socket(CHAT) as socket:
