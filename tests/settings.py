@@ -1,4 +1,8 @@
-"""Django settings of the tests: everything in memory, nothing read from the environment."""
+"""Django settings of the tests: nothing read from the environment."""
+
+import os
+import tempfile
+from pathlib import Path
 
 SECRET_KEY = "only-for-tests"
 DEBUG = False
@@ -18,7 +22,14 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+# A file, since a connection to memory never closes, and Channels looks at every open one wherever it runs.
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ":memory:",
+        "TEST": {"NAME": str(Path(tempfile.gettempdir(), f"resumable-stream-tests-{os.getpid()}.sqlite3"))},
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.http import HttpRequest
 from django.test import AsyncClient, Client
 from django.urls import include, path, reverse
@@ -782,7 +784,14 @@ async def test_the_owner_is_no_part_of_the_session_that_others_could_use(log: Fa
     assert only_stream(log).startswith("chat/visitor-")
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.fixture
+async def database(transactional_db: None) -> AsyncIterator[None]:
+    """The database, as asynchronous code has it: from a thread whose connections nobody else closes."""
+    yield
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("log_in_again", [False, True])
 async def test_a_users_chats_are_there_after_another_login(log: FaultyLog, log_in_again: bool) -> None:
     user = await User.objects.acreate(username="ada")
