@@ -172,7 +172,7 @@ export class Following {
 
   #getThrough(name, failures) {
     this.transport = name === "start" ? "sse" : name;
-    this.#ladder.worked(failures);
+    this.#ladder.worked(name, failures);
     this.#change("open");
     this.#resolveOpened(this);
   }

@@ -2,12 +2,18 @@
 
 import { OccupiedError } from "./errors.js";
 
-/** A way that failed where another one worked is left alone for this long. */
+/**
+ * A way that failed where another one worked is left alone for this long, and four times as long each time it fails again:
+ * whoever tries it has nothing meanwhile.
+ */
 const SHUNNED_MS = 60_000;
+const LONGEST_SHUNNED_MS = 3_600_000;
 
 export class Ladder {
   #names;
   #shunnedUntil = new Map();
+  /** How often in a row a way was shunned. */
+  #shuns = new Map();
 
   /** @param {string[]} names of the ways, the best first */
   constructor(names) {
@@ -27,13 +33,17 @@ export class Ladder {
   }
 
   /** Takes note that a way got through after others, `failures` by name, had not. */
-  worked(failures) {
-    for (const [name, error] of failures) if (!(error instanceof OccupiedError)) this.shun(name);
+  worked(name, failures) {
+    this.#shuns.delete(name);
+    for (const [failed, error] of failures) if (!(error instanceof OccupiedError)) this.shun(failed);
   }
 
   /** Leaves a way alone for a while, if there is another one. */
   shun(name) {
-    if (this.#names.length > 1) this.#shunnedUntil.set(name, Date.now() + SHUNNED_MS);
+    if (this.#names.length < 2) return;
+    const count = this.#shuns.get(name) ?? 0;
+    this.#shuns.set(name, count + 1);
+    this.#shunnedUntil.set(name, Date.now() + Math.min(LONGEST_SHUNNED_MS, SHUNNED_MS * 4 ** count));
   }
 }
 
