@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,14 @@ OWNER_SESSION_KEY = "resumable_stream_owner"
 _IDENTITY = (SESSION_KEY, HASH_SESSION_KEY, OWNER_SESSION_KEY)
 
 
+def copy_of(request: HttpRequest) -> HttpRequest:
+    """Return a request like this one, to which other things can be attached."""
+    # Not copy.copy(), by which a request loses what cannot be pickled: its stream, and which route it came by.
+    copied: HttpRequest = request.__class__.__new__(request.__class__)
+    copied.__dict__.update(request.__dict__)
+    return copied
+
+
 async def as_of_now(request: HttpRequest) -> HttpRequest | None:
     """Return the request with its session, and the user that this names, as they are now.
 
@@ -23,7 +30,7 @@ async def as_of_now(request: HttpRequest) -> HttpRequest | None:
     password, which all give the browser another session. What is not kept in a session (a token in a header) cannot be
     looked at again here; that is for ``authorize``.
     """
-    now = copy.copy(request)
+    now = copy_of(request)
     session = getattr(request, "session", None)
     if session is None or session.session_key is None:
         return now

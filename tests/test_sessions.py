@@ -12,6 +12,8 @@ from django.contrib.sessions.backends.cache import SessionStore as CacheStore
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieStore
 from django.core.cache import cache
 from django.http import HttpRequest
+from django.test import AsyncRequestFactory
+from django.urls import ResolverMatch
 
 from resumable_stream.sessions import OWNER_SESSION_KEY, as_of_now, keep_session
 
@@ -56,13 +58,14 @@ async def signed_in() -> HttpRequest:
 
 
 async def test_a_request_without_a_session_is_as_it_was() -> None:
-    request = HttpRequest()
-    request.META["x"] = "y"
+    request = AsyncRequestFactory().post("/chat?a=b", data=b"{}", content_type="application/json")
+    request.resolver_match = resolver_match = ResolverMatch(as_of_now, (), {"chat_id": "c"})
     now = await as_of_now(request)
 
     assert now is not None
     assert now is not request
-    assert now.META == request.META
+    assert (now.path, now.GET, now.body) == ("/chat", request.GET, b"{}")
+    assert now.resolver_match is resolver_match
 
 
 @pytest.mark.parametrize("store", [CacheStore, CookieStore])

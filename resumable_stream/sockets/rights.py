@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from ..hooks import ChatHooks, resolve
 from ..parsing import parse_chat_id, parse_message_id, parse_run_id
 from ..registry import Place, runtime
 from ..responses import NOT_FOUND_TEXT
-from ..sessions import as_of_now, keep_session
+from ..sessions import as_of_now, copy_of, keep_session
 from ..threads import own_thread
 from .dialect import Start
 
@@ -87,7 +86,7 @@ class Rights:
     async def to_start(self, command: Start) -> Granted:
         """Ask for all that a start needs; raises as :meth:`to_read`, and where the client's request is no good."""
         async with self._asking, own_thread():
-            request = copy.copy(await self._current())
+            request = copy_of(await self._current())
             request.method = "POST"
             asked = self._hooks.chat.format.parse_request(command.body)
             chat_id = parse_chat_id(asked.chat_id)
