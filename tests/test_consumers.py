@@ -953,6 +953,7 @@ async def test_nothing_is_kept_to_be_seen_early_where_a_live_subscription_shows_
 @in_virtual_time
 async def test_a_stalled_socket_with_many_streams_loses_and_repeats_nothing(log: FaultyLog) -> None:
     names = [f"c{number}" for number in range(5)]
+    chance = random.Random(5)
     async with Socket(CHAT) as writer, Socket(CHAT, room=1) as sleeper:
         for name in names:
             Chat.sources[name] = of(*(f"{name}-{number}" for number in range(500)))
@@ -961,7 +962,7 @@ async def test_a_stalled_socket_with_many_streams_loses_and_repeats_nothing(log:
         await asyncio.sleep(30)
         heard: list[Message] = []
         while len([frame for frame in heard if is_end(frame)]) < len(names):
-            if random.random() < 0.01:
+            if chance.random() < 0.01:
                 await asyncio.sleep(7)
             heard.append(await sleeper.hear())
 
