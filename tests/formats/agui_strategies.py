@@ -203,7 +203,9 @@ foreign_items = st.one_of(
         lambda call_id: {"type": "tool", "response_metadata": {}, "tool_call_id": call_id, "content": "Sunny"}
     ),
     event("TEXT_MESSAGE_CHUNK", delta=_deltas),
-    event("TOOL_CALL_CHUNK", toolCallId=st.sampled_from(["k1", "k2"]), toolCallName=_names, delta=_pieces),
+    # One id, one tool: the client warns of a call whose name changes.
+    event("TOOL_CALL_CHUNK", toolCallId="k1", toolCallName="search", delta=_pieces),
+    event("TOOL_CALL_CHUNK", toolCallId="k2", toolCallName="weather", delta=_pieces),
 )
 _subagents = st.sampled_from(["sub-1", "sub-2"])
 subagent_events = [

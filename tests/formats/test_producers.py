@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import warnings
 from collections.abc import AsyncIterator
@@ -26,13 +25,10 @@ from resumable_stream.formats.deltas import (
 )
 from resumable_stream.formats.items import ItemReader
 from resumable_stream.formats.producers import ProducerError
-from tests.conftest import require_program
 
 
-def library(module: str, package: str) -> ModuleType:
+def library(module: str) -> ModuleType:
     """Import a model library, whose own warnings are its own business."""
-    found = importlib.util.find_spec(module.partition(".")[0]) and module
-    require_program(f"The Python package {package}", found, f"pip install {package}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(module)
@@ -98,11 +94,11 @@ class TestChatCompletions:
         assert read_all([f"data: {json.dumps(chunk)}\n\n" for chunk in CHAT] + ["data: [DONE]\n\n"]) == CHAT_ITEMS
 
     def test_openais_objects_are_read(self):
-        chunk_class = library("openai.types.chat", "openai").ChatCompletionChunk
+        chunk_class = library("openai.types.chat").ChatCompletionChunk
         assert read_all([chunk_class.model_validate(chunk) for chunk in CHAT]) == CHAT_ITEMS
 
     def test_openais_helper_stream_is_read_once(self):
-        openai = library("openai", "openai")
+        openai = library("openai")
         chunks = [*CHAT[:3], *CHAT[4:7], chat_chunk({}, finish_reason="tool_calls")]
         client = openai.OpenAI(api_key="x", http_client=answering(openai, chunks))
         with client, client.chat.completions.stream(model="m", messages=[]) as stream:
@@ -112,7 +108,7 @@ class TestChatCompletions:
 
     def test_litellms_objects_are_read(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        utils = library("litellm.types.utils", "litellm")
+        utils = library("litellm.types.utils")
         chunks = [chat_chunk({"reasoning_content": "hm"}), *CHAT[:3], *CHAT[4:7]]
         objects = [utils.ModelResponseStream(**chunk) for chunk in chunks]
         assert read_all(objects) == [Reasoning("hm"), "Hel", "lo", *call('{"city":', '"Paris"}')]
@@ -166,7 +162,7 @@ FAILURE = {"error": {"code": "server_error", "message": "secret insides"}}
 
 
 def validate_response_events(events: list[dict[str, Any]]) -> list[Any]:
-    module = library("openai.types.responses", "openai")
+    module = library("openai.types.responses")
     adapter = importlib.import_module("pydantic").TypeAdapter(module.ResponseStreamEvent)
     return [adapter.validate_python(event) for event in events]
 
@@ -179,7 +175,7 @@ class TestResponses:
         assert read_all(validate_response_events(RESPONSES)) == RESPONSES_ITEMS
 
     def test_the_agents_sdks_wrappers_are_read(self):
-        events = library("agents.stream_events", "openai-agents")
+        events = library("agents.stream_events")
         run_items = importlib.import_module("agents.items")
         output = {"type": "function_call_output", "call_id": "c1", "output": "sunny"}
         agent = importlib.import_module("agents").Agent(name="a")
@@ -259,7 +255,7 @@ class TestAnthropic:
         assert read_all(self.raw_events()) == ANTHROPIC_ITEMS
 
     def test_the_helper_stream_is_read_once(self):
-        anthropic = library("anthropic", "anthropic")
+        anthropic = library("anthropic")
         client = anthropic.Anthropic(api_key="x", http_client=answering(anthropic, ANTHROPIC))
         with client, client.messages.stream(model="m", max_tokens=9, messages=[]) as stream:
             events = list(stream)
@@ -267,7 +263,7 @@ class TestAnthropic:
         assert read_all(events) == ANTHROPIC_ITEMS
 
     def raw_events(self) -> list[Any]:
-        module = library("anthropic.types", "anthropic")
+        module = library("anthropic.types")
         adapter = importlib.import_module("pydantic").TypeAdapter(module.RawMessageStreamEvent)
         return [adapter.validate_python(event) for event in ANTHROPIC]
 
@@ -290,7 +286,7 @@ LANGCHAIN_ITEMS = ["Hel", "lo", Reasoning("hm"), "!", Reasoning("so"), *call('{"
 class TestLangChain:
     @pytest.fixture
     def messages(self) -> ModuleType:
-        return library("langchain_core.messages", "langchain-core")
+        return library("langchain_core.messages")
 
     def chunks(self, messages: ModuleType) -> list[Any]:
         def piece(args: str, call_id: str | None = None, name: str | None = None) -> dict[str, Any]:
@@ -358,7 +354,7 @@ AGUI_ITEMS = ["Hello", Reasoning("hm"), *call('{"city":"Paris"}'), ToolOutput("c
 
 class TestAGUI:
     def events(self) -> list[Any]:
-        core = library("ag_ui.core", "ag-ui-protocol")
+        core = library("ag_ui.core")
         return [
             core.RunStartedEvent(thread_id="t", run_id="r"),
             core.TextMessageStartEvent(message_id="m", role="assistant"),
@@ -409,7 +405,7 @@ class TestPydanticAI:
     ).encode()
 
     def agent(self) -> Any:
-        pydantic_ai = library("pydantic_ai", "pydantic-ai-slim")
+        pydantic_ai = library("pydantic_ai")
         function = importlib.import_module("pydantic_ai.models.function")
 
         async def model(messages: list[Any], info: Any) -> AsyncIterator[Any]:
@@ -470,7 +466,7 @@ class TestPydanticAI:
     @pytest.mark.parametrize("encoded", [False, True])
     @pytest.mark.parametrize("name", ["agui", "tanstack"])
     async def test_the_agui_adapters_error_is_not_shown_to_people(self, name: str, encoded: bool):
-        pydantic_ai = library("pydantic_ai", "pydantic-ai-slim")
+        pydantic_ai = library("pydantic_ai")
         function = importlib.import_module("pydantic_ai.models.function")
 
         async def model(messages: list[Any], info: Any) -> AsyncIterator[Any]:
@@ -520,7 +516,7 @@ def test_what_model_libraries_stream_becomes_a_formats_events(
 
 @pytest.mark.parametrize("name", ["agui", "tanstack"])
 def test_events_of_the_agui_library_go_out_as_they_are(name: str):
-    core = library("ag_ui.core", "ag-ui-protocol")
+    core = library("ag_ui.core")
     produced = [
         core.TextMessageStartEvent(message_id="m1", role="assistant"),
         core.TextMessageContentEvent(message_id="m1", delta="Hello"),

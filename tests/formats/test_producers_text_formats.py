@@ -28,12 +28,12 @@ CHAT = [
 
 
 def chat_objects() -> list[Any]:
-    chunk_class = library("openai.types.chat", "openai").ChatCompletionChunk
+    chunk_class = library("openai.types.chat").ChatCompletionChunk
     return [chunk_class.model_validate(chunk) for chunk in CHAT]
 
 
 def litellm_objects() -> list[Any]:
-    chunk_class = library("litellm.types.utils", "litellm").ModelResponseStream
+    chunk_class = library("litellm.types.utils").ModelResponseStream
     return [chunk_class(**chunk) for chunk in CHAT]
 
 
@@ -46,14 +46,14 @@ def anthropic_objects() -> list[Any]:
 
 
 def anthropic_helper_objects() -> list[Any]:
-    anthropic = library("anthropic", "anthropic")
+    anthropic = library("anthropic")
     client = anthropic.Anthropic(api_key="x", http_client=known.answering(anthropic, known.ANTHROPIC))
     with client, client.messages.stream(model="m", max_tokens=9, messages=[]) as stream:
         return list(stream)
 
 
 def langchain_objects() -> list[Any]:
-    messages = library("langchain_core.messages", "langchain-core")
+    messages = library("langchain_core.messages")
     call = {"name": "weather", "args": {"city": "Paris"}, "id": "c1"}
     thought = messages.AIMessageChunk(content=[{"type": "thinking", "thinking": "hm"}])
     return [thought, messages.AIMessageChunk(content="Hello"), messages.AIMessage(content="", tool_calls=[call])]
@@ -135,7 +135,7 @@ def test_text_makes_text_of_them(items: list[Any]) -> None:
 @pytest.mark.parametrize("name", ["anthropic", "html"])
 async def test_an_agent_of_pydantic_ai_is_taken_by_its_agui_adapter(name: str) -> None:
     run = known.TestPydanticAI()
-    adapter_class = library("pydantic_ai.ui.ag_ui", "pydantic-ai-slim").AGUIAdapter
+    adapter_class = library("pydantic_ai.ui.ag_ui").AGUIAdapter
     made = adapter_class(agent=run.agent(), run_input=adapter_class.build_run_input(run.AGUI_BODY))
 
     message = answer_of(name, [event async for event in made.run_stream()])
@@ -151,7 +151,7 @@ async def test_an_agent_of_pydantic_ai_is_taken_by_its_agui_adapter(name: str) -
 async def test_what_a_format_cannot_encode_fails_the_generation_and_says_the_fix(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    adapter = library("pydantic_ai.ui.vercel_ai", "pydantic-ai-slim").VercelAIAdapter
+    adapter = library("pydantic_ai.ui.vercel_ai").VercelAIAdapter
     run = known.TestPydanticAI()
     chunks = adapter(agent=run.agent(), run_input=adapter.build_run_input(run.BODY)).run_stream()
     engine, stream = ChatEngine(format=name), f"chat/producers/{new_generation_id()}"
