@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -42,7 +42,9 @@ async def test_a_server_that_was_told_to_end_refuses_new_messages_and_says_when_
             server.terminate()
 
             refusal = await ask_until_refused(visitor)
-            await visitor.open_gate(chat)
+            # What the server waits for is over then: it may end before it has answered this.
+            with suppress(httpx.TransportError):
+                await visitor.open_gate(chat)
 
             assert refusal.status_code == 503
             assert int(refusal.headers["Retry-After"]) > 0
