@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..client import bare, download, post_chat
+from ..client import bare, download, post, post_chat
 from ..logs import Log
 from ..measure import medians_of, p99, watch
 from ..processes import Server, serve_pair
@@ -29,18 +29,16 @@ async def run(scale: Scale, log: Log) -> list[Figure]:
 
 async def _on_one_generation(scale: Scale, log: Log) -> list[Figure]:
     rows, peer_rows, stalled_rows = [], [], []
-    follow = {"type": "subscribe", "stream": "c"}
+    stalled = max(1, scale.readers // STALLED_SHARE)
     for _ in range(scale.repeats):
         with serve_pair(log, product=PRODUCT, bare=BARE) as pair:
-            await download(pair.product, post_chat("/background", "c", **ANSWER))
-            rows.append(await _watch(pair.product, scale, [follow] * scale.readers))
-            stalled = max(1, scale.readers // STALLED_SHARE)
-            stalled_rows.append(await _watch(pair.product, scale, [follow] * scale.readers, stalled=stalled))
+            rows.append(await _watch_fresh(pair.product, "c", scale))
+            stalled_rows.append(await _watch_fresh(pair.product, "d", scale, stalled=stalled))
             peer_rows.append(await _watch(pair.bare, scale, [{**ANSWER, "shared": 1}] * scale.readers))
     (cpu, ms, kib), (peer_cpu, peer_ms, peer_kib) = medians_of(rows), medians_of(peer_rows)
     stalled_cpu, stalled_ms, _ = medians_of(stalled_rows)
     who = f"{scale.readers:,} sockets on one generation of 20 chunks/s"
-    beside = f"{who}, beside {max(1, scale.readers // STALLED_SHARE)} that never read (peer: without these)"
+    beside = f"{who}, beside {stalled} that never read (peer: without these)"
     return [
         Figure(name=f"{who}: CPU", unit="%", product=cpu, bare=peer_cpu, at_most=CPU_AIM, is_ratio=True),
         Figure(name=f"{who}: p99", unit="ms", product=ms, bare=peer_ms, at_most=P99_AIM, is_ratio=True),
@@ -70,12 +68,21 @@ async def _on_their_own(scale: Scale, log: Log) -> list[Figure]:
     ]
 
 
+async def _watch_fresh(server: Server, chat: str, scale: Scale, *, stalled: int = 0) -> tuple[float, float, float]:
+    """Watch sockets on an answer that has just begun: what came before they did would have to be sent first."""
+    await download(server, post_chat("/background", chat, **ANSWER))
+    follow = {"type": "subscribe", "stream": chat}
+    stallers = [SocketListener(follow, reads=False) for _ in range(stalled)]
+    figures = await _watch(server, scale, [follow] * scale.readers, stallers)
+    await download(server, post(f"/background/{chat}/stop"))
+    return figures
+
+
 async def _watch(
-    server: Server, scale: Scale, said: Iterable[dict[str, Any]], *, stalled: int = 0
+    server: Server, scale: Scale, said: Iterable[dict[str, Any]], stallers: Sequence[SocketListener] = ()
 ) -> tuple[float, float, float]:
     """Return the share of a core in percent, the 99th percentile of the latency in ms, and KiB of each socket."""
     sockets = [SocketListener(frame) for frame in said]
-    stallers = [SocketListener({"type": "subscribe", "stream": "c"}, reads=False) for _ in range(stalled)]
     await download(server, bare("/tidy", count=0, size=0))
     before = server.memory_bytes()
     await begin_all(server, [*stallers, *sockets])
