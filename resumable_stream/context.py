@@ -31,7 +31,8 @@ from django.http.response import HttpResponseBase
 
 from .asgi import require_asgi
 from .conf import settings
-from .engine import ChatEngine, OnEnd, Start
+from .ends import OnEnd
+from .engine import ChatEngine, Start
 from .exceptions import (
     GenerationActiveError,
     IncompleteStreamError,

@@ -19,6 +19,7 @@ from .backends import backends
 from .backends.base import BaseBackend
 from .conf import settings
 from .driver import perform
+from .ends import EndTeller, OnEnd
 from .exceptions import StreamNotFoundError
 from .formats import get_format
 from .formats.base import ChunkEncoder, ChunkFormat, Delivery, EndReason, GenerationFacts, Message, StoredGeneration
@@ -29,13 +30,12 @@ from .opening import first_append, key_hash, opening_records, preview_of
 from .passages import Passage, Passages
 from .preview import Preview, PreviewReader
 from .protocol.claim import Claim, Opening, start
-from .protocol.ending import Ending, interrupt, stop
+from .protocol.ending import interrupt, stop
 from .protocol.head import Head, find_head, is_abandoned
 from .reader import Reader
 from .records import Record
 from .registry import runtime
 from .runs import Runs
-from .threads import own_thread
 from .writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -45,23 +45,6 @@ MODES = ("single-use", "shared", "session")
 DEFAULT_ERROR_TEXT = "An error occurred."
 STOP_WAIT_SECONDS = 5.0
 """How long a stop waits for its terminal record before it answers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """How a generation ended, as told to ``on_end``."""
-
-    reason: EndReason
-    text: str
-    """What people were told about a failure or an interruption; otherwise empty."""
-    message: Message | None
-    """The answer, folded from the log as the client library itself would; ``None`` if it holds nothing."""
-    stream_name: str
-    generation_id: str | None
-    begin: Begin | None
-    """What the generation stated about itself when it started."""
-    context: Any
-    """What :meth:`ResumableChat.start` was given; ``None`` if another process's generation was ended here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +64,6 @@ class Start:
 _shared_format = lru_cache(maxsize=64)(get_format)
 
 OnError = Callable[[Any, Exception], Awaitable[str]]
-OnEnd = Callable[[End], Awaitable[None]]
 
 
 async def _default_on_error(_context: Any, _error: Exception) -> str:
@@ -116,7 +98,7 @@ class ChatEngine:
         self.mode = mode
         self._alias = backend
         self._on_error = on_error or _default_on_error
-        self._on_end = on_end
+        self._ends = EndTeller(self.format, on_end)
 
     @property
     def backend(self) -> BaseBackend:
@@ -229,7 +211,7 @@ class ChatEngine:
             )
             here.registry.start(self.backend, generation)
         if granted.ended is not None:
-            await self._tell_ended(stream_name, granted.ended)
+            await self._ends.tell_of_stranger(self.backend, stream_name, granted.ended)
         return Start(generation_id=begin.generation_id, cursor=granted.start, is_new=True, preview=writer.preview)
 
     async def _claim(
@@ -256,7 +238,7 @@ class ChatEngine:
                 return DEFAULT_ERROR_TEXT
 
         async def ended(facts: EndFacts) -> None:
-            await self._tell(stream_name, claim.start, begin, facts, context)
+            await self._ends.tell(self.backend, stream_name, claim.start, begin, facts, context)
 
         return Producer(open=source if callable(source) else lambda: source, describe=describe, ended=ended)
 
@@ -351,7 +333,7 @@ class ChatEngine:
         operation = interrupt(head, self._encoder_for, text=INTERRUPTED_TEXT)
         ended = await perform(operation, self.backend, stream_name)
         if ended is not None:
-            await self._tell_ended(stream_name, ended)
+            await self._ends.tell_of_stranger(self.backend, stream_name, ended)
         return ended is None
 
     async def end(self, stream_name: str, generation_id: str | None = None) -> str | None:
@@ -379,7 +361,7 @@ class ChatEngine:
         ended = await perform(stop(generation_id, self._encoder_for), self.backend, stream_name)
         if ended is None:
             return None
-        await self._tell_ended(stream_name, ended)
+        await self._ends.tell_of_stranger(self.backend, stream_name, ended)
         return ended.facts.generation_id
 
     async def history(self, stream_name: str) -> tuple[list[StoredGeneration], int]:
@@ -400,33 +382,3 @@ class ChatEngine:
         """
         generations, _ = await self.history(stream_name)
         return await fold_history(self.format, generations)
-
-    async def _tell_ended(self, stream_name: str, ending: Ending) -> None:
-        logger.info(
-            "generation ended from outside stream=%s generation=%s reason=%s",
-            stream_name,
-            ending.facts.generation_id,
-            ending.facts.reason.value,
-        )
-        try:
-            async with own_thread():
-                await self._tell(stream_name, ending.start, ending.begin, ending.facts, None)
-        except Exception:  # an app's hook; what it was told of has happened
-            logger.exception("on_end failed stream=%s generation=%s", stream_name, ending.facts.generation_id)
-
-    async def _tell(self, stream_name: str, start: int, begin: Begin | None, facts: EndFacts, context: Any) -> None:
-        if self._on_end is None:
-            return
-        generations, _ = await read_generations(self.backend, stream_name, start=start, count=1)
-        # In shared mode the next generation may have trimmed this one away already.
-        answer = next((one for one in generations if one.generation_id in (None, facts.generation_id)), None)
-        end = End(
-            reason=facts.reason,
-            text=facts.text,
-            message=self.format.fold_answer(answer) if answer is not None else None,
-            stream_name=stream_name,
-            generation_id=facts.generation_id,
-            begin=begin,
-            context=context,
-        )
-        await self._on_end(end)

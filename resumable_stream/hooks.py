@@ -16,7 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from .chat import ResumableChat
-from .engine import DEFAULT_ERROR_TEXT, End, Mode
+from .ends import End
+from .engine import DEFAULT_ERROR_TEXT, Mode
 from .formats.base import ChatRequest, ChunkFormat, Message
 from .formats.conversation import continued_message
 from .layout import new_generation_id

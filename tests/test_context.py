@@ -36,7 +36,8 @@ from resumable_stream import ResumableStreamContext, ResumableStreamMixin
 from resumable_stream.backends import backends
 from resumable_stream.context import StringStream, _without_first
 from resumable_stream.driver import perform
-from resumable_stream.engine import ChatEngine, End
+from resumable_stream.ends import End
+from resumable_stream.engine import ChatEngine
 from resumable_stream.exceptions import (
     BackendUnavailableError,
     IncompleteStreamError,

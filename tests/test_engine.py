@@ -12,7 +12,8 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
 from resumable_stream.driver import perform
-from resumable_stream.engine import ChatEngine, End
+from resumable_stream.ends import End
+from resumable_stream.engine import ChatEngine
 from resumable_stream.exceptions import (
     AppendOutcomeUnknownError,
     BackendUnavailableError,

@@ -13,7 +13,8 @@ import pytest
 from django.db import connection
 from pydantic import BaseModel
 
-from resumable_stream.engine import ChatEngine, End
+from resumable_stream.ends import End
+from resumable_stream.engine import ChatEngine
 from resumable_stream.exceptions import GenerationActiveError
 from resumable_stream.records import Record
 from resumable_stream.registry import runtime

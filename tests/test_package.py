@@ -47,7 +47,7 @@ LAYERS = (
         ],
     ),
     ("wire", ["asgi", "sse", "ndjson", "longpoll", "responses"]),
-    ("chat", ["engine", "chat", "context"]),
+    ("chat", ["ends", "engine", "chat", "context"]),
     (
         "doors",
         [

@@ -11,7 +11,8 @@ from uuid import uuid4
 from django.http.response import HttpResponseBase
 
 from resumable_stream.chat import ResumableChat
-from resumable_stream.engine import End, Mode
+from resumable_stream.ends import End
+from resumable_stream.engine import Mode
 from resumable_stream.exceptions import GenerationActiveError, RecordsTrimmedError, ResumableStreamError
 from resumable_stream.records import SequencedRecord
 

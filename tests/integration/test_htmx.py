@@ -17,7 +17,10 @@ ON_BOTH_LOGS = pytest.mark.parametrize("server", ["daphne-sqlite", "uvicorn-s2"]
 
 ANSWER = "#messages > article.assistant"
 ENDED = f"{ANSWER} .answer[data-end]"
-EVIL = '<img src=x onerror="document.title=\'broken in\'"> & "quotes"\n\n  two  blanks\r\n\x01\x0c\x7f\x85\x9f\u2028\ufeff\ufffe\U0001f600'
+EVIL = (
+    '<img src=x onerror="document.title=\'broken in\'"> & "quotes"\n\n  two  blanks\r\n'
+    "\x01\x0c\x7f\x85\x9f\u2028\ufeff\ufffe\U0001f600"
+)
 SCRIPT: tuple[Step, ...] = ("Hello ", EVIL, "wor", "ld.\n")
 SHOWN = ("Hello " + EVIL + "world.\n").replace("\r\n", "\n")
 

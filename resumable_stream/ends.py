@@ -1,0 +1,80 @@
+"""Telling an app how a generation ended, with the answer as it stands on the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .backends.base import BaseBackend
+from .formats.base import ChunkFormat, EndReason, Message
+from .history import read_generations
+from .layout import Begin, EndFacts
+from .protocol.ending import Ending
+from .threads import own_thread
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a generation ended, as told to ``on_end``."""
+
+    reason: EndReason
+    text: str
+    """What people were told about a failure or an interruption; otherwise empty."""
+    message: Message | None
+    """The answer, folded from the log as the client library itself would; ``None`` if it holds nothing."""
+    stream_name: str
+    generation_id: str | None
+    begin: Begin | None
+    """What the generation stated about itself when it started."""
+    context: Any
+    """What :meth:`ResumableChat.start` was given; ``None`` if another process's generation was ended here."""
+
+
+OnEnd = Callable[[End], Awaitable[None]]
+
+
+class EndTeller:
+    """Calls ``on_end``, if there is one: nobody else wants the answer read back and folded."""
+
+    def __init__(self, format_: ChunkFormat, on_end: OnEnd | None) -> None:
+        self._format = format_
+        self._on_end = on_end
+
+    async def tell(
+        self, backend: BaseBackend, stream: str, start: int, begin: Begin | None, facts: EndFacts, context: Any = None
+    ) -> None:
+        """Tell of the generation whose claim is at ``start``; what the app's hook raises is the caller's."""
+        if self._on_end is None:
+            return
+        generations, _ = await read_generations(backend, stream, start=start, count=1)
+        # In shared mode the next generation may have trimmed this one away already.
+        answer = next((one for one in generations if one.generation_id in (None, facts.generation_id)), None)
+        end = End(
+            reason=facts.reason,
+            text=facts.text,
+            message=self._format.fold_answer(answer) if answer is not None else None,
+            stream_name=stream,
+            generation_id=facts.generation_id,
+            begin=begin,
+            context=context,
+        )
+        await self._on_end(end)
+
+    async def tell_of_stranger(self, backend: BaseBackend, stream: str, ending: Ending) -> None:
+        """Tell of a generation that was ended here for its writer; what the app's hook raises is logged."""
+        facts = ending.facts
+        logger.info(
+            "generation ended from outside stream=%s generation=%s reason=%s",
+            stream,
+            facts.generation_id,
+            facts.reason.value,
+        )
+        try:
+            async with own_thread():
+                await self.tell(backend, stream, ending.start, ending.begin, facts)
+        except Exception:  # an app's hook; what it was told of has happened
+            logger.exception("on_end failed stream=%s generation=%s", stream, facts.generation_id)
