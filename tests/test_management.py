@@ -137,7 +137,13 @@ def test_tail_prints_what_is_there_and_what_comes_until_it_is_interrupted(log: P
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-m", "django", "resumable_stream", "tail", "chat/a/1", "--from", "0", "--json"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    # A shell has what it starts in the background ignore the signal, and so whatever that starts.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    with process:
         assert process.stdout is not None
         kinds = [json.loads(process.stdout.readline())["kind"] for _ in range(8)]
         assert kinds == ["claim", "begin", "chunk", "chunk", "chunk", "chunk", "chunk", "end"]
