@@ -8,9 +8,9 @@ from resumable_stream.layout import Chunk, Ended, Entry
 from resumable_stream.reader import Reader
 
 
-async def gather(reader: Reader) -> list[Entry]:
-    """Read to the end."""
-    found: list[Entry] = []
+async def gather(reader: Reader, into: list[Entry] | None = None) -> list[Entry]:
+    """Read to the end; what has come so far is in ``into``."""
+    found = [] if into is None else into
     async with aclosing(reader.frames()) as batches:
         async for frames in batches:
             found += [frame.entry for frame in frames]
