@@ -16,7 +16,7 @@ from ..exceptions import InvalidRequestError
 from .anthropic_encoder import AnthropicEncoder
 from .anthropic_fold import fold_events
 from .base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
-from .conversation import place_answer, place_user_message
+from .conversation import place_generations
 from .jsontext import decode
 
 _ROLES = ("system", "user", "assistant")
@@ -55,14 +55,7 @@ class AnthropicFormat(ChunkFormat):
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into the user's messages and Anthropic's own, ``{id, role, content, …}`` each."""
-        messages: list[Message] = []
-        for generation in generations:
-            for message in generation.user_messages:
-                place_user_message(messages, message)
-            answer = self.fold_answer(generation)
-            if answer is not None:
-                place_answer(messages, answer)
-        return messages
+        return place_generations(generations, self.fold_answer)
 
     def fold_answer(self, generation: StoredGeneration) -> Message | None:
         """Fold one generation into the message that the SDK makes of it."""

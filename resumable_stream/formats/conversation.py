@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from .base import Message
+from .base import Message, StoredGeneration
 
 
 def place_user_message(messages: list[Message], message: Message) -> None:
@@ -23,6 +23,20 @@ def place_answer(messages: list[Message], answer: Message) -> None:
             messages[index] = answer
             return
     messages.append(answer)
+
+
+def place_generations(
+    generations: Sequence[StoredGeneration], fold_answer: Callable[[StoredGeneration], Message | None]
+) -> list[Message]:
+    """Make the chat of its generations, each with what the user said and its answer, if it has one."""
+    messages: list[Message] = []
+    for generation in generations:
+        for message in generation.user_messages:
+            place_user_message(messages, message)
+        answer = fold_answer(generation)
+        if answer is not None:
+            place_answer(messages, answer)
+    return messages
 
 
 def continued_message(messages: Sequence[Message], message_id: str | None) -> Message | None:

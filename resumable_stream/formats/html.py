@@ -29,7 +29,7 @@ from .base import (
     Message,
     StoredGeneration,
 )
-from .conversation import place_answer, place_user_message
+from .conversation import place_generations
 from .html_encoder import Answer, HTMLEncoder, clean, read_chunk
 from .jsontext import encode
 from .text_request import parse_request
@@ -92,14 +92,7 @@ class HTMLFormat(ChunkFormat):
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into ``{id, role, content}``; answers also have ``parts``, ``end`` and ``error``."""
-        messages: list[Message] = []
-        for generation in generations:
-            for message in generation.user_messages:
-                place_user_message(messages, message)
-            answer = self.fold_answer(generation)
-            if answer is not None:
-                place_answer(messages, answer)
-        return messages
+        return place_generations(generations, self.fold_answer)
 
     def fold_answer(self, generation: StoredGeneration) -> Message | None:
         """Fold one generation's parts."""
