@@ -36,6 +36,8 @@ from resumable_stream.formats import ChunkEncoder, EndReason, GenerationFacts, g
 from resumable_stream.layout import Chunk
 from resumable_stream.sse import KEEP_ALIVE, PROLOGUE, encode_event, frame_encoder
 
+from .support.tcp import tcp_server
+
 URL = "http://server/api/chat/c1/stream"
 END = encode_event('{"reason":"finished"}', event="end", cursor=99)
 
@@ -548,21 +550,15 @@ def test_who_leaves_early_closes_the_connection() -> None:
 
 
 async def test_a_connection_that_has_fallen_silent_is_replaced(gather: Gather) -> None:
-    connections: list[asyncio.StreamWriter] = []
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
         has_cursor = b"last-event-id: 1" in (await reader.readuntil(b"\r\n\r\n")).lower()
         body = END if has_cursor else frame(1, "a")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body)
         if has_cursor:
             writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        followed = await asyncio.to_thread(gather, None, url, timeout=0.2, max_attempts=None)
-        for connection in connections:
-            connection.close()
+    async with tcp_server(serve) as server:
+        followed = await asyncio.to_thread(gather, None, f"{server.url}/", timeout=0.2, max_attempts=None)
 
     assert (followed.data, followed.reason) == (["a", '{"reason":"finished"}'], "finished")
 

@@ -12,6 +12,8 @@ import pytest
 
 from example_project.openai_model import ModelServerError, OpenAIModel, chat_messages
 
+from .support.tcp import tcp_server
+
 Reply = Callable[[asyncio.StreamWriter], Coroutine[Any, Any, None]]
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
@@ -70,10 +72,8 @@ def refuses(status: int, text: str) -> Reply:
 @pytest.fixture
 async def server() -> AsyncIterator[ModelServer]:
     server = ModelServer()
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    server.url = f"http://127.0.0.1:{port}/v1"
-    async with listening:
+    async with tcp_server(server.serve) as listening:
+        server.url = f"{listening.url}/v1"
         yield server
 
 

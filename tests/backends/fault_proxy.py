@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Any
 
+from ..support.tcp import TcpServer
+
 
 class Fault(Enum):
     """What the proxy does to whatever passes from now on."""
@@ -20,18 +22,16 @@ class Fault(Enum):
     STALL = "forward the request and keep the answer for ever"
 
 
-class FaultProxy:
+class FaultProxy(TcpServer):
     """Forwards to ``port``; ``fault`` and ``answer_bytes`` may be changed at any time."""
 
     def __init__(self, port: int) -> None:
+        super().__init__(self._relay)
         self._target = port
-        self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._serving: set[asyncio.Task[None] | None] = set()
         self._sessions: set[asyncio.StreamWriter] = set()
         self._half_dead: set[asyncio.StreamWriter] = set()
         self._pinging: asyncio.Task[None] | None = None
-        self.port = 0
         self.connections = 0
         self.fault = Fault.NONE
         self.answer_bytes: int | None = None
@@ -41,20 +41,11 @@ class FaultProxy:
         self.hit = asyncio.Event()
         """Set when a fault took effect."""
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
     async def stop(self) -> None:
         """Refuse connections and end those there are."""
-        assert self._server is not None
-        self._server.close()
         if self._pinging is not None:
             self._pinging.cancel()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await asyncio.gather(*filter(None, self._serving))
-        await self._server.wait_closed()
+        await super().stop()
 
     def half_kill(self, ping: bytes) -> None:
         """Let the connections there are carry nothing more but ``ping``, in read sessions; new ones are sound."""
@@ -69,12 +60,10 @@ class FaultProxy:
 
     @property
     def options(self) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{self.port}"
-        return {"account_endpoint": url, "basin_endpoint": url}
+        return {"account_endpoint": self.url, "basin_endpoint": self.url}
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._serving.add(asyncio.current_task())
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target)
         pair = {writer, upstream_writer}
         self._writers |= pair
@@ -82,12 +71,15 @@ class FaultProxy:
             asyncio.create_task(self._requests(reader, writer, upstream_writer)),
             asyncio.create_task(self._answers(upstream_reader, writer)),
         ]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for end in pair:
-            end.transport.abort()  # Ends the other task, too.
-        await asyncio.wait(tasks)
-        self._writers -= pair
-        self._serving.discard(asyncio.current_task())
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._writers -= pair
+            for end in pair:
+                end.transport.abort()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: asyncio.StreamWriter

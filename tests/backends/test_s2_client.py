@@ -16,6 +16,7 @@ from resumable_stream.exceptions import BackendUnavailableError
 from resumable_stream.records import Record
 
 from ..s2_lite import BASIN, TOKEN, S2Lite
+from ..support.tcp import tcp_server
 from .s2_tools import QUICK, following
 
 ACK = b'{"start":{"seq_num":0},"end":{"seq_num":1},"tail":{"seq_num":1}}'
@@ -95,8 +96,8 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
 async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     proxy = HttpProxy()
-    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
-        monkeypatch.setenv(variable, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with tcp_server(proxy) as server:
+        monkeypatch.setenv(variable, server.url)
         endpoint = {"account_endpoint": "http://s2.example", "basin_endpoint": "http://s2.example"}
         backend = S2Backend("default", {"basin": BASIN, "access_token": TOKEN, **endpoint})
         await backend.append("s", [Record("x")])

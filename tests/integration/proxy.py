@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from tests.support.tcp import tcp_server
+
 
 @dataclass(slots=True)
 class Proxy:
@@ -29,29 +31,24 @@ def seeded_cuts(seed: int, lowest: int, highest: int) -> Callable[[], int]:
 @asynccontextmanager
 async def cutting_proxy(port: int) -> AsyncIterator[Proxy]:
     """Run a proxy in front of ``port``; everything that it opened is closed on the way out."""
-    connections: set[asyncio.Task[None]] = set()
 
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(_relay(proxy, port, reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _relay(proxy, port, reader, writer)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    proxy = Proxy(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    try:
+    async with tcp_server(relay) as server:
+        proxy = Proxy(server.url)
         yield proxy
-    finally:
-        server.close()
-        for task in connections:
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
 
 
 async def _relay(
     proxy: Proxy, port: int, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
 ) -> None:
     allowed = proxy.bytes_before_cut()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        client_writer.transport.abort()
+        return
     upward = asyncio.create_task(_copy(client_reader, writer, None))
     try:
         with suppress(ConnectionError):
