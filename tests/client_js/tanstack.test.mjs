@@ -159,6 +159,36 @@ test("what is sent says who sends it, and is refused in words for people", async
   await assert.rejects(connection.send([]), { message: "HTTP 502", status: 502 });
 });
 
+const arrivals = {
+  answered: () => events([frame(1, started)], { stays: true }),
+  refused: () => refusal(503, "Later."),
+};
+for (const [outcome, answer] of Object.entries(arrivals)) {
+  test(`nothing is sent in the name of who has just arrived before they are ${outcome}`, async () => {
+    const methods = [];
+    let arrive;
+    const arrival = new Promise((resolve) => (arrive = resolve));
+    const fetch = async (_url, { method }) => {
+      methods.push(method);
+      if (method === "POST") return new Response(null, { status: 202 });
+      await arrival;
+      return answer();
+    };
+    const connection = session({ fetch });
+    const leaving = new AbortController();
+    const subscribed = connection.subscribe(leaving.signal).next();
+    const sent = connection.send([], {}, undefined, { runId: "r" });
+    await new Promise((resolve) => setTimeout(resolve));
+    assert.deepEqual(methods, ["GET"]);
+
+    arrive();
+    await sent;
+    leaving.abort();
+    await subscribed;
+    assert.equal(methods.includes("POST"), true);
+  });
+}
+
 test("a stop tells whether anything ran", async () => {
   const server = serve(new Response(null, { status: 202 }), new Response(null, { status: 204 }), refusal(404, "No."));
   const connection = session(server, { stopUrl: "/stop" });

@@ -51,12 +51,16 @@ export { createConnection as createS2Connection };
 // What is asked of the server, as the options say.
 class Server {
   #options;
+  // Settled with the first answer to a subscription. It may bring an anonymous visitor the session that owns the chat:
+  // what is sent before, without it, would be said in another one's chat.
+  #arrival;
 
   constructor(options) {
     this.#options = { credentials: "same-origin", ...options };
   }
 
-  send(messages, data, signal, context, cursor) {
+  async send(messages, data, signal, context, cursor) {
+    await this.#arrival;
     const body = { messages, data, runId: context?.runId };
     const headers = { ...context?.headers, ...(cursor === undefined ? {} : { "Last-Event-ID": cursor }) };
     return this.#request(this.#options.sendUrl, { method: "POST", body, headers, signal });
@@ -74,7 +78,9 @@ class Server {
     let url = typeof subscribeUrl === "function" ? subscribeUrl(cursor) : subscribeUrl;
     if (cursor !== undefined) url = withParameters(url, { from: [cursor] });
     else if (open.length) url = withParameters(url, { run: open });
-    return this.#request(url, { headers: { Accept: "text/event-stream" }, signal });
+    const answer = this.#request(url, { headers: { Accept: "text/event-stream" }, signal });
+    this.#arrival ??= answer.then(() => {}, () => {});
+    return answer;
   }
 
   async #request(url, { method = "GET", body, headers, signal }) {
