@@ -55,11 +55,11 @@ async def _relay(
             if await _copy(reader, client_writer, allowed):
                 proxy.cuts += 1
     finally:
-        upward.cancel()
-        await asyncio.gather(upward, return_exceptions=True)
         # A reset, not an orderly end: the body must not look finished.
         client_writer.transport.abort()
         writer.transport.abort()
+        upward.cancel()
+        await asyncio.gather(upward, return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, allowed: int | None) -> bool:
