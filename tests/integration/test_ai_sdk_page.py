@@ -16,7 +16,7 @@ from .servers import Server
 from .test_text_clients import headers_of
 from .visitor import Visitor, new_id, text_of, user_message
 
-pytestmark = pytest.mark.parametrize("server", ["uvicorn-sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("server", ["daphne-sqlite", "uvicorn-s2"], indirect=True)
 
 USE = """
 const gather = async (stream) => {{

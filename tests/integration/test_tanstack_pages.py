@@ -17,7 +17,7 @@ from .test_tanstack_live import CONNECTION
 from .test_text_clients import headers_of
 from .visitor import Visitor, new_id
 
-pytestmark = pytest.mark.parametrize("server", ["uvicorn-sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("server", ["daphne-sqlite", "uvicorn-s2"], indirect=True)
 
 LIVE, NATIVE = code_blocks("docs/clients/tanstack.md", "javascript")
 AGENT = code_blocks("docs/clients/ag-ui.md", "javascript")[0]

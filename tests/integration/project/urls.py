@@ -12,6 +12,7 @@ urlpatterns = [
     path("api/html", include(views.HTMLChat.urls())),
     path("pages/htmx<int:version>/<str:chat_id>", views.htmx_page),
     path("pages/blank", views.blank_page),
+    path("pages/react/<slug:name>", views.react_page),
     path("api/single-use", include(views.SingleUseChat.urls())),
     path("api/shared", include(views.SharedChat.urls())),
     path("api/replay", include(views.ReplayChat.urls())),

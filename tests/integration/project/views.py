@@ -115,3 +115,10 @@ async def blank_page(request: HttpRequest) -> HttpResponse:
     """A page for scripts that a test brings along."""
     get_token(request)
     return HttpResponse('<!doctype html><title>Chat</title><p id="answer"></p>')
+
+
+async def react_page(request: HttpRequest, name: str) -> HttpResponse:
+    """A page whose content is made by a script, which a test brings along."""
+    get_token(request)
+    script = f'<script type="module" src="/scripts/{name}.js"></script>'
+    return HttpResponse(f'<!doctype html><title>Chat</title><div id="root"></div>{script}')

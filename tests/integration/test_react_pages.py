@@ -1,0 +1,186 @@
+"""The manual's hooks, with the stock React packages of each client in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.manual import ROOT, code_blocks
+
+from .node_host import NodeHost
+from .react_pages import ReactPage, bundle
+from .servers import Server
+from .test_tanstack_live import CONNECTION
+from .visitor import Visitor, new_id
+
+
+def shown(page: str, number: int) -> str:
+    """Return the script and the hook of a page of the manual."""
+    return "\n".join(code_blocks(f"docs/clients/{page}.md", language)[number] for language in ("javascript", "jsx"))
+
+
+AI_SDK = """
+{shown}
+const loadFirst = () => load(chatId);
+function useShown(chatId, loaded) {{
+  const {{ messages, sendMessage, status }} = useAnswers(chatId, loaded);
+  const isBusy = status !== "ready";
+  return {{ messages, isBusy, send: (text) => sendMessage({{ text }}), stop: () => stopAnswer(chatId) }};
+}}
+"""
+LIVE = """
+{shown}
+const loadFirst = () => undefined;
+function useShown(chatId) {{
+  const {{ messages, sendMessage, stopAnswer, isLoading, sessionGenerating }} = useAnswers(chatId);
+  return {{ messages, isBusy: isLoading || sessionGenerating, send: sendMessage, stop: stopAnswer }};
+}}
+"""
+NATIVE = """
+{shown}
+const loadFirst = () => undefined;
+function useShown(chatId) {{
+  const {{ messages, sendMessage, isLoading }} = useAnswers(chatId);
+  return {{ messages, isBusy: isLoading, send: sendMessage, stop: () => stopAnswer(chatId) }};
+}}
+"""
+README = """
+{imports}
+const csrfToken = /csrftoken=([^;]+)/.exec(document.cookie)[1];
+const headers = {{ "X-CSRFToken": csrfToken }};
+const loadFirst = () => fetch(`/api/chat/${{chatId}}/messages`).then((response) => response.json());
+function useShown(chatId, {{ messages: initialMessages }}) {{
+  {use}
+  const {{ messages, sendMessage, status }} = chat;
+  return {{ messages, isBusy: status !== "ready", send: (text) => sendMessage({{ text }}), stop: () => {stop} }};
+}}
+"""
+
+
+def ai_sdk(code: str, version: int) -> str:
+    return code.replace('from "ai"', f'from "ai{version}"').replace('"@ai-sdk/react"', f'"ai-react{version}"')
+
+
+def tanstack(component: str, number: int, prefix: str) -> str:
+    code = component.format(shown=shown("tanstack", number))
+    return code.replace("/static/resumable_stream/tanstack.js", str(CONNECTION)).replace("/api/chat", prefix)
+
+
+def readme() -> str:
+    (block,) = code_blocks("README.md", "js")
+    imports, use = block.split("\n\n", 1)
+    (stop,) = re.findall(r"``(fetch\(.*\))``", (ROOT / "README.md").read_text())
+    return README.format(imports=imports, use=use, stop=stop)
+
+
+CLIENTS = {
+    **{f"aisdk{version}": ai_sdk(AI_SDK.format(shown=shown("ai-sdk", 0)), version) for version in (5, 6, 7)},
+    "readme": ai_sdk(readme(), 7),
+    "tanstack-live": tanstack(LIVE, 0, "/api/tanstack"),
+    "tanstack-native": tanstack(NATIVE, 1, "/api/native"),
+}
+# A page on a server takes some seconds: older versions are tried on one of the two.
+SITES = {
+    "daphne-s2": ("aisdk5", "aisdk7", "tanstack-live", "tanstack-native"),
+    "uvicorn-sqlite": ("aisdk6", "aisdk7", "readme", "tanstack-live", "tanstack-native"),
+}
+PAGES = [(server, name) for server, names in SITES.items() for name in names]
+IN_EVERY_PAGE = pytest.mark.parametrize(("server", "name"), PAGES, indirect=True)
+IN_A_LIVE_PAGE = pytest.mark.parametrize(
+    ("server", "name"), [(server, "tanstack-live") for server in SITES], indirect=True
+)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest, node_project: Path) -> str:
+    """Name a page, and see to it that its script is there."""
+    name: str = request.param
+    if not (node_project / f"{name}.js").exists():
+        bundle(node_project, name, CLIENTS[name])
+    return name
+
+
+@pytest.fixture
+async def control(server: Server) -> AsyncIterator[Visitor]:
+    """A client that only opens gates."""
+    async with Visitor(server.base) as visitor:
+        yield visitor
+
+
+@IN_EVERY_PAGE
+async def test_a_page_that_is_loaded_again_in_mid_answer_goes_on_and_stays_as_it_is(
+    browser: NodeHost, server: Server, control: Visitor, name: str
+) -> None:
+    chat = new_id()
+    steps = ("Half ", {"gate": chat}, "and whole.")
+    question = ("user", json.dumps(steps))
+    page = await ReactPage(browser, new_id()).open(f"{server.base}/pages/react/{name}?chat={chat}")
+
+    await page.say(*steps)
+    await page.shows(question, ("assistant", "Half "), is_busy=True)
+    await page.call("reload")
+    await page.shows(question, ("assistant", "Half "), is_busy=True)
+    await control.open_gate(chat)
+    await page.shows(question, ("assistant", "Half and whole."))
+    await page.say("Next.")
+    conversation = (question, ("assistant", "Half and whole."), ("user", '["Next."]'), ("assistant", "Next."))
+    await page.shows(*conversation)
+
+    await page.call("reload")
+    await page.shows(*conversation)
+    await page.assert_no_problems()
+    await page.leave()
+
+
+@IN_EVERY_PAGE
+async def test_a_stop_in_one_page_ends_the_answer_in_every_page(
+    browser: NodeHost, server: Server, control: Visitor, name: str
+) -> None:
+    chat = new_id()
+    steps = ("Not the whole ", {"gate": chat}, "answer.")
+    shown = (("user", json.dumps(steps)), ("assistant", "Not the whole "))
+    first = await ReactPage(browser, new_id()).open(f"{server.base}/pages/react/{name}?chat={chat}")
+    await first.say(*steps)
+    await first.shows(*shown, is_busy=True)
+    second = await first.second_tab()
+    await second.shows(*shown, is_busy=True)
+
+    await second.click('button:has-text("Stop")')
+
+    for page in (first, second):
+        await page.shows(*shown)
+    await first.call("reload")
+    await first.shows(*shown)
+    await first.say("Next.")
+    await first.shows(*shown, ("user", '["Next."]'), ("assistant", "Next."))
+    for page in (first, second):
+        await page.assert_no_problems()
+    await first.leave()
+
+
+@IN_A_LIVE_PAGE
+async def test_a_page_with_a_subscription_shows_what_another_one_asks(
+    browser: NodeHost, server: Server, control: Visitor, name: str
+) -> None:
+    chat = new_id()
+    steps = ("For ", {"gate": chat}, "all.")
+    question = ("user", json.dumps(steps))
+    first = await ReactPage(browser, new_id()).open(f"{server.base}/pages/react/{name}?chat={chat}")
+    await first.say("Hello.")
+    hello = (("user", '["Hello."]'), ("assistant", "Hello."))
+    await first.shows(*hello)
+    second = await first.second_tab()
+    await second.shows(*hello)
+
+    await first.say(*steps)
+    await second.shows(*hello, question, ("assistant", "For "), is_busy=True)
+    await control.open_gate(chat)
+
+    for page in (first, second):
+        await page.shows(*hello, question, ("assistant", "For all."))
+        await page.assert_no_problems()
+    await first.leave()
