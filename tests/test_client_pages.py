@@ -18,7 +18,7 @@ from django.test import AsyncClient, override_settings
 from django.urls import include, path
 
 from .support.event_source import Event, parse
-from .support.manual import ROOT, UrlConf, code_blocks
+from .support.manual import ROOT, UrlConf, code_blocks, run_python
 
 PAGES = sorted((ROOT / "docs" / "clients").glob("*.md"))
 
@@ -30,11 +30,8 @@ def test_every_python_block_is_valid_python(page: Path) -> None:
 
 
 def shown(page: str, **given: Any) -> dict[str, Any]:
-    """Run a page's Python and return its names."""
-    names = {"__name__": page, **given}
-    for block in code_blocks(f"docs/clients/{page}.md", "python"):
-        exec(block, names)
-    return names
+    """Run the Python of a client's page and return its names."""
+    return run_python(f"docs/clients/{page}.md", **given)
 
 
 async def read(response: Any) -> list[Event]:
@@ -123,9 +120,7 @@ async def test_the_npm_packages_three_routes_are_the_views_own() -> None:
     async def answer(messages: list[Any]) -> AsyncIterator[str]:
         yield "Hi"
 
-    names: dict[str, Any] = {"__name__": "coming", "answer": answer}
-    for block in code_blocks("docs/coming-from-s2-resumable-stream.md", "python"):
-        exec(block, names)
+    names = run_python("docs/coming-from-s2-resumable-stream.md", answer=answer)
     client = AsyncClient()
     with override_settings(ROOT_URLCONF=UrlConf(*names["urlpatterns"])):
         assert (await post(client, messages=[TANSTACK_MESSAGE])).status_code == 202

@@ -43,8 +43,18 @@ export default async (way, api, chatId, given, headers) => {{
   }}
 }};
 """
+_USE_BODY = """
+{code}
+export default async (chatId, {{ "X-CSRFToken": token }}) => {{
+  const answer = document.getElementById("answer");
+  {use}
+  return answer.textContent;
+}};
+"""
 EVENTS = _GATHER_EVENTS.format(code=code_blocks("docs/clients/eventsource.md", "javascript")[0])
-BODY = _GATHER_BODY.format(code=code_blocks("docs/clients/fetch-text.md", "javascript")[0])
+ASK, USE = code_blocks("docs/clients/fetch-text.md", "javascript")
+BODY = _GATHER_BODY.format(code=ASK)
+USE_BODY = _USE_BODY.format(code=ASK, use=USE).replace("/api/chat", "/api/hello")
 
 Run = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -120,6 +130,11 @@ async def test_a_client_whose_connections_are_cut_gathers_what_an_uninterrupted_
 
     assert made == {"text": "".join(f"{number} " for number in range(250)), "end": {"reason": "finished"}}
     assert proxy.cuts > 0
+
+
+@pytest.mark.parametrize("run", ["chromium"], indirect=True)
+async def test_a_page_asks_and_shows_what_it_is_told(run: Run) -> None:
+    assert await run(USE_BODY, new_id()) == "Hello Hello?"
 
 
 async def test_clients_who_join_in_mid_answer_are_told_of_a_stop(run: Run, visitor: Visitor) -> None:

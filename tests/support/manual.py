@@ -16,6 +16,14 @@ def code_blocks(page: str, language: str) -> list[str]:
     return found
 
 
+def run_python(page: str, *, prefix: str = "/api/chat", **given: Any) -> dict[str, Any]:
+    """Run a page's Python, for chats at ``prefix``, and return its names; it finds those of ``given``."""
+    names = {"__name__": page, **given}
+    for block in code_blocks(page, "python"):
+        exec(block.replace("/api/chat", prefix), names)
+    return names
+
+
 class UrlConf:
     """A URLconf for ``override_settings``."""
 

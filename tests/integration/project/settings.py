@@ -3,6 +3,8 @@
 import json
 import os
 
+from tests.support.manual import code_blocks
+
 SECRET_KEY = "only-for-tests"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -15,7 +17,13 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
 ]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
-TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+# As with APP_DIRS, and one template more: the manual's page for htmx, whose chats are elsewhere in this project.
+(HTMX_PAGE,) = code_blocks("docs/clients/htmx.md", "html")
+LOADERS = [
+    ("django.template.loaders.locmem.Loader", {"chat.html": HTMX_PAGE.replace("/api/chat", "/api/html")}),
+    "django.template.loaders.app_directories.Loader",
+]
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"loaders": LOADERS}}]
 ROOT_URLCONF = "tests.integration.project.urls"
 ASGI_APPLICATION = "tests.integration.project.asgi.application"
 

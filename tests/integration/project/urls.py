@@ -7,6 +7,7 @@ from . import views
 urlpatterns = [
     path("api/chat", include(views.ScriptedChat.urls())),
     path("api/text", include(views.TextChat.urls())),
+    path("api/hello", include(views.HelloChat.urls())),
     path("api/posted-text", include(views.PostedTextChat.urls())),
     path("api/anthropic", include(views.AnthropicChat.urls())),
     path("api/html", include(views.HTMLChat.urls())),

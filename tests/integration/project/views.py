@@ -7,12 +7,10 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
-from django.template import RequestContext, Template
 from django.views.decorators.csrf import csrf_exempt
 
 from resumable_stream import ResumableChatView
-from resumable_stream.history import fold_history
-from tests.support.manual import code_blocks
+from tests.support.manual import run_python
 
 from . import model
 
@@ -37,8 +35,14 @@ class AnthropicChat(ScriptedChat):
     format = "anthropic"
 
 
-class HTMLChat(ScriptedChat):
-    format = "html"
+# The manual's view, which shows the manual's page, with answers to order.
+HTMX_PAGE = run_python("docs/clients/htmx.md", prefix="/api/html")
+HTMLChat = HTMX_PAGE["PageChat"]
+HTMLChat.generate = ScriptedChat.generate
+
+
+class HelloChat(run_python("docs/clients/fetch-text.md")["TextChat"]):
+    """What the manual shows as it stands there: says hello, whatever it is asked."""
 
 
 class SingleUseChat(ScriptedChat):
@@ -95,20 +99,8 @@ HEADS = {
 
 async def htmx_page(request: HttpRequest, version: int, chat_id: str) -> HttpResponse:
     """The manual's page, for one version of htmx."""
-    chat = HTMLChat()
-    stream_name = await chat.find_stream(request, chat_id, "read")
-    assert stream_name is not None
-    generations, cursor = await chat.chat.history(stream_name)
-    running = generations[-1] if generations and generations[-1].end is None else None
-    context = {
-        "chat_id": chat_id,
-        "messages": await fold_history(chat.chat.format, generations),
-        "running": running and {"id": running.message_id, "role": "assistant"},
-        "events": f"/api/html/{chat_id}/stream?from={cursor}",
-    }
-    (page,) = code_blocks("docs/clients/htmx.md", "html")
-    source = f"<!doctype html><title>Chat</title>{HEADS[version]}{page.replace('/api/chat', '/api/html')}"
-    return HttpResponse(Template(source).render(RequestContext(request, context)))
+    page = await HTMX_PAGE["chat_page"](request, chat_id)
+    return HttpResponse(f"<!doctype html><title>Chat</title>{HEADS[version]}{page.content.decode()}")
 
 
 async def blank_page(request: HttpRequest) -> HttpResponse:
