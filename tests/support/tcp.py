@@ -37,9 +37,12 @@ class TcpServer:
     async def stop(self) -> None:
         """Refuse connections, and end those there are; an error of ``serve`` is raised here."""
         assert self._server is not None
-        self._server.close()
-        # Whoever was accepted just now becomes a connection in the next turn of the loop.
+        loop = asyncio.get_running_loop()
+        for listening in self._server.sockets:
+            loop.remove_reader(listening.fileno())
+        # Whoever was accepted just now becomes a connection in the next turn of the loop; of a closed server, never.
         await asyncio.sleep(0)
+        self._server.close()
         await asyncio.gather(*[connection.end() for connection in self._connections])
 
 
