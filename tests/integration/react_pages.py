@@ -51,7 +51,14 @@ def bundle(project: Path, name: str, code: str) -> None:
     ``code`` defines a hook ``useShown``, and ``loadFirst`` for what it is given beside the chat's id.
     """
     command = [
-        *("node_modules/.bin/esbuild", "--bundle", "--format=esm", "--loader=jsx", "--jsx=automatic"),
+        *(
+            "node_modules/.bin/esbuild",
+            "--bundle",
+            "--external:/static/*",
+            "--format=esm",
+            "--loader=jsx",
+            "--jsx=automatic",
+        ),
         *('--define:process.env.NODE_ENV="development"', "--log-level=warning", f"--outfile={name}.js"),
     ]
     source = _COMPONENT.format(code=code)

@@ -14,7 +14,6 @@ from tests.support.manual import ROOT, code_blocks
 from .node_host import NodeHost
 from .react_pages import ReactPage, bundle
 from .servers import Server
-from .test_tanstack_live import CONNECTION
 from .visitor import Visitor, new_id
 
 
@@ -66,8 +65,7 @@ def ai_sdk(code: str, version: int) -> str:
 
 
 def tanstack(component: str, number: int, prefix: str) -> str:
-    code = component.format(shown=shown("tanstack", number))
-    return code.replace("/static/resumable_stream/tanstack.js", str(CONNECTION)).replace("/api/chat", prefix)
+    return component.format(shown=shown("tanstack", number)).replace("/api/chat", prefix)
 
 
 def readme() -> str:

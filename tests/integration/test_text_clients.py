@@ -137,6 +137,15 @@ async def test_a_page_asks_and_shows_what_it_is_told(run: Run) -> None:
     assert await run(USE_BODY, new_id()) == "Hello Hello?"
 
 
+async def test_a_page_with_our_own_client_asks_and_shows_what_it_is_told(browser: NodeHost, server: Server) -> None:
+    page = Page(browser, new_id())
+    await page.open(f"{server.base}/pages/javascript-client/{new_id()}")
+
+    await page.sees('#answer:has-text("Hello Why is the sky blue?")')
+    # This site has no websockets there, which the client has to find out.
+    assert not [problem for problem in await page.call("problems") if "WebSocket connection" not in problem]
+
+
 async def test_clients_who_join_in_mid_answer_are_told_of_a_stop(run: Run, visitor: Visitor) -> None:
     chat = new_id()
     cursor = await start(visitor, chat, "Not the whole ", {"gate": chat}, "answer.")

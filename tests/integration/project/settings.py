@@ -17,13 +17,19 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
 ]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
-# As with APP_DIRS, and one template more: the manual's page for htmx, whose chats are elsewhere in this project.
+# As with APP_DIRS, and the manual's pages as templates; their chats are at other prefixes here.
 (HTMX_PAGE,) = code_blocks("docs/clients/htmx.md", "html")
+(CLIENT_PAGE,) = code_blocks("docs/javascript-client.md", "html")
+MANUAL = {
+    "chat.html": HTMX_PAGE.replace("/api/chat", "/api/html"),
+    "javascript_client.html": CLIENT_PAGE.replace("/api/chat", "/api/hello"),
+}
 LOADERS = [
-    ("django.template.loaders.locmem.Loader", {"chat.html": HTMX_PAGE.replace("/api/chat", "/api/html")}),
+    ("django.template.loaders.locmem.Loader", MANUAL),
     "django.template.loaders.app_directories.Loader",
 ]
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"loaders": LOADERS}}]
+STATIC_URL = "/static/"
 ROOT_URLCONF = "tests.integration.project.urls"
 ASGI_APPLICATION = "tests.integration.project.asgi.application"
 

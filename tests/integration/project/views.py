@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
+from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 
+import resumable_stream
 from resumable_stream import ResumableChatView
 from tests.support.manual import run_python
 
 from . import model
+
+STATIC_FILES = Path(resumable_stream.__file__).parent / "static"
 
 
 class ScriptedChat(ResumableChatView):
@@ -101,6 +106,16 @@ async def htmx_page(request: HttpRequest, version: int, chat_id: str) -> HttpRes
     """The manual's page, for one version of htmx."""
     page = await HTMX_PAGE["chat_page"](request, chat_id)
     return HttpResponse(f"<!doctype html><title>Chat</title>{HEADS[version]}{page.content.decode()}")
+
+
+async def javascript_client_page(request: HttpRequest, chat_id: str) -> HttpResponse:
+    """The manual's page for our own JavaScript client."""
+    return render(request, "javascript_client.html", {"chat_id": chat_id})
+
+
+async def script(request: HttpRequest, name: str) -> HttpResponse:
+    """One of the app's static files."""
+    return HttpResponse((STATIC_FILES / name).read_bytes(), content_type="text/javascript")
 
 
 async def blank_page(request: HttpRequest) -> HttpResponse:
