@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import httpx
 import pytest
 
 from resumable_stream.testing import read_all
+from tests.support.manual import code_blocks
 
 from .conftest import _check_output, make_log
 from .log import Log, fences_of
+from .node_host import NodeHost
 from .servers import PATIENCE_SECONDS, Server, scripted_server
 from .visitor import expect, new_id
 
@@ -36,6 +39,11 @@ async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
+def about(*steps: Any) -> dict[str, str]:
+    """Return the body that asks for a story."""
+    return {"topic": json.dumps(steps)}
+
+
 class Told:
     """What came of a story."""
 
@@ -45,7 +53,7 @@ class Told:
         self.begun = asyncio.Event()
 
     async def listen(self, http: httpx.AsyncClient, method: str, url: str, *steps: Any) -> Told:
-        options = {"json": list(steps)} if steps else {}
+        options = {"json": about(*steps)} if steps else {}
         try:
             async with http.stream(method, url, **options) as response:
                 await expect(response, 200)
@@ -65,7 +73,7 @@ async def open_gate(http: httpx.AsyncClient, name: str) -> None:
 async def test_a_story_goes_on_without_its_listener_and_is_there_for_the_next(http: httpx.AsyncClient) -> None:
     name = new_id()
     url = f"/stories/{name}"
-    async with http.stream("POST", url, json=["Bef\u00f6re. ", {"gate": name}, "After."]) as response:
+    async with http.stream("POST", url, json=about("Bef\u00f6re. ", {"gate": name}, "After.")) as response:
         parts = response.aiter_text()
         assert await anext(parts) == "Bef\u00f6re. "
         await parts.aclose()
@@ -80,7 +88,7 @@ async def test_a_story_goes_on_without_its_listener_and_is_there_for_the_next(ht
 
     for told in (*[await task for task in listening], await Told().listen(http, "GET", url)):
         assert (told.text, told.is_complete) == ("Bef\u00f6re. After.", True)
-    again = await http.post(url, json=["Not this."])
+    again = await http.post(url, json=about("Not this."))
     assert (again.status_code, again.text) == (422, "Stream is already done")
     assert (await http.get("/stories/unknown")).status_code == 422
 
@@ -93,6 +101,23 @@ async def test_a_story_is_stopped_by_another_request(http: httpx.AsyncClient) ->
     await expect(await http.delete(f"/stories/{name}"), 204)
 
     assert ((await told).text, (await told).is_complete) == ("Before. ", True)
+
+
+async def test_a_page_tells_it_with_the_manuals_lines(server: Server, start_node: Callable[..., NodeHost]) -> None:
+    (lines,) = code_blocks("docs/generic-streams.md", "js")
+    script = f"""
+        export default async (id, topic) => {{
+          const story = {{ textContent: "" }};
+          const csrfToken = "none";
+          {lines}
+          return story.textContent;
+        }};
+    """
+    host = start_node("streams.mjs")
+    await host.call("visit", base=server.base, headers={})
+    given = [new_id(), about("Once \u00fcpon ", "a time.")["topic"]]
+
+    assert await host.call("run", script=script, given=given) == "Once \u00fcpon a time."
 
 
 # Daphne leaves a client whose response was broken off waiting, until its own timeout.

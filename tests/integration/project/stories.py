@@ -1,38 +1,35 @@
-"""Streams of strings, told by the scripted model: a URLconf of its own."""
+"""Streams of strings, as the manual serves them and the scripted model tells them: a URLconf of its own."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
+from collections.abc import AsyncIterator
+from typing import Any
+
+from django.http import HttpRequest
 from django.urls import path
 from django.utils.decorators import method_decorator
-from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from resumable_stream import ResumableStreamContext, ResumableStreamMixin
+from tests.support.manual import run_python
 
 from . import model, views
 
-streams = ResumableStreamContext()
+
+def tell(topic: str) -> AsyncIterator[Any]:
+    """Tell of a topic, which is a list of the model's steps."""
+    return model.play([{"role": "user", "content": topic}])
 
 
 @method_decorator(csrf_exempt, name="dispatch")
-class Story(ResumableStreamMixin, View):
-    """The body of a POST is the list of the model's steps."""
+class Story(run_python("docs/generic-streams.md", tell=tell)["Story"]):
+    """The manual's view, on a site without users."""
 
-    async def post(self, request: HttpRequest, stream_id: str) -> HttpResponseBase:
-        messages = [{"role": "user", "content": request.body.decode()}]
-        return self.stream_response(await streams.resumable_stream(stream_id, lambda: model.play(messages)))
-
-    async def get(self, request: HttpRequest, stream_id: str) -> HttpResponseBase:
-        return self.stream_response(await streams.resume_stream(stream_id))
-
-    async def delete(self, request: HttpRequest, stream_id: str) -> HttpResponseBase:
-        return HttpResponse(status=202 if await streams.stop_stream(stream_id) else 204)
+    async def stream_id(self, request: HttpRequest, story_id: str) -> str:
+        return story_id
 
 
 urlpatterns = [
-    path("stories/<stream_id>", Story.as_view()),
+    path("stories/<story_id>", Story.as_view()),
     path("gates/<str:name>/reached", views.gate_reached),
     path("gates/<str:name>/open", views.open_gate),
 ]
