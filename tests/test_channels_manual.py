@@ -20,6 +20,7 @@ from .test_consumers import QUESTION, Chat
 
 MANUAL = (ROOT / "docs" / "channels.md").read_text()
 BLOCKS = code_blocks("docs/channels.md", "python")
+(SHORT,) = (block for block in code_blocks("README.md", "python") if "websocket_urlpatterns" in block)
 
 
 @pytest.fixture
@@ -31,12 +32,15 @@ def routed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for block in BLOCKS:
         exec(compile(block, "channels.md", "exec"), names)  # The manual's own code.
         exec("from resumable_stream.routing import http_urlpatterns\nfrom django.urls import re_path", names)
-    return names
+    short: dict[str, Any] = {}
+    exec(SHORT, short)
+    return {**names, "websocket": short["websocket"]}
 
 
-async def test_the_routing_serves_websockets(routed: dict[str, Any]) -> None:
+@pytest.mark.parametrize("application", ["websocket", "application"])
+async def test_the_routing_serves_websockets(routed: dict[str, Any], application: str) -> None:
     headers = {"host": "testserver", "origin": "http://testserver"}
-    async with Socket(routed["application"], path="/api/chat/socket", headers=headers) as socket:
+    async with Socket(routed[application], path="/api/chat/socket", headers=headers) as socket:
         socket.say("start", "c1", body=QUESTION)
         assert chunks_of(await socket.hear_until("end")) == ["Hello", " world"]
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
+import os
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from django.test import AsyncClient, override_settings
 from django.urls import include, path
 
@@ -79,6 +83,42 @@ async def test_the_ten_lines_at_the_top_make_a_chat_that_the_test_below_passes()
     exec(block_with("SupportChat.urls()"), routes)
     with override_settings(ROOT_URLCONF=UrlConf(*routes["urlpatterns"])):
         await names["test_answers"](AsyncClient())
+
+
+async def test_a_chat_that_saves_its_answers_is_told_of_each() -> None:
+    saved: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    async def save(**given: Any) -> None:
+        saved.set_result(given)
+
+    names: dict[str, Any] = {
+        "client": SimpleNamespace(chat=SimpleNamespace(completions=FakeCompletions())),
+        "to_openai": lambda messages: messages,
+        "Answer": SimpleNamespace(objects=SimpleNamespace(aupdate_or_create=save)),
+    }
+    exec(block_with("class SupportChat"), names)
+    exec(block_with("class SavedChat"), names)
+    exec(block_with("async def test_answers"), names)
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(names["SavedChat"].urls())))):
+        await names["test_answers"](AsyncClient())
+        values = (await saved)["defaults"]
+
+    assert (values["chat_id"], values["reason"]) == ("c1", "finished")
+    assert values["message"]["parts"][-1]["text"] == "Hello reader"
+
+
+SETTINGS = [block for block in PYTHON_BLOCKS + code_blocks("docs/s2.md", "python") if "RESUMABLE_STREAM" in block]
+
+
+@pytest.mark.parametrize("block", SETTINGS, ids=lambda block: re.findall(r"(\w+Backend)\"", block)[0])
+def test_the_settings_that_it_shows_find_nothing_to_complain_of(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAT_S2_TOKEN", "t")
+    names: dict[str, Any] = {"os": os}
+    exec(block, names)
+    project = {"DEBUG": True, "ASGI_APPLICATION": "project.asgi.application"}
+    with override_settings(RESUMABLE_STREAM=names["RESUMABLE_STREAM"], **project):
+        found = run_checks()
+    assert [message for message in found if str(message.id).startswith("resumable_stream.")] == []
 
 
 async def test_the_functions_without_the_view_start_follow_and_read_back() -> None:
