@@ -64,6 +64,14 @@ def ai_sdk(code: str, version: int) -> str:
     return code.replace('from "ai"', f'from "ai{version}"').replace('"@ai-sdk/react"', f'"ai-react{version}"')
 
 
+def by_socket(code: str) -> str:
+    """Let the AI SDK's page use the transport of the manual of websockets."""
+    (transport,) = code_blocks("docs/channels.md", "js")
+    usual = "new DefaultChatTransport({ api, headers })"
+    assert usual in code
+    return code.replace(usual, transport.strip()).replace("DefaultChatTransport", "WebSocketChatTransport")
+
+
 def tanstack(component: str, number: int, prefix: str) -> str:
     return component.format(shown=shown("tanstack", number)).replace("/api/chat", prefix)
 
@@ -77,6 +85,7 @@ def readme() -> str:
 
 CLIENTS = {
     **{f"aisdk{version}": ai_sdk(AI_SDK.format(shown=shown("ai-sdk", 0)), version) for version in (5, 6, 7)},
+    "aisdk7-socket": by_socket(ai_sdk(AI_SDK.format(shown=shown("ai-sdk", 0)), 7)),
     "readme": ai_sdk(readme(), 7),
     "tanstack-live": tanstack(LIVE, 0, "/api/tanstack"),
     "tanstack-native": tanstack(NATIVE, 1, "/api/native"),
@@ -84,7 +93,7 @@ CLIENTS = {
 # A page on a server takes some seconds: older versions are tried on one of the two.
 SITES = {
     "daphne-s2": ("aisdk5", "aisdk7", "tanstack-live", "tanstack-native"),
-    "uvicorn-sqlite": ("aisdk6", "aisdk7", "readme", "tanstack-live", "tanstack-native"),
+    "uvicorn-sqlite": ("aisdk6", "aisdk7-socket", "readme", "tanstack-live", "tanstack-native"),
 }
 PAGES = [(server, name) for server, names in SITES.items() for name in names]
 IN_EVERY_PAGE = pytest.mark.parametrize(("server", "name"), PAGES, indirect=True)

@@ -127,5 +127,7 @@ async def blank_page(request: HttpRequest) -> HttpResponse:
 async def react_page(request: HttpRequest, name: str) -> HttpResponse:
     """A page whose content is made by a script, which a test brings along."""
     get_token(request)
+    if name.endswith("socket"):
+        await ScriptedChat().remember_visitor(request)
     script = f'<script type="module" src="/scripts/{name}.js"></script>'
     return HttpResponse(f'<!doctype html><title>Chat</title><div id="root"></div>{script}')
