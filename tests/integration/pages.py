@@ -32,5 +32,13 @@ class Page:
     async def second_tab(self, **options: Any) -> Self:
         return await type(self)(self._host, self._session).open(await self.call("url"), **options)
 
+    async def ask(self, module: str, name: str, /, **given: Any) -> Any:
+        """Call a function of the module at a path."""
+        return await self.call("ask", module=module, name=name, given=given)
+
+    async def leave(self) -> None:
+        """Close all tabs of the session."""
+        await self._host.call("close", session=self._session)
+
     async def assert_no_problems(self) -> None:
         assert await self.call("problems") == []

@@ -23,8 +23,8 @@ const pages = new Map();
 
 await serve({
   // Opens a page in a session, which has its own cookies and is made by its first page.
-  // What it asks for below /packages/ comes from the npm packages; of its requests for `refuse.path`, the one with the
-  // number `refuse.request` gets an error status.
+  // What it asks for below /packages/ comes from the npm packages, below /scripts/ from this directory; of its requests
+  // for `refuse.path`, the one with the number `refuse.request` gets an error status.
   // The browser lacks the globals named in `without`.
   async open({ page: name, session, url, cookies = {}, refuse, without = [] }) {
     if (!sessions.has(session)) sessions.set(session, await browser.newContext());
@@ -35,6 +35,9 @@ await serve({
       const file = new URL(route.request().url()).pathname.replace("/packages/", "./node_modules/");
       await route.fulfill({ body: await readFile(file), contentType: "text/javascript" });
     });
+    await page.route(({ pathname }) => pathname.startsWith("/scripts/"), (route) =>
+      route.fulfill({ path: new URL(route.request().url()).pathname.replace("/scripts/", "./") }),
+    );
     await page.addInitScript((names) => names.forEach((one) => delete window[one]), without);
     let asked = 0;
     if (refuse) {
@@ -66,6 +69,11 @@ await serve({
     async ([source, given]) => (await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))))
       .default(...given),
     [script, given],
+  ),
+  // Calls a function that the module at a path exports.
+  ask: ({ page, module, name, given }) => pages.get(page).page.evaluate(
+    async ([module, name, given]) => (await import(module))[name](given),
+    [module, name, given],
   ),
   url: ({ page }) => pages.get(page).page.url(),
   screenshot: async ({ page, path }) => {
