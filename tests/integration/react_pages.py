@@ -50,20 +50,12 @@ def bundle(project: Path, name: str, code: str) -> None:
 
     ``code`` defines a hook ``useShown``, and ``loadFirst`` for what it is given beside the chat's id.
     """
-    command = [
-        *(
-            "node_modules/.bin/esbuild",
-            "--bundle",
-            "--external:/static/*",
-            "--format=esm",
-            "--loader=jsx",
-            "--jsx=automatic",
-        ),
-        *('--define:process.env.NODE_ENV="development"', "--log-level=warning", f"--outfile={name}.js"),
-    ]
+    options = ("--bundle", "--external:/static/*", "--format=esm", "--loader=jsx", "--jsx=automatic")
+    mode = '--define:process.env.NODE_ENV="development"'
+    command = ["node_modules/.bin/esbuild", *options, mode, f"--outfile={name}.js"]
     source = _COMPONENT.format(code=code)
     done = subprocess.run(command, input=source, cwd=project, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
 
 
 # Waits until the page shows this, and returns what it shows then or in the end.
