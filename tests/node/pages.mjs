@@ -47,7 +47,7 @@ await serve({
       });
     }
     const problems = [];
-    page.on("pageerror", (error) => problems.push(error.stack));
+    page.on("pageerror", (error) => problems.push(error.stack || String(error)));
     page.on("console", (message) => {
       if (message.type() === "error") problems.push(message.text());
     });
