@@ -69,7 +69,7 @@ LAYERS = (
     ),
     ("project", ["apps", "checks", "testing"]),
 )
-OPTIONAL_PACKAGES = ("channels", "daphne", "httpx", "httpx_aiohttp", "aiohttp", "pydantic")
+OPTIONAL_PACKAGES = ("channels", "daphne", "httpx", "httptools", "aiohappyeyeballs", "pydantic")
 
 
 def module_names() -> Iterator[tuple[str, Path]]:

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from resumable_stream.backends.base import BaseBackend
+from resumable_stream.backends.http_transport import OriginTransport, Reply
 from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.records import FollowBatch, ReadBatch, SequencedRecord, StreamTail
@@ -51,12 +51,22 @@ class CountingS2Backend(Counting, S2Backend):
         super().__init__(alias, {**options, "transport": lambda: CountingTransport(self)})
 
 
-class CountingTransport(AiohttpTransport):
+class CountingTransport(OriginTransport):
     """Counts the requests."""
 
-    def __init__(self, backend: Counting) -> None:
-        super().__init__()
+    def __init__(self, backend: CountingS2Backend) -> None:
+        config = backend.config
+        super().__init__(
+            config.basin_endpoint,
+            tls=httpx.create_ssl_context(),
+            connect_timeout=config.connect_timeout,
+            max_connections=config.max_connections,
+        )
         self._backend = backend
+
+    async def exchange(self, request: bytes) -> Reply:
+        self._backend.requests += 1
+        return await super().exchange(request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._backend.requests += 1

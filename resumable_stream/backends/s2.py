@@ -44,7 +44,7 @@ try:
     from .s2_follow import Follower
     from .s2_http import S2Http, records_path, stream_path
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in {"aiohttp", "httpx", "httpx_aiohttp", "httpx_sse"}:
+    if (error.name or "").partition(".")[0] not in {"aiohappyeyeballs", "httptools", "httpx"}:
         raise
     raise InvalidBackendError(
         f'The S2 backend needs the package {error.name}. Run: pip install "django-resumable-stream[s2]"'
@@ -141,11 +141,7 @@ class S2Backend(BaseBackend):
         """See :meth:`BaseBackend.follow`; keeps one connection open."""
         validate_stream_name(stream)
         validate_position(start)
-
-        async def check_kept(position: int) -> None:
-            await self.read(stream, position, 1)
-
-        return Follower(self._http, stream, start, check_kept).batches()
+        return Follower(self._http, stream, start, self._check_kept).batches()
 
     async def list_streams(self, prefix: str = "", *, start_after: str = "", limit: int = 1000) -> StreamList:
         """See :meth:`BaseBackend.list_streams`; streams that are being deleted are left out."""
@@ -228,6 +224,9 @@ class S2Backend(BaseBackend):
             found += records
             start = records[-1].seq_num + 1
         return tuple(found)
+
+    async def _check_kept(self, stream: str, position: int) -> None:
+        await self.read(stream, position, 1)
 
     async def _first_kept(self, stream: str, start: int) -> int:
         """Return the first position that can be read, where a read from ``start`` found nothing."""

@@ -13,13 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
 
-import httpx
-
-T = TypeVar("T")
+from .s2_session import ReadSession
 
 ROUND_SECONDS = 15.0
 """Least time between two rounds: as often as S2 itself pings every session."""
@@ -27,69 +22,29 @@ REOPENED_PER_SECOND = 200
 """Sessions that are opened again in a second of a round: a fifth of a processor's time, about."""
 
 
-class SessionInDoubtError(Exception):
-    """The session is to be opened again."""
-
-
-class Session:
-    """A read session, open or being opened."""
-
-    def __init__(self, stream: str) -> None:
-        self.stream = stream
-        self.response: httpx.Response
-        """Its body is to be read as events."""
-        self._due: float | None = None
-        self._waiting: asyncio.Timeout | None = None
-
-    def end_by(self, when: float) -> None:
-        """Let waiting for something new end at ``when``, in the loop's time, unless it ends before."""
-        if self._due is not None and self._due <= when:
-            return
-        self._due = when
-        if self._waiting is not None:
-            self._waiting.reschedule(when)
-
-    async def next_of(self, events: AsyncIterator[T]) -> T | None:
-        """Wait for the next of the session's events; ``None`` after the last one.
-
-        Raises:
-            SessionInDoubtError: It is time to open the session again; what has come so far was handed out.
-        """
-        waiting = self._waiting = asyncio.timeout_at(self._due)
-        try:
-            async with waiting:
-                return await anext(events, None)
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-        finally:
-            self._waiting = None
-        raise SessionInDoubtError("other requests have failed")
-
-
 class Doubts:
     """The read sessions of one event loop, and when they are to be opened again."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, set[Session]] = {}
-        self._trusted: set[Session] = set()
+        self._sessions: dict[str, set[ReadSession]] = {}
+        self._trusted: set[ReadSession] = set()
         """Those begun since the last failure. Each failure looks only at these, however many there are."""
         self._round = -ROUND_SECONDS
         """When the newest round began or, if that was too early for it, begins."""
 
-    @contextmanager
-    def session(self, stream: str) -> Iterator[Session]:
-        """Make a session, and know of it inside the block."""
-        session = Session(stream)
+    def session(self, stream: str) -> ReadSession:
+        """Make a session, and know of it until it is closed."""
+        session = ReadSession(stream, self._forget)
         self._sessions.setdefault(stream, set()).add(session)
         self._trusted.add(session)
-        try:
-            yield session
-        finally:
-            self._trusted.discard(session)
-            self._sessions[stream].discard(session)
-            if not self._sessions[stream]:
-                del self._sessions[stream]
+        return session
+
+    def _forget(self, session: ReadSession) -> None:
+        self._trusted.discard(session)
+        sessions = self._sessions.get(session.stream, set())
+        sessions.discard(session)
+        if not sessions:
+            self._sessions.pop(session.stream, None)
 
     def arise(self, stream: str) -> None:
         """Take note that a request about ``stream`` (empty for none) has failed."""

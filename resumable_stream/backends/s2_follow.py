@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
 from typing import NamedTuple
-
-from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from ..exceptions import ReadUnwrittenError, RecordsTrimmedError, StreamNotFoundError
 from ..records import FollowBatch, SequencedRecord
 from .backoff import Backoff
 from .s2_client import REQUEST_ERRORS
 from .s2_codec import decode_records, first_gap
-from .s2_doubts import Session, SessionInDoubtError
 from .s2_errors import Fault, Kind
 from .s2_http import NOT_FOUND_TRIES, S2Http
+from .s2_session import Event, ReadSession, SessionInDoubtError
 
-CheckKept = Callable[[int], Awaitable[None]]
-"""Raises :exc:`RecordsTrimmedError` if the stream's record at a position is gone."""
+CheckKept = Callable[[str, int], Awaitable[None]]
+"""Raises :exc:`RecordsTrimmedError` if a stream's record at a position is gone."""
 
 
 class Delivery(NamedTuple):
@@ -46,49 +43,43 @@ class Follower:
         self._caught_up = False
         self._was_open = False
         self._not_found = 0
-        self._fault = http.judge.ended("it had not begun")
+        self._fault: Fault
+        """Why the last session ended."""
         self._backoff = Backoff(http.config.follow_retry_seconds, first=0.02)
 
     async def batches(self) -> AsyncGenerator[FollowBatch, None]:
         """Yield batches for ever, over as many sessions as it takes."""
         while True:
-            async with aclosing(self._session()) as session:
-                async for batch in session:
-                    yield batch
-            await self._recover()
-
-    async def _session(self) -> AsyncGenerator[FollowBatch, None]:
-        """Yield what one session brings; leave the reason of its end in ``_fault``."""
-        async with self._http.events(self._stream, self._position) as opened:
+            opened = await self._http.open_session(self._stream, self._position)
             if isinstance(opened, Fault):
                 self._fault = opened
-                return
-            self._was_open, self._not_found = True, 0
-            async with aclosing(self._deliveries(opened)) as deliveries:
-                async for delivery in deliveries:
-                    batch = await self._take(delivery)
-                    if batch is not None:
-                        yield batch
+            else:
+                self._was_open, self._not_found = True, 0
+                try:
+                    while (delivery := await self._next(opened)) is not None:
+                        batch = await self._take(delivery)
+                        if batch is not None:
+                            yield batch
+                finally:
+                    await opened.close()
+            await self._recover()
 
-    async def _deliveries(self, session: Session) -> AsyncGenerator[Delivery, None]:
-        self._fault = self._http.judge.ended("the connection was closed")
+    async def _next(self, session: ReadSession) -> Delivery | None:
+        """Wait for what a session brings next; at its end, leave the reason in ``_fault``."""
         try:
-            async with aclosing(EventSource(session.response).aiter_sse()) as events:
-                while (event := await session.next_of(events)) is not None:
-                    delivery = _decode(event)
-                    if delivery is None:
-                        self._fault = self._http.judge.ended(event.data)
-                        return
-                    yield delivery
+            event = await session.next_event()
+            delivery = _decode(event) if event is not None else None
         except SessionInDoubtError as error:
             self._fault = self._http.judge.ended(str(error))
-        except (SSEError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             self._fault = self._http.judge.malformed(f"{type(error).__name__}: {error}")
         except REQUEST_ERRORS as error:
             self._fault = self._http.fault(error)
-        except RuntimeError as error:
-            # aiohttp's word for a session that was closed under the read.
-            self._fault = self._http.judge.ended(str(error))
+        else:
+            if delivery is None:
+                self._fault = self._http.judge.ended(event.data if event is not None else "the connection was closed")
+            return delivery
+        return None
 
     async def _take(self, delivery: Delivery) -> FollowBatch | None:
         records, tail = delivery
@@ -103,7 +94,7 @@ class Follower:
         if tail is not None and tail > self._position:
             # S2 skips in silence what was trimmed before it could be sent. A read tells that from a ping that overtook
             # a batch, which S2 does not promise not to do.
-            await self._check_kept(self._position)
+            await self._check_kept(self._stream, self._position)
         was_caught_up, self._caught_up = self._caught_up, tail == self._position
         if records or (self._caught_up and not was_caught_up):
             return FollowBatch(records=records, caught_up=self._caught_up)
@@ -122,11 +113,11 @@ class Follower:
             raise error
 
 
-def _decode(event: ServerSentEvent) -> Delivery | None:
+def _decode(event: Event) -> Delivery | None:
     """Decode an event; ``None`` for one that ends the session (``error``, ``[DONE]``)."""
-    if event.event == "batch":
+    if event.kind == "batch":
         data = json.loads(event.data)
         return Delivery(decode_records(data["records"]), data["tail"]["seq_num"] if "tail" in data else None)
-    if event.event == "ping":
+    if event.kind == "ping":
         return Delivery((), json.loads(event.data)["tail"]["seq_num"])
     return None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import lru_cache, partial
 from json import dumps
 from urllib.parse import quote, urlencode
 
 import httpx
-from yarl import URL
 
 from .. import __version__
 from ..exceptions import AppendOutcomeUnknownError, StreamNotFoundError
@@ -20,10 +18,9 @@ from .loop_local import LoopLocal
 from .s2_client import REQUEST_ERRORS, S2Client, describe, has_no_files_left, was_never_sent
 from .s2_codec import AppendContent
 from .s2_config import S2Config
-from .s2_doubts import Session
 from .s2_errors import Answer, Fault, Judge, Kind
+from .s2_session import ReadSession, body_of
 
-SLICE_BYTES = 256 * 1024
 Exchange = Callable[[int], Awaitable[Answer | Fault]]
 """Sends a request, for the so-many-th time."""
 
@@ -41,7 +38,7 @@ class S2Http:
         self.config = config
         self.judge = Judge(config, endpoint_option)
         self._endpoint: str = getattr(config, endpoint_option)
-        self._clients: LoopLocal[S2Client] = LoopLocal(lambda: S2Client(config), S2Client.close)
+        self._clients: LoopLocal[S2Client] = LoopLocal(lambda: S2Client(config, self._endpoint), S2Client.close)
         base = _headers(config, httpx.URL(self._endpoint))
         self._plain = _sealed(base)
         self._json = _sealed({**base, "Content-Type": "application/json"})
@@ -49,8 +46,8 @@ class S2Http:
         self._sse = _sealed({**base, "Accept": "text/event-stream", "Cache-Control": "no-store"})
         # No time for reading: the whole exchange has a limit, or a follow its own.
         self._timeout = {"connect": config.connect_timeout, "pool": config.connect_timeout}
-        # Parsing a URL costs as much as sending a small request.
-        self._append_urls = lru_cache(maxsize=4096)(self._append_url)
+        # Putting a head together costs as much as sending it.
+        self._append_heads = lru_cache(maxsize=4096)(self._append_head)
 
     async def append(self, stream: str, append: AppendContent) -> Answer:
         """Send an append, again only while it surely was not applied.
@@ -75,30 +72,38 @@ class S2Http:
             request = self._request(method, self._url(path), self._json, dumps(json).encode())
         return await self._send(partial(self._exchange, request), stream, accept)
 
-    @asynccontextmanager
-    async def events(self, stream: str, start: int) -> AsyncIterator[Session | Fault]:
-        """Open a read session from ``start``, or say why there is none."""
+    async def open_session(self, stream: str, start: int) -> ReadSession | Fault:
+        """Open a read session from ``start``, which the caller must close, or say why there is none."""
         request = self._request("GET", self._url(records_path(stream, seq_num=start)), self._sse)
         request.extensions["timeout"] = {**self._timeout, "read": self.config.stall_timeout}
         client = await self._clients.get()
         # Begun before it is sent: a failure at that time casts doubt on it, too.
-        with client.doubts.session(stream) as session:
-            try:
-                async with asyncio.timeout(self.config.timeout):
-                    session.response = await client.send(request)
-            except REQUEST_ERRORS as error:
-                fault = self.fault(error)
-            else:
-                try:
-                    if session.response.status_code == 200:
-                        yield session
-                        return
-                    fault = await self._refused(session.response, stream)
-                finally:
-                    await session.response.aclose()
+        session = client.doubts.session(stream)
+        try:
+            fault = await self._begin(session, client, request)
+        except BaseException:
+            await session.close()
+            raise
+        if fault is None:
+            return session
+        await session.close()
         if fault.casts_doubt:
             client.doubts.arise(stream)
-        yield fault
+        return fault
+
+    async def _begin(self, session: ReadSession, client: S2Client, request: httpx.Request) -> Fault | None:
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                response = await client.send(request)
+        except REQUEST_ERRORS as error:
+            return self.fault(error)
+        session.begin(response)
+        if response.status_code != 200:
+            return await self._refused(response, session.stream)
+        kind = response.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() != "text/event-stream":
+            return self.judge.malformed(f"Content-Type is {kind!r}, not text/event-stream")
+        return None
 
     def fault(self, error: Exception) -> Fault:
         """Judge an error of the HTTP libraries."""
@@ -133,15 +138,15 @@ class S2Http:
 
     async def _append(self, stream: str, append: AppendContent, attempt: int) -> Answer | Fault:
         client = await self._clients.get()
-        headers = self._base64 if append.is_base64 else self._json
-        url = self._append_urls(stream)
         async with client.append_slots:
-            if client.post is None or len(append.content) > SLICE_BYTES:
-                request = self._request("POST", httpx.URL(str(url)), headers, append.content)
+            if client.exchange is None:
+                headers = self._base64 if append.is_base64 else self._json
+                request = self._request("POST", self._url(f"{stream_path(stream)}/records"), headers, append.content)
                 return await self._exchange(request, attempt)
+            head = self._append_heads(stream, append.is_base64)
             try:
                 async with asyncio.timeout(self.config.timeout):
-                    reply = await client.post(url, headers, append.content)
+                    reply = await client.exchange(b"%b%d\r\n\r\n%b" % (head, len(append.content), append.content))
             except REQUEST_ERRORS as error:
                 return self.fault(error)
         return Answer(*reply, attempt)
@@ -169,32 +174,21 @@ class S2Http:
 
     def _request(self, method: str, url: httpx.URL, headers: httpx.Headers, content: bytes = b"") -> httpx.Request:
         """Build a request with ready headers, for which httpx would otherwise work as long as for sending it."""
-        is_large = len(content) > SLICE_BYTES
-        stream = _Slices(content) if is_large else httpx.ByteStream(content)
+        stream = httpx.ByteStream(content)
         request = httpx.Request(method, url, headers=headers, stream=stream, extensions={"timeout": self._timeout})
         request.headers.encoding = "ascii"
         if content:
             request.headers["Content-Length"] = str(len(content))
-        if not is_large:
-            request.read()  # What is in memory goes out with the head, in one piece.
         return request
 
     def _url(self, path: str) -> httpx.URL:
         return httpx.URL(f"{self._endpoint}{path}")
 
-    def _append_url(self, stream: str) -> URL:
-        return URL(f"{self._endpoint}{stream_path(stream)}/records", encoded=True)
-
-
-class _Slices(httpx.AsyncByteStream):
-    """A large body, written bit by bit so that other tasks get their turn; may be sent several times."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._content), SLICE_BYTES):
-            yield self._content[start : start + SLICE_BYTES]
+    def _append_head(self, stream: str, is_base64: bool) -> bytes:
+        """Return an append's request up to the value of its last header, ``Content-Length``."""
+        path = self._url(f"{stream_path(stream)}/records").raw_path
+        fields = (self._base64 if is_base64 else self._json).raw
+        return b"POST %b HTTP/1.1\r\n%bContent-Length: " % (path, b"".join([b"%b: %b\r\n" % field for field in fields]))
 
 
 def stream_path(stream: str) -> str:
@@ -208,10 +202,7 @@ def records_path(stream: str, **query: int) -> str:
 
 
 async def _content(response: httpx.Response) -> bytes:
-    """Read the body, past httpx's decoders where there is nothing to decode."""
-    if "content-encoding" in response.headers or not isinstance(response.stream, httpx.AsyncByteStream):
-        return await response.aread()
-    return b"".join([part async for part in response.stream])
+    return b"".join([part async for part in body_of(response)])
 
 
 def _headers(config: S2Config, endpoint: httpx.URL) -> dict[str, str]:

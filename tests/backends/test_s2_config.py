@@ -128,7 +128,7 @@ def test_the_check_warns_of_a_token_sent_without_encryption_to_another_host(endp
     assert all(CLOUD["access_token"] not in str(message) and message.hint for message in messages)
 
 
-@pytest.mark.parametrize("package", ["httpx", "httpx_aiohttp", "httpx_sse", "aiohttp"])
+@pytest.mark.parametrize("package", ["aiohappyeyeballs", "httptools", "httpx"])
 def test_without_its_packages_only_the_backend_itself_fails_and_says_what_to_install(package: str) -> None:
     script = f"""
 import sys

@@ -144,7 +144,6 @@ UNKNOWN = [
     httpx.ReadError("reset"),
     httpx.WriteError("reset"),
     httpx.RemoteProtocolError("closed"),
-    aiohttp.ClientPayloadError("torn"),
     ConnectionResetError(),
 ]
 
@@ -201,19 +200,15 @@ async def test_retries_of_an_append_end_in_an_error_that_says_that_nothing_was_a
 
 
 @pytest.mark.parametrize(
-    ("cause", "expected"),
-    [
-        (aiohttp.ServerDisconnectedError(), AppendOutcomeUnknownError),
-        (aiohttp.ClientOSError(104, "Connection reset by peer"), AppendOutcomeUnknownError),
-        (aiohttp.ConnectionTimeoutError(), BackendUnavailableError),
-    ],
+    "cause",
+    [aiohttp.ServerDisconnectedError(), aiohttp.ClientOSError(104, "Connection reset by peer")],
     ids=repr,
 )
-async def test_a_lost_connection_is_not_taken_for_one_that_never_was(cause: Exception, expected: type) -> None:
-    # What httpx-aiohttp makes of each of these causes.
+async def test_a_lost_connection_is_not_taken_for_one_that_never_was(cause: Exception) -> None:
+    # What httpx-aiohttp, which a user may bring, makes of each of these causes.
     error = httpx.ConnectTimeout("")
     error.__cause__ = cause
-    assert isinstance(await append_error(Server(error)), expected)
+    assert isinstance(await append_error(Server(error)), AppendOutcomeUnknownError)
 
 
 async def test_an_unreachable_server_is_named_with_the_setting_that_says_where_it_is() -> None:
