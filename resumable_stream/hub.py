@@ -44,22 +44,31 @@ Guard = Callable[[str], Awaitable[bool]]
 class Frame:
     """An entry on its way to readers, with its encoded forms."""
 
-    __slots__ = ("_encoded", "entry")
+    __slots__ = ("_encoder", "_form", "_other_forms", "entry")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        self._encoded: tuple[tuple[object, Any], ...] = ()
+        # Nearly always there is one form only, and there are many frames.
+        self._encoder: object = None
+        self._form: Any = None
+        self._other_forms: dict[object, Any] | None = None
 
     def encoded(self, encoder: Callable[[Chunk], AnyStr]) -> AnyStr:
         """Return what a chunk is on a wire; made once however many readers ask. Only chunks have such a form."""
-        for known, frame in self._encoded:
-            if known is encoder:
-                found: AnyStr = frame
-                return found
+        if self._encoder is encoder:
+            form: AnyStr = self._form
+            return form
         assert isinstance(self.entry, Chunk)
-        made = encoder(self.entry)
-        self._encoded += ((encoder, made),)
-        return made
+        if self._encoder is None:
+            form = self._form = encoder(self.entry)
+            self._encoder = encoder
+            return form
+        if self._other_forms is None:
+            self._other_forms = {}
+        if encoder not in self._other_forms:
+            self._other_forms[encoder] = encoder(self.entry)
+        other: AnyStr = self._other_forms[encoder]
+        return other
 
     @property
     def size(self) -> int:
@@ -84,7 +93,6 @@ class Ring:
         """Cursor of a reader that has taken everything."""
         self._limit = limit_bytes
         self._frames: list[Frame] = []
-        self._sizes: list[int] = []
         self._bytes = 0
 
     @property
@@ -96,10 +104,8 @@ class Ring:
         """Add what the stream has up to ``boundary``."""
         for entry in entries:
             frame = Frame(entry)
-            size = frame.size
             self._frames.append(frame)
-            self._sizes.append(size)
-            self._bytes += size
+            self._bytes += frame.size
         self.end = boundary
         if self._bytes > self._limit:
             self._drop_oldest()
@@ -126,11 +132,11 @@ class Ring:
     def _drop(self, most: int, *, down_to: int) -> None:
         count = 0
         while self._bytes > down_to and count < most:
-            self._bytes -= self._sizes[count]
+            self._bytes -= self._frames[count].size
             count += 1
         if count:
             self.start = self._frames[count - 1].entry.cursor
-            del self._frames[:count], self._sizes[:count]
+            del self._frames[:count]
 
 
 def _cursor_of(frame: Frame) -> int:
@@ -156,7 +162,8 @@ class SharedFollow:
         """Since when the log has been out of reach, if it is."""
         self._loop = asyncio.get_running_loop()
         self._waiters: list[asyncio.Future[bool]] = []
-        self._poked = asyncio.Event()
+        self._poked: asyncio.Event | None = None
+        """While the follow waits before its next try."""
         self._is_quiet = False
         self._last_record = self._last_wake = self._loop.time()
         self._guarding: asyncio.Task[None] | None = None
@@ -190,7 +197,8 @@ class SharedFollow:
 
     def poke(self) -> None:
         """Try again at once if the stream did not exist or the log failed."""
-        self._poked.set()
+        if self._poked is not None:
+            self._poked.set()
 
     def tick(self, keepalive_seconds: float, lease_seconds: float) -> None:
         """Do what is due while nothing comes: show readers a sign of life, look after a silent owner."""
@@ -262,11 +270,13 @@ class SharedFollow:
             await self._pause(backoff.next())
 
     async def _pause(self, delay: float) -> None:
-        self._poked.clear()
-        if self.error is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._poked.wait()
+        if self.error is not None:
+            return
+        self._poked = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._poked.wait()
+        self._poked = None
 
     def _let_go(self) -> None:
         """Drop from memory what every reader has taken."""

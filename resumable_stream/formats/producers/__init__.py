@@ -5,7 +5,8 @@ Each is read from the library's own objects and from their JSON alike.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
+from functools import cached_property
 from typing import Any
 
 from ..deltas import Item
@@ -27,10 +28,21 @@ class Producers:
         """Begin a generation, and leave items of ``own_types`` to the format, whose own chunks they are."""
         self._own_types = own_types
         self._calls = ToolCalls()
-        self._chat = ChatCompletions(self._calls)
-        self._responses = Responses(self._calls)
+
+    # Made when they are needed: most answers come from one producer, or are the app's own text.
+
+    @cached_property
+    def _chat(self) -> ChatCompletions:
+        return ChatCompletions(self._calls)
+
+    @cached_property
+    def _responses(self) -> Responses:
+        return Responses(self._calls)
+
+    @cached_property
+    def _readers(self) -> dict[str, Callable[[Any], list[Item] | None]]:
         kinds = (self._chat, self._responses, Anthropic(self._calls), LangChain(self._calls), AGUI(self._calls))
-        self._readers = {kind: reader for producer in kinds for kind, reader in producer.readers().items()}
+        return {kind: reader for producer in kinds for kind, reader in producer.readers().items()}
 
     def flush(self) -> list[Item]:
         """Complete the calls that the producer left open when it came to its end."""
