@@ -19,23 +19,24 @@ from .visitor import Visitor, new_id, text_of, user_message
 pytestmark = pytest.mark.parametrize("server", ["daphne-sqlite", "uvicorn-s2"], indirect=True)
 
 USE = """
-const gather = async (stream) => {{
+const gather = async (stream) => {
   const chunks = [];
   for await (const chunk of stream ?? []) chunks.push(chunk);
   return chunks;
-}};
-const ways = {{
+};
+const ways = {
   send: async (chatId, messages) =>
-    gather(await transport.sendMessages({{ chatId, messages, trigger: "submit-message" }})),
-  resumeAndStop: async (chatId) => {{
-    const stream = await transport.reconnectToStream({{ chatId }});
-    return {{ status: (await stopAnswer(chatId)).status, chunks: await gather(stream) }};
-  }},
+    gather(await transport.sendMessages({ chatId, messages, trigger: "submit-message" })),
+  resumeAndStop: async (chatId) => {
+    const stream = await transport.reconnectToStream({ chatId });
+    return { status: (await stopAnswer(chatId)).status, chunks: await gather(stream) };
+  },
   load,
-}};
+};
 export default (way, ...given) => ways[way](...given);
 """
-SCRIPT = code_blocks("docs/clients/ai-sdk.md", "javascript")[0] + USE.format()
+(PAGE,) = code_blocks("docs/clients/ai-sdk.md", "javascript")
+SCRIPT = PAGE + USE
 
 
 @pytest.fixture

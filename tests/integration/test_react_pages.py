@@ -17,10 +17,14 @@ from .servers import Server
 from .visitor import Visitor, new_id
 
 
-def shown(page: str, number: int) -> str:
-    """Return the script and the hook of a page of the manual."""
-    return "\n".join(code_blocks(f"docs/clients/{page}.md", language)[number] for language in ("javascript", "jsx"))
+def shown(page: str) -> list[str]:
+    """Return the scripts of a page of the manual, each with its hook."""
+    scripts, hooks = (code_blocks(f"docs/clients/{page}.md", language) for language in ("javascript", "jsx"))
+    return [f"{script}\n{hook}" for script, hook in zip(scripts, hooks, strict=True)]
 
+
+(AI_SDK_CODE,) = shown("ai-sdk")
+LIVE_CODE, NATIVE_CODE = shown("tanstack")
 
 AI_SDK = """
 {shown}
@@ -72,10 +76,6 @@ def by_socket(code: str) -> str:
     return code.replace(usual, transport.strip()).replace("DefaultChatTransport", "WebSocketChatTransport")
 
 
-def tanstack(component: str, number: int, prefix: str) -> str:
-    return component.format(shown=shown("tanstack", number)).replace("/api/chat", prefix)
-
-
 def readme() -> str:
     (block,) = code_blocks("README.md", "js")
     imports, use = block.split("\n\n", 1)
@@ -84,11 +84,11 @@ def readme() -> str:
 
 
 CLIENTS = {
-    **{f"aisdk{version}": ai_sdk(AI_SDK.format(shown=shown("ai-sdk", 0)), version) for version in (5, 6, 7)},
-    "aisdk7-socket": by_socket(ai_sdk(AI_SDK.format(shown=shown("ai-sdk", 0)), 7)),
+    **{f"aisdk{version}": ai_sdk(AI_SDK.format(shown=AI_SDK_CODE), version) for version in (5, 6, 7)},
+    "aisdk7-socket": by_socket(ai_sdk(AI_SDK.format(shown=AI_SDK_CODE), 7)),
     "readme": ai_sdk(readme(), 7),
-    "tanstack-live": tanstack(LIVE, 0, "/api/tanstack"),
-    "tanstack-native": tanstack(NATIVE, 1, "/api/native"),
+    "tanstack-live": LIVE.format(shown=LIVE_CODE).replace("/api/chat", "/api/tanstack"),
+    "tanstack-native": NATIVE.format(shown=NATIVE_CODE).replace("/api/chat", "/api/native"),
 }
 # A page on a server takes some seconds: older versions are tried on one of the two.
 SITES = {

@@ -51,7 +51,8 @@ export default async (chatId, {{ "X-CSRFToken": token }}) => {{
   return answer.textContent;
 }};
 """
-EVENTS = _GATHER_EVENTS.format(code=code_blocks("docs/clients/eventsource.md", "javascript")[0])
+(FOLLOW,) = code_blocks("docs/clients/eventsource.md", "javascript")
+EVENTS = _GATHER_EVENTS.format(code=FOLLOW)
 ASK, USE = code_blocks("docs/clients/fetch-text.md", "javascript")
 BODY = _GATHER_BODY.format(code=ASK)
 USE_BODY = _USE_BODY.format(code=ASK, use=USE).replace("/api/chat", "/api/hello")
