@@ -54,13 +54,13 @@ class _Connection(asyncio.StreamReaderProtocol):
         self._run = serve
         self._connections = connections
         self._serving: asyncio.Task[None] | None = None
-        self._open: asyncio.Transport | None = None
+        self._writer: asyncio.StreamWriter | None = None
         self._is_over = False
         self._lost = asyncio.Event()
         connections.add(self)
 
     def _made(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open = writer.transport
+        self._writer = writer  # Whose end, since Python 3.13, is that of the connection.
         if self._is_over:
             writer.transport.abort()
         else:
@@ -77,8 +77,8 @@ class _Connection(asyncio.StreamReaderProtocol):
 
     async def end(self) -> None:
         self._is_over = True
-        if self._open is not None:
-            self._open.abort()
+        if self._writer is not None:
+            self._writer.transport.abort()
         await self._lost.wait()
         self._connections.discard(self)
         if self._serving is not None:
