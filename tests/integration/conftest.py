@@ -33,6 +33,8 @@ from tests.conftest import NODE_PROJECT
 from .log import Log, s2_log, sqlite_log
 from .node_host import NodeHost
 from .servers import Server, scripted_server
+from .tabs import AI_SDKS
+from .tanstack_tabs import CONNECTION
 from .visitor import Visitor
 
 LOGS = ("sqlite", "s2")
@@ -113,6 +115,13 @@ async def visitor(server: Server) -> AsyncIterator[Visitor]:
         yield visitor
 
 
+@pytest.fixture
+async def control(server: Server) -> AsyncIterator[Visitor]:
+    """A client that only opens gates, where others are the visitors; it reads nothing as somebody."""
+    async with Visitor(server.base) as visitor:
+        yield visitor
+
+
 @pytest.fixture(scope="session")
 def node_project(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the scripts of ``tests/node`` beside the packages that they import."""
@@ -135,6 +144,18 @@ def start_node(node: Path, node_project: Path) -> Iterator[Callable[..., NodeHos
     yield start
     for host in hosts:
         host.close()
+
+
+@pytest.fixture(scope="session")
+def ai_sdks(start_node: Callable[..., NodeHost]) -> dict[str, NodeHost]:
+    """The stock AI SDK clients by version, for the browsers of ``tabs.py``."""
+    return {version: start_node("aisdk.mjs", version) for version in AI_SDKS}
+
+
+@pytest.fixture(scope="session")
+def tanstack(start_node: Callable[..., NodeHost]) -> NodeHost:
+    """The stock clients of TanStack AI and AG-UI, for the browsers of ``tanstack_tabs.py``."""
+    return start_node("tanstack.mjs", str(CONNECTION))
 
 
 @pytest.fixture(scope="session")

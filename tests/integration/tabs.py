@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from .node_host import NodeHost
 from .visitor import Step, Visitor, new_id
+
+AI_SDKS = ("ai5", "ai6", "ai7")
+"""The versions that ``aisdk.mjs`` can speak for."""
 
 Message = dict[str, Any]
 
@@ -87,9 +90,10 @@ class Browser:
         self._base = base
         self._prefix = prefix
 
-    async def arrive(self) -> None:
+    async def arrive(self) -> Self:
         """Take the cookies that the site gives to a new visitor."""
         await self._host.call("visit", visitor=self._name, base=self._base)
+        return self
 
     async def open(
         self, chat: str, *, messages: list[Message] | None = None, base: str | None = None, by_socket: bool = False

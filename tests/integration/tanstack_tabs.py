@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+from tests.support.node_suites import CLIENT
 
 from .node_host import NodeHost
 from .visitor import Step, Visitor, new_id
+
+CONNECTION = CLIENT / "tanstack.js"
+"""Our connection, as pages get it."""
 
 Message = dict[str, Any]
 
@@ -112,9 +117,10 @@ class Browser:
         self._base = base
         self._prefix = prefix
 
-    async def arrive(self) -> None:
+    async def arrive(self) -> Self:
         """Take the cookies that the site gives to a new visitor, and begin to own chats."""
         await self._host.call("visit", visitor=self._name, base=self._base)
+        return self
 
     async def open(self, chat: str, *, way: str, client: str = "0.33", base: str | None = None, **options: Any) -> Tab:
         """Open a tab on ``chat``, connected in one of the ways that ``tanstack.mjs`` lists."""

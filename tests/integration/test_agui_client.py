@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from .node_host import NodeHost
 from .servers import Server
 from .tanstack_tabs import Agent, Browser, RunState
-from .test_tanstack_live import CONNECTION, RICH, RICH_TEXT
+from .test_tanstack_live import RICH, RICH_TEXT
 from .visitor import Visitor, new_id
 
 
-@pytest.fixture(scope="session")
-def host(start_node: Callable[..., NodeHost]) -> NodeHost:
-    return start_node("tanstack.mjs", str(CONNECTION))
-
-
 @pytest.fixture
-async def browser(host: NodeHost, server: Server) -> Browser:
-    browser = Browser(host, server.base, "/api/agui")
-    await browser.arrive()
-    return browser
-
-
-@pytest.fixture
-async def control(server: Server) -> AsyncIterator[Visitor]:
-    """A client that only opens gates."""
-    async with Visitor(server.base) as visitor:
-        yield visitor
+async def browser(tanstack: NodeHost, server: Server) -> Browser:
+    return await Browser(tanstack, server.base, "/api/agui").arrive()
 
 
 def text_of(state: RunState) -> str:

@@ -6,7 +6,6 @@ compared with what an uninterrupted reader holds, and with what the server tells
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from itertools import product
 
 import pytest
@@ -14,13 +13,12 @@ import pytest
 from .node_host import NodeHost
 from .proxy import cutting_proxy
 from .servers import Server
-from .tabs import Browser, Tab, TabState
+from .tabs import AI_SDKS, Browser, Tab, TabState
 from .visitor import Step, Visitor, new_id
 
-VERSIONS = ("ai5", "ai6", "ai7")
 # Each version with each server on the embedded log; on S2 each version once, and both servers.
 ON_S2 = (("daphne-s2", "ai5"), ("daphne-s2", "ai6"), ("uvicorn-s2", "ai7"))
-WAYS = (*product(("daphne-sqlite", "uvicorn-sqlite"), VERSIONS), *ON_S2)
+WAYS = (*product(("daphne-sqlite", "uvicorn-sqlite"), AI_SDKS), *ON_S2)
 pytestmark = pytest.mark.parametrize(("server", "version"), WAYS, indirect=["server"], scope="module")
 BUSY = "An answer is already being written in this chat. Wait for it to end, or stop it first."
 
@@ -51,23 +49,9 @@ RICH: tuple[Step, ...] = (
 RICH_TEXT = "In Bern it is 17 °C.\u2028\u0000 \N{SUN WITH FACE}"
 
 
-@pytest.fixture(scope="session")
-def hosts(start_node: Callable[..., NodeHost]) -> dict[str, NodeHost]:
-    return {version: start_node("aisdk.mjs", version) for version in VERSIONS}
-
-
 @pytest.fixture
-async def browser(version: str, hosts: dict[str, NodeHost], server: Server) -> Browser:
-    browser = Browser(hosts[version], server.base)
-    await browser.arrive()
-    return browser
-
-
-@pytest.fixture
-async def control(server: Server) -> AsyncIterator[Visitor]:
-    """A client that only opens gates."""
-    async with Visitor(server.base) as visitor:
-        yield visitor
+async def browser(version: str, ai_sdks: dict[str, NodeHost], server: Server) -> Browser:
+    return await Browser(ai_sdks[version], server.base).arrive()
 
 
 async def told_by_server(browser: Browser, chat: str) -> list[dict[str, object]]:

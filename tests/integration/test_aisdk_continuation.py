@@ -5,36 +5,16 @@ The log has only the continuation; whoever resumes it must hold the earlier part
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from .node_host import NodeHost
 from .servers import Server
-from .tabs import Browser, Tab
+from .tabs import AI_SDKS, Browser, Tab
 from .visitor import Step, Visitor, new_id
 
-VERSIONS = ("ai5", "ai6", "ai7")
 pytestmark = pytest.mark.parametrize("server", ["uvicorn-sqlite"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def hosts(start_node: Callable[..., NodeHost]) -> dict[str, NodeHost]:
-    return {version: start_node("aisdk.mjs", version) for version in VERSIONS}
-
-
-@pytest.fixture
-async def control(server: Server) -> AsyncIterator[Visitor]:
-    """A client that only opens gates, and reads nothing as somebody."""
-    async with Visitor(server.base) as visitor:
-        yield visitor
-
-
-async def arrived(host: NodeHost, server: Server) -> Browser:
-    browser = Browser(host, server.base)
-    await browser.arrive()
-    return browser
 
 
 def call(*then: Step) -> list[Step]:
@@ -59,12 +39,12 @@ def shown_parts(messages: list[dict[str, Any]]) -> list[Any]:
     return [(part["type"], part.get("text"), part.get("state"), part.get("output")) for part in parts]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", AI_SDKS)
 async def test_whoever_resumes_a_continuation_keeps_what_came_before(
-    hosts: dict[str, NodeHost], server: Server, control: Visitor, version: str
+    ai_sdks: dict[str, NodeHost], server: Server, control: Visitor, version: str
 ) -> None:
     chat, gate = new_id(), new_id()
-    browser = await arrived(hosts[version], server)
+    browser = await Browser(ai_sdks[version], server.base).arrive()
     first = await asked(browser, chat, call("It says ", {"gate": gate}, "yes."))
     await first.put_output("c1", "yes")
     await first.go_on()
@@ -90,12 +70,12 @@ async def test_whoever_resumes_a_continuation_keeps_what_came_before(
         assert shown_parts((await visitor.messages(chat))["messages"]) == shown_parts(whole.messages)
 
 
-@pytest.mark.parametrize("version", VERSIONS[1:])
+@pytest.mark.parametrize("version", AI_SDKS[1:])
 async def test_a_continuation_that_opens_with_a_tools_output_can_be_resumed(
-    hosts: dict[str, NodeHost], server: Server, control: Visitor, version: str
+    ai_sdks: dict[str, NodeHost], server: Server, control: Visitor, version: str
 ) -> None:
     chat, gate = new_id(), new_id()
-    browser = await arrived(hosts[version], server)
+    browser = await Browser(ai_sdks[version], server.base).arrive()
     then: list[Step] = [
         {"type": "tool-output-available", "toolCallId": "c1", "output": "done"},
         {"gate": gate},

@@ -6,12 +6,7 @@ the server tells of the chat.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-
 import pytest
-
-import resumable_stream
 
 from .node_host import NodeHost
 from .proxy import cutting_proxy, seeded_cuts
@@ -19,7 +14,6 @@ from .servers import Server
 from .tanstack_tabs import Browser, Message, Tab, TabState
 from .visitor import Step, Visitor, new_id
 
-CONNECTION = Path(resumable_stream.__file__).parent / "static" / "resumable_stream" / "tanstack.js"
 CLIENTS = ("0.8", "0.33")
 BUSY = "An answer is already being written in this chat. Wait for it to end, or stop it first."
 
@@ -39,23 +33,9 @@ RICH: tuple[Step, ...] = (
 RICH_TEXT = "In Bern it is 17 °C.\u2028 \N{SUN WITH FACE}"
 
 
-@pytest.fixture(scope="session")
-def host(start_node: Callable[..., NodeHost]) -> NodeHost:
-    return start_node("tanstack.mjs", str(CONNECTION))
-
-
 @pytest.fixture
-async def browser(host: NodeHost, server: Server) -> Browser:
-    browser = Browser(host, server.base, "/api/tanstack")
-    await browser.arrive()
-    return browser
-
-
-@pytest.fixture
-async def control(server: Server) -> AsyncIterator[Visitor]:
-    """A client that only opens gates."""
-    async with Visitor(server.base) as visitor:
-        yield visitor
+async def browser(tanstack: NodeHost, server: Server) -> Browser:
+    return await Browser(tanstack, server.base, "/api/tanstack").arrive()
 
 
 @pytest.fixture(params=CLIENTS)
@@ -205,11 +185,10 @@ async def test_asking_again_replaces_the_answer_for_who_comes_later(browser: Bro
 
 @pytest.mark.parametrize("way", ["response", "recovering"])
 async def test_a_run_without_a_session_survives_its_connection(
-    host: NodeHost, server: Server, client: str, way: str
+    tanstack: NodeHost, server: Server, client: str, way: str
 ) -> None:
     chat = new_id()
-    browser = Browser(host, server.base, "/api/tanstack-once")
-    await browser.arrive()
+    browser = await Browser(tanstack, server.base, "/api/tanstack-once").arrive()
     async with cutting_proxy(server.port) as proxy:
         proxy.bytes_before_cut = seeded_cuts(len(way), 600, 3000)
         tab = await browser.open(chat, way=way, client=client, base=proxy.base)
@@ -222,11 +201,10 @@ async def test_a_run_without_a_session_survives_its_connection(
 
 
 async def test_a_run_without_a_session_is_found_on_the_next_page(
-    host: NodeHost, server: Server, control: Visitor, client: str
+    tanstack: NodeHost, server: Server, control: Visitor, client: str
 ) -> None:
     chat, gate = new_id(), new_id()
-    browser = Browser(host, server.base, "/api/tanstack-once")
-    await browser.arrive()
+    browser = await Browser(tanstack, server.base, "/api/tanstack-once").arrive()
     first = await browser.open(chat, way="response", client=client)
     await first.send("Before. ", {"gate": gate}, "After.")
     await first.shows("Before.")

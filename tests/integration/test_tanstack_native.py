@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -11,27 +10,13 @@ from .node_host import NodeHost
 from .proxy import cutting_proxy, seeded_cuts
 from .servers import Server
 from .tanstack_tabs import Browser
-from .test_tanstack_live import CONNECTION, RICH, RICH_TEXT
+from .test_tanstack_live import RICH, RICH_TEXT
 from .visitor import Visitor, new_id
 
 
-@pytest.fixture(scope="session")
-def host(start_node: Callable[..., NodeHost]) -> NodeHost:
-    return start_node("tanstack.mjs", str(CONNECTION))
-
-
 @pytest.fixture
-async def browser(host: NodeHost, server: Server) -> Browser:
-    browser = Browser(host, server.base, "/api/native")
-    await browser.arrive()
-    return browser
-
-
-@pytest.fixture
-async def control(server: Server) -> AsyncIterator[Visitor]:
-    """A client that only opens gates."""
-    async with Visitor(server.base) as visitor:
-        yield visitor
+async def browser(tanstack: NodeHost, server: Server) -> Browser:
+    return await Browser(tanstack, server.base, "/api/native").arrive()
 
 
 @pytest.fixture(params=["events", "lines"])

@@ -13,7 +13,7 @@ from tests.support.manual import code_blocks
 
 from .node_host import NodeHost
 from .servers import Server
-from .test_tanstack_live import CONNECTION
+from .tanstack_tabs import CONNECTION
 from .test_text_clients import headers_of
 from .visitor import Visitor, new_id
 
