@@ -63,6 +63,10 @@ class Tab:
     async def resume(self) -> None:
         """Resume, and wait until the server has said whether there is something."""
         await self._host.call("resume", tab=self._name)
+        await self.responds()
+
+    async def responds(self) -> None:
+        """Wait until the server has answered the last request, be it with a stream; its cookies are set then."""
         await self._host.call("responds", tab=self._name)
 
     async def stop(self) -> None:

@@ -67,6 +67,8 @@ def assert_finished(state: TabState, text: str) -> None:
 async def sent(browser: Browser, chat: str, *steps: Step) -> Tab:
     tab = await browser.open(chat)
     await tab.send(*steps)
+    # Nobody else in the browser can ask for the chat before its session has come.
+    await tab.responds()
     return tab
 
 
