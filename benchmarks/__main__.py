@@ -52,11 +52,10 @@ def _allow_many_connections() -> None:
 
 
 def _circumstances(log: Log) -> str:
-    # What uvicorn takes by itself where it is installed.
+    # What uvicorn takes by itself where it is installed; the loop is fixed.
     parser = "httptools" if importlib.util.find_spec("httptools") else "h11"
-    loop = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
     versions = f"Python {platform.python_version()}, Django {django.get_version()}"
-    return f"Log: {log.name}. {versions}, uvicorn with {loop} and {parser}."
+    return f"Log: {log.name}. {versions}, uvicorn with asyncio and {parser}."
 
 
 if __name__ == "__main__":

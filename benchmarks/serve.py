@@ -10,5 +10,8 @@ if __name__ == "__main__":
     # asyncio warns of what is sent after a client has left; the load client leaves often.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     application, descriptor = sys.argv[1:]
-    config = uvicorn.Config(application, lifespan="off", access_log=False, log_level="warning", backlog=4096)
+    # The loop of a plain installation, whatever else is there.
+    config = uvicorn.Config(
+        application, loop="asyncio", lifespan="off", access_log=False, log_level="warning", backlog=4096
+    )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(descriptor))])

@@ -7,6 +7,7 @@ every exchange would cost several times what the exchange does.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import httptools
 import httpx
@@ -176,8 +177,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See :class:`asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Other loops' transports, as uvloop's, have the methods without being subclasses.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
 from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.backends.s2_client import environment_proxy
@@ -65,6 +66,21 @@ async def test_a_session_that_was_left_goes_with_its_connection(tls_server: S2Li
         await anext(batches)
         assert connections_to(tls_server)
     await backend.close()
+    assert not connections_to(tls_server)
+
+
+def test_uvloops_transports_serve_as_well(tls_server: S2Lite) -> None:
+    async def use() -> None:
+        backend = S2Backend("default", tls_server.options(ssl_context=trusting()))
+        await backend.ensure_basin()
+        await backend.append("on uvloop", [Record("x")])
+        async with following(backend, "on uvloop") as batches:
+            assert (await anext(batches)).records[0].body == "x"
+            assert connections_to(tls_server)
+        await backend.delete_stream("on uvloop")
+        await backend.close()
+
+    uvloop.run(use())
     assert not connections_to(tls_server)
 
 
