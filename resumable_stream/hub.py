@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 WAKE_AT_ONCE = 100
 """Readers of one stream that are woken in one turn of the event loop."""
-SPARE_BYTES = 8 * 1024
+SPARE_BYTES = 4 * 1024
 """What a ring keeps though all its readers have it: who reconnects after a short break need not read the log."""
 RETRY_SECONDS = 60.0
 """How long a follow that fails is tried again before its readers are told."""
