@@ -33,6 +33,9 @@ WAKE_AT_ONCE = 100
 """Readers of one stream that are woken in one turn of the event loop."""
 SPARE_BYTES = 4 * 1024
 """What a ring keeps though all its readers have it: who reconnects after a short break need not read the log."""
+FIRST_READER_SECONDS = 1.0
+"""How long the ring of a new follow keeps everything for the reader that is on its way: a response takes a moment to
+begin, and its answer may be complete by then."""
 RETRY_SECONDS = 60.0
 """How long a follow that fails is tried again before its readers are told."""
 
@@ -165,7 +168,7 @@ class SharedFollow:
         self._poked: asyncio.Event | None = None
         """While the follow waits before its next try."""
         self._is_quiet = False
-        self._last_record = self._last_wake = self._loop.time()
+        self._began = self._last_record = self._last_wake = self._loop.time()
         self._guarding: asyncio.Task[None] | None = None
         self._task = _start_task(self._run(), f"follow {stream}")
 
@@ -280,7 +283,8 @@ class SharedFollow:
 
     def _let_go(self) -> None:
         """Drop from memory what every reader has taken."""
-        if self.ring.has_spare:
+        is_awaited = not self.readers and self._loop.time() < self._began + FIRST_READER_SECONDS
+        if self.ring.has_spare and not is_awaited:
             self.ring.forget(min((reader.cursor for reader in self.readers), default=self.ring.end))
 
     def _publish(self, entries: list[Entry], boundary: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resumable_stream.exceptions import BackendUnavailableError, ShuttingDownError, StreamNotFoundError
-from resumable_stream.hub import RETRY_SECONDS, Frame, Hub, Ring, SharedFollow
+from resumable_stream.hub import FIRST_READER_SECONDS, RETRY_SECONDS, Frame, Hub, Ring, SharedFollow
 from resumable_stream.layout import Chunk
 from resumable_stream.reader import Reader
 from resumable_stream.records import Record
@@ -203,9 +203,25 @@ async def test_a_follow_keeps_what_its_readers_have_not_taken(log: FaultyLog, hu
     assert follow.ring.start == 60
 
     follow.readers.clear()
+    await asyncio.sleep(FIRST_READER_SECONDS)
     await log.append("s", [Record("x")])
     await settle()
     assert 90 < follow.ring.start < 101
+
+
+@in_virtual_time
+async def test_a_new_follow_keeps_everything_for_a_reader_that_is_on_its_way(log: FaultyLog, hub: Hub) -> None:
+    await log.append("s", [Record("x" * 1000)] * 100)
+    follow = hub.attach(log, "s", 0)
+    for _ in range(2):
+        await follow.wait()
+        await log.append("s", [Record("x")])
+    assert follow.ring.start == 0
+
+    await asyncio.sleep(FIRST_READER_SECONDS)
+    await log.append("s", [Record("x")])
+    await settle()
+    assert follow.ring.start > 90
 
 
 @in_virtual_time
