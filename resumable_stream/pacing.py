@@ -17,7 +17,7 @@ MOST_SECONDS = 0.1
 """Text that appears ten times a second still reads as flowing."""
 SAMPLE_SECONDS = 0.25
 BUSY_FROM = 0.4
-BUSY_TO = 0.7
+BUSY_TO = 0.9
 """The shares of one core, used by this thread, from which on appends move apart, and at which they are at the most."""
 SPREAD = 0.4
 """How much of the load's part of a distance is chance. Models of one pace would otherwise all change at once, with the
