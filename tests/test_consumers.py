@@ -244,6 +244,60 @@ async def test_a_stop_ends_the_answer_for_everybody(log: FaultyLog) -> None:
 
 
 @in_virtual_time
+@pytest.mark.parametrize("is_live", [False, True], ids=["alone", "beside a live one"])
+async def test_a_stop_right_after_a_start_stops_what_was_started(log: FaultyLog, is_live: bool) -> None:
+    Chat.sources["c1"] = producer = Producer("one")
+    gate = asyncio.Event()
+    async with Socket(CHAT) as socket:
+        if is_live:
+            socket.say("subscribe", "c1", live=True)
+            await socket.hear_until("subscribed")
+        log.then("append", held(gate))
+        socket.say("start", "c1", body=QUESTION)
+        socket.say("stop", "c1")
+        await settle()
+        gate.set()
+        heard = await socket.hear_until("end")
+        if heard[-1]["reason"] != "stopped":
+            pytest.fail(str(heard))
+        generations = {frame["type"]: frame["generation"] for frame in heard if "generation" in frame}
+        assert generations["started"] == generations["stopping"]
+        assert producer.is_closed or not producer.calls
+
+
+@in_virtual_time
+async def test_a_stop_right_after_a_subscribe_hides_nothing_from_it(log: FaultyLog) -> None:
+    Chat.sources["c1"] = Producer("one")
+    gate = asyncio.Event()
+    async with Socket(CHAT) as first, Socket(CHAT) as second:
+        first.say("start", "c1", body=QUESTION)
+        await first.hear_until("chunk")
+        log.then("tail", held(gate))
+        log.then("read", held(gate))
+        second.say("subscribe", "c1")
+        second.say("stop", "c1")
+        await settle()
+        gate.set()
+        heard = await second.hear_until("end")
+
+    assert chunks_of(heard) == ["one"]
+    assert heard[-1]["reason"] == "stopped"
+
+
+@in_virtual_time
+async def test_a_stop_is_answered_though_what_is_followed_cannot_be_found(log: FaultyLog) -> None:
+    log.always("tail", unavailable)
+    log.always("read", unavailable)
+    async with Socket(CHAT) as socket:
+        socket.say("subscribe", "c1")
+        socket.say("stop", "c1")
+        told = await socket.hear()
+        assert (told["type"], told["status"], "retry" in told) == ("error", 503, True)
+        refused = await socket.hear()
+        assert (refused["type"], refused["status"], "retry" in refused) == ("error", 503, False)
+
+
+@in_virtual_time
 async def test_a_failure_is_worded_for_people_and_told_as_an_end(log: FaultyLog) -> None:
     Chat.sources["c1"] = producer = Producer()
     producer.fail(ValueError(SECRET))

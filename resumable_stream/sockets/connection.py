@@ -171,7 +171,7 @@ class Connection:
         elif self._operations >= MAX_OPERATIONS:
             self._service.refuse(command.key, _too_much("You ask for too much at once. Wait for an answer."))
         elif isinstance(command, Stop):
-            self._spawn(self._operate, command.key, partial(self._service.stop, command))
+            self._stop(command)
         else:
             self._start(command)
 
@@ -184,10 +184,14 @@ class Connection:
         previous = self._subscriptions.get(command.key)
         if previous is not None:
             # What is followed goes on until there is something else to follow.
-            self._spawn(self._operate, command.key, partial(self._start_beside, previous, command))
+            previous.starting = self._spawn(self._operate, command.key, partial(self._start_beside, previous, command))
         elif not self._is_full(command.key):
             subscription = self._add(command)
             self._run(subscription, partial(self._service.start_and_follow, subscription, command))
+
+    def _stop(self, command: Stop) -> None:
+        followed = self._subscriptions.get(command.key)
+        self._spawn(self._operate, command.key, partial(self._stop_after, followed, command))
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
         subscription = self._subscriptions.pop(command.key, None)
@@ -233,9 +237,10 @@ class Connection:
 
     def _follow(self, command: Subscribe, previous: Subscription | None) -> None:
         """Follow, in place of ``previous``. This is dismissed at once: the task that waits for it may never run."""
+        subscription = self._add(command)
         if previous is not None:
             previous.dismiss()
-        subscription = self._add(command)
+            subscription.starting = previous.starting
         self._run(subscription, partial(self._follow_after, previous, subscription, command))
 
     async def _follow_after(
@@ -252,6 +257,12 @@ class Connection:
         if previous.is_dismissed or (latest is not None and latest.is_live):
             return
         self._follow(Subscribe(key=command.key, chat_id=command.chat_id, cursor=started.cursor), latest)
+
+    async def _stop_after(self, followed: Subscription | None, command: Stop) -> None:
+        """Stop what has been started, and show what is stopped to who has asked to follow it."""
+        if followed is not None:
+            await followed.has_settled()
+        await self._service.stop(command)
 
     async def _tell_unsubscribed(self, key: str, subscription: Subscription | None) -> None:
         if subscription is not None:

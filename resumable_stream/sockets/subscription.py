@@ -40,6 +40,8 @@ class Subscription:
         self.key = key
         self.chat_id = chat_id
         self.task: asyncio.Task[None] | None = None
+        self.starting: asyncio.Task[None] | None = None
+        """Starts a generation beside it."""
         self.cursor: int | None = None
         """Where a client that has what was sent so far goes on."""
         self.is_live = False
@@ -56,6 +58,7 @@ class Subscription:
         """How many of these have been sent."""
         self._end: SubscriptionEnd | None = None
         self._is_outage_told = False
+        self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def follow(
         self,
@@ -86,6 +89,7 @@ class Subscription:
             try:
                 if reader is None:
                     reader = await self._locate(stream_name, run_id, is_live=is_live)
+                self._settle()
                 if is_new:
                     await self._outlet.send(self._dialect.subscribed(self.key, reader.cursor if reader else None))
                     is_new = False
@@ -123,6 +127,13 @@ class Subscription:
         """Wait until nothing more of it can be sent."""
         if self.task is not None:
             await asyncio.wait({self.task})
+
+    async def has_settled(self) -> None:
+        """Wait until it is known what it follows, or that this cannot be known yet."""
+        if self.task is not None:
+            await asyncio.wait({self.task, self._settled}, return_when=asyncio.FIRST_COMPLETED)
+        if self.starting is not None:
+            await asyncio.wait({self.starting})
 
     def let_go(self) -> None:
         """Drop what is on its way out, but for the frame the server has; it is read again when there is room."""
@@ -196,8 +207,13 @@ class Subscription:
         elif (text := self._dialect.ended(self.key, end, is_last=False)) is not None:
             await self._outlet.put(text)
 
+    def _settle(self) -> None:
+        if not self._settled.done():
+            self._settled.set_result(None)
+
     async def _tell_outage(self, delay: float, error: ResumableStreamError | None = None) -> None:
         """Tell the client, once, that the log cannot be reached and will be tried again."""
+        self._settle()
         if self._is_outage_told:
             return
         self._is_outage_told = True
