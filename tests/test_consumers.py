@@ -832,6 +832,27 @@ async def test_a_client_that_leaves_before_it_was_accepted_is_let_go(log: Faulty
 
 
 @in_virtual_time
+@pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("closed protocol")], ids=["as ASGI says", "as daphne"])
+async def test_a_client_that_leaves_in_the_middle_is_no_error(log: FaultyLog, caplog: Any, error: Exception) -> None:
+    Chat.sources["c1"] = producer = Producer("one")
+    socket = Socket(CHAT)
+    socket.gone_error = error
+    async with socket:
+        socket.say("start", "c1", body=QUESTION)
+        socket.say("subscribe", "c2", live=True)
+        await socket.hear_until("chunk")
+        socket.gone = True
+        producer.give("two")
+        socket.say("ping")
+        socket.say("unsubscribe", "c2")
+        socket.send_text("no json")
+        await settle()
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert not runtime()._readers
+
+
+@in_virtual_time
 async def test_a_start_that_the_log_does_not_take_has_failed(log: FaultyLog) -> None:
     log.always("append", unavailable)
     async with Socket(CHAT) as socket:

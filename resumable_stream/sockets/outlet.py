@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 MAX_REPLIES = 1000
 """Answers that may wait for a client that asks and does not read."""
@@ -53,8 +55,8 @@ class Outlet:
         self.last_sent = self._clock()
         try:
             await self._send(text)
-        except OSError as error:
-            # ASGI: what a server raises when the client has gone.
+        except Exception as error:  # ASGI wants an OSError where the client has gone; daphne raises what autobahn does
+            logger.debug("websocket takes nothing more error=%r", error)
             self._is_closed = True
             raise SocketGoneError from error
 
@@ -78,8 +80,10 @@ class Outlet:
         async with self.turn:
             if not self._is_closed:
                 self._is_closed = True
-                with contextlib.suppress(OSError):  # The client was faster.
+                try:
                     await close()
+                except Exception as error:  # noqa: BLE001 - the client was faster, see above
+                    logger.debug("websocket was closed already error=%r", error)
 
     def abandon(self) -> None:
         """Send nothing more: the client has gone."""

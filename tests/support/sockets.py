@@ -43,6 +43,7 @@ class Socket:
         self.close_code: int | None = None
         self.gone = False
         """Whether sending fails from now on, as servers let it when the client has gone."""
+        self.gone_error: Exception = OSError("The client has gone.")
         self._application = application
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         self._outgoing: asyncio.Queue[Message] = asyncio.Queue(room or 0)
@@ -118,7 +119,7 @@ class Socket:
 
     async def _send(self, message: Message) -> None:
         if self.gone:
-            raise OSError("The client has gone.")
+            raise self.gone_error
         await self._outgoing.put(message)
 
     async def _next(self) -> Message:
