@@ -19,6 +19,9 @@ REPOSITORY = Path(__file__).parents[2]
 APPLICATION = "tests.integration.project.asgi:application"
 KINDS = ("daphne", "uvicorn")
 
+KEEP_ALIVE = ("--timeout-keep-alive", "60")
+"""As daphne. uvicorn's own 5 s are those of most clients' pools: they reuse connections in the moment of their closing."""
+
 PATIENCE_SECONDS = 30
 """How long a condition may take on a loaded machine before a test calls it false. No test measures time by it."""
 
@@ -126,7 +129,7 @@ def scripted_server(
     port = free_port()
     options = {
         "daphne": ["-b", "127.0.0.1", "-p", str(port), "--no-server-name"],
-        "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"],
+        "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", *KEEP_ALIVE],
     }[kind]
     command = [sys.executable, "-m", kind, *options, APPLICATION]
     environment = {"DJANGO_SETTINGS_MODULE": f"tests.integration.project.{settings_module}"}

@@ -69,9 +69,7 @@ class Visitor:
 
     def __init__(self, base: str, prefix: str = "/api/chat") -> None:
         self.prefix = prefix
-        # A connection for each request: one that was kept may be closed by the server in the moment of its next use.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.AsyncClient(base_url=base, timeout=PATIENCE_SECONDS, limits=limits)
+        self.http = httpx.AsyncClient(base_url=base, timeout=PATIENCE_SECONDS)
 
     async def __aenter__(self) -> Self:
         await self.arrive()
