@@ -20,7 +20,7 @@ APPLICATION = "tests.integration.project.asgi:application"
 KINDS = ("daphne", "uvicorn")
 
 KEEP_ALIVE = ("--timeout-keep-alive", "60")
-"""As daphne. uvicorn's own 5 s are those of most clients' pools: they reuse connections in the moment of their closing."""
+"""As daphne. uvicorn's 5 s are those of clients' pools too: a request may meet a connection that is being closed."""
 
 PATIENCE_SECONDS = 30
 """How long a condition may take on a loaded machine before a test calls it false. No test measures time by it."""
