@@ -16,6 +16,8 @@ import pytest
 
 from resumable_stream.backends.s2 import S2Backend
 
+from .support.ports import free_port
+
 BASIN = "test-basin"
 TOKEN = "secret-token-that-nobody-may-see"
 START_SECONDS = 30
@@ -35,7 +37,7 @@ class S2Lite:
         self._local_root = local_root
         self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self.port = free_port()  # s2-lite tells nobody which one port 0 gave it.
 
     @property
     def url(self) -> str:
@@ -95,14 +97,6 @@ def running(server: S2Lite) -> Iterator[S2Lite]:
         yield server
     finally:
         server.kill()
-
-
-def free_port() -> int:
-    """Find a port that nobody uses now; s2-lite tells nobody which one port 0 gave it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
+
 from .log import Log
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,14 +35,6 @@ def wait_for(what: str, condition: Callable[[], object]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"In {PATIENCE_SECONDS} s it did not come true that {what}.")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Server:
