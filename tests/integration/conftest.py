@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import pairwise
+from contextlib import ExitStack, contextmanager
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("integration")
 
 
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Start ``server``; at the end kill it, and look at what it has printed."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+    _check_output(server)
+
+
 def _check_output(server: Server) -> None:
     lines = server.output.splitlines()
     # What asyncio says of a task stands in the line after its complaint.
@@ -84,29 +96,24 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A running server of the test project, shared by the tests of a module; every test brings its own chat ids."""
     kind, _, log = request.param.partition("-")
     directory = tmp_path_factory.mktemp(request.param)
-    server = scripted_server(kind, directory, log=make_log(request, log, directory))
-    server.start()
-    yield server
-    server.kill()
-    _check_output(server)
+    with running(scripted_server(kind, directory, log=make_log(request, log, directory))) as server:
+        yield server
 
 
 @pytest.fixture
 def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Make servers of the test project with settings, and a log, of their own; they end with the test."""
-    servers: list[Server] = []
+    numbers = count()
+    # It ends them all, whatever is found with one of them.
+    with ExitStack() as servers:
 
-    def make(kind: str, *, log: Log | None = None, **stream_settings: Any) -> Server:
-        directory = tmp_path / f"server{len(servers)}"
-        directory.mkdir()
-        servers.append(scripted_server(kind, directory, log=log or sqlite_log(directory), **stream_settings))
-        servers[-1].start()
-        return servers[-1]
+        def make(kind: str, *, log: Log | None = None, **settings: Any) -> Server:
+            directory = tmp_path / f"server{next(numbers)}"
+            directory.mkdir()
+            server = scripted_server(kind, directory, log=log or sqlite_log(directory), **settings)
+            return servers.enter_context(running(server))
 
-    yield make
-    for server in servers:
-        server.kill()
-        _check_output(server)
+        yield make
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from resumable_stream.testing import read_all
 from tests.support.manual import code_blocks
 
-from .conftest import _check_output, make_log
+from .conftest import make_log, running
 from .log import Log, fences_of
 from .node_host import NodeHost
 from .servers import PATIENCE_SECONDS, Server, scripted_server
@@ -26,11 +26,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     kind, _, log = request.param.partition("-")
     directory = tmp_path_factory.mktemp(request.param)
     made = make_log(request, log, directory)
-    server = scripted_server(kind, directory, log=made, settings_module="story_settings")
-    server.start()
-    yield server
-    server.kill()
-    _check_output(server)
+    with running(scripted_server(kind, directory, log=made, settings_module="story_settings")) as server:
+        yield server
 
 
 @pytest.fixture
