@@ -27,6 +27,14 @@ KEEP_ALIVE = ("--timeout-keep-alive", "60")
 PATIENCE_SECONDS = 30
 """How long a condition may take on a loaded machine before a test calls it false. No test measures time by it."""
 
+_LONG = str(2 * PATIENCE_SECONDS)
+# Servers are as patient as the tests. By default they give up on a handshake or a client that is slow, or close an idle
+# connection just when the client, which is to do so after the same 5 seconds, sends another request over it.
+PATIENT = {
+    "daphne": ["--websocket_connect_timeout", _LONG, "--ping-interval", _LONG, "--application-close-timeout", _LONG],
+    "uvicorn": ["--timeout-keep-alive", _LONG, "--ws-ping-interval", _LONG],
+}
+
 
 def wait_for(what: str, condition: Callable[[], object]) -> None:
     """Poll ``condition`` until it holds; fail with ``what`` if it never does."""
@@ -125,6 +133,6 @@ def scripted_server(
         "daphne": ["-b", "127.0.0.1", "-p", str(port), "--no-server-name"],
         "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", *KEEP_ALIVE],
     }[kind]
-    command = [sys.executable, "-m", kind, *options, APPLICATION]
+    command = [sys.executable, "-m", kind, *options, *PATIENT[kind], APPLICATION]
     environment = {"DJANGO_SETTINGS_MODULE": f"tests.integration.project.{settings_module}"}
     return Server(command, port=port, directory=directory, log=log, environment=environment, **stream_settings)

@@ -67,9 +67,8 @@ def socket_url(visitor: Visitor) -> str:
 async def socket_of(visitor: Visitor, **headers: str) -> AsyncIterator[Socket]:
     """Open a websocket in the visitor's session."""
     cookies = "; ".join(f"{name}={value}" for name, value in visitor.http.cookies.items())
-    async with connect(
-        socket_url(visitor), additional_headers={"Cookie": cookies, **headers}, max_size=None, close_timeout=1
-    ) as connection:
+    options = {"open_timeout": PATIENCE_SECONDS, "ping_interval": None, "close_timeout": 1, "max_size": None}
+    async with connect(socket_url(visitor), additional_headers={"Cookie": cookies, **headers}, **options) as connection:
         yield Socket(connection, visitor)
 
 
