@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from .servers import Server
+from .servers import PATIENCE_SECONDS, Server
 from .visitor import Visitor, expect, gather, new_id, user_message
 
 # Nothing here is about the log.
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.parametrize("server", ["daphne-sqlite", "uvicorn-sqlite
 MESSAGES = [user_message("Hello.")]
 DEEP = 100_000
 STALLED_READERS = 10
+STARTS = 8
 
 
 async def post(visitor: Visitor, body: bytes | str, content_type: str = "application/json") -> int:
@@ -186,9 +187,12 @@ async def test_a_cursor_beyond_the_end_finds_nothing_more(visitor: Visitor) -> N
 async def test_of_two_starts_at_once_one_wins_and_the_other_is_told_who(visitor: Visitor) -> None:
     await visitor.ask(new_id(), "Hello.")
     chat = new_id()
+    all_answered = asyncio.Barrier(STARTS)
 
     async def start() -> tuple[int, str | None, str]:
         async with visitor.starting(chat, {"gate": chat}, "One answer.") as response:
+            # Who comes when the answer is over starts another one.
+            await all_answered.wait()
             if response.status_code == 200:
                 told = await visitor.http.post(visitor.prefix, json=visitor.body(chat, "Late."))
                 assert told.status_code == 409
@@ -197,7 +201,7 @@ async def test_of_two_starts_at_once_one_wins_and_the_other_is_told_who(visitor:
             text = (await response.aread()).decode()
             return response.status_code, response.headers.get("X-Generation-Id"), text
 
-    outcomes = await asyncio.gather(*(start() for _ in range(8)))
+    outcomes = await asyncio.gather(*(start() for _ in range(STARTS)))
 
     won = [outcome for outcome in outcomes if outcome[0] == 200]
     assert [text for _, _, text in won] == ["One answer."]
@@ -271,4 +275,8 @@ def stalled_reader(visitor: Visitor, server: Server, chat: str) -> socket.socket
     cookies = "; ".join(f"{name}={value}" for name, value in visitor.http.cookies.items())
     request = f"GET {visitor.prefix}/{chat}/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookies}\r\n\r\n"
     connection.sendall(request.encode())
+    # From here on it has its place at the answer; it takes nothing of that.
+    begun = b"HTTP/1.1 200"
+    connection.settimeout(PATIENCE_SECONDS)
+    assert connection.recv(len(begun), socket.MSG_WAITALL) == begun
     return connection
