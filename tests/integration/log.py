@@ -30,20 +30,20 @@ class Log:
     """Keys of ``RESUMABLE_STREAM``."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    async def records_of(self, chat: str) -> list[SequencedRecord]:
+    async def records_of(self, chat: str, prefix: str = "chat/") -> list[SequencedRecord]:
         """Read every record of the one stream whose name ends with the chat's id."""
         backend = self.open()
         try:
-            [stream] = [name async for name in _names(backend) if name.endswith(chat)]
+            [stream] = [name async for name in _names(backend, prefix) if name.endswith(chat)]
             return await read_all(backend, stream)
         finally:
             await backend.close()
 
 
-async def _names(backend: BaseBackend) -> AsyncIterator[str]:
+async def _names(backend: BaseBackend, prefix: str) -> AsyncIterator[str]:
     last, has_more = "", True
     while has_more:
-        page = await backend.list_streams("chat/", start_after=last)
+        page = await backend.list_streams(prefix, start_after=last)
         for info in page.streams:
             yield info.name
             last = info.name
