@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LAST_WORDS_SECONDS = 2.0
-"""How long the terminal records of interrupted generations may take at shutdown."""
+LAST_WORDS_SECONDS = 5.0
+"""How long the terminal records of interrupted generations may take at shutdown, and then what the readers have left:
+as long as a log that is slow may take to answer."""
 
 
 class Registry:
@@ -113,7 +114,7 @@ class Registry:
     async def drain(self, grace_seconds: float) -> None:
         """Take no more starts, let what runs finish for ``grace_seconds``, and end the rest as ``interrupted``.
 
-        Returns when all have their terminal record on the log, or two seconds after they were told.
+        Returns when all have their terminal record on the log, or five seconds after they were told.
         """
         self.is_draining = True
         await self._wait_for_tasks(grace_seconds)
@@ -195,7 +196,7 @@ class Runtime:
     async def drain(self, grace_seconds: float) -> None:
         """End this loop's work: generations first, then readers, which will reconnect elsewhere by cursor.
 
-        Returns when the readers have been sent what the log has for them, or after two seconds.
+        Returns when the readers have been sent what the log has for them, or after five seconds.
         """
         await self.registry.drain(grace_seconds)
         self.hub.close()

@@ -87,6 +87,22 @@ async def test_a_drain_does_not_wait_for_ever(log: FaultyLog) -> None:
 
 
 @in_virtual_time
+async def test_a_drain_waits_for_a_log_that_is_slow(log: FaultyLog) -> None:
+    await ChatEngine(format="text").start("s", Producer())
+    await settle()
+    gate, arrived = asyncio.Event(), asyncio.Event()
+    log.then("append", held(gate, arrived))
+    draining = asyncio.create_task(runtime().drain(0))
+    await arrived.wait()
+    await asyncio.sleep(4)
+
+    assert not draining.done()
+    gate.set()
+    await draining
+    assert log.ends("s") == ["interrupted"]
+
+
+@in_virtual_time
 async def test_a_claim_on_its_way_when_the_process_ends_is_ended_like_the_others(log: FaultyLog) -> None:
     gate, arrived = asyncio.Event(), asyncio.Event()
     log.then("append", held(gate, arrived))
