@@ -17,7 +17,7 @@ from resumable_stream.conf import SQLITE_BACKEND
 from resumable_stream.records import SequencedRecord
 from resumable_stream.testing import read_all
 
-from ..s2_lite import S2Lite
+from ..s2_lite import PATIENCE_SECONDS, S2Lite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,8 @@ def sqlite_log(directory: Path) -> Log:
     """Return the embedded log in a file of ``directory``."""
     options = {"path": str(directory / "streams.sqlite3")}
     return Log(
-        open=lambda: SQLiteBackend("inspection", options),
+        # For an inspection only: the servers have what users have.
+        open=lambda: SQLiteBackend("inspection", {**options, "timeout_seconds": PATIENCE_SECONDS}),
         settings={"BACKENDS": {"default": {"BACKEND": SQLITE_BACKEND, "OPTIONS": options}}},
     )
 
