@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Any
 
+from ..support.ports import free_port
 from ..support.tcp import TcpServer
 
 
@@ -23,11 +24,11 @@ class Fault(Enum):
 
 
 class FaultProxy(TcpServer):
-    """Forwards to ``port``; ``fault`` and ``answer_bytes`` may be changed at any time."""
+    """Forwards to the port ``target``; ``fault`` and ``answer_bytes`` may be changed at any time."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__(self._relay)
-        self._target = port
+    def __init__(self, target: int, port: int = 0) -> None:
+        super().__init__(self._relay, port)
+        self._target = target
         self._writers: set[asyncio.StreamWriter] = set()
         self._sessions: set[asyncio.StreamWriter] = set()
         self._half_dead: set[asyncio.StreamWriter] = set()
@@ -127,8 +128,8 @@ class FaultProxy(TcpServer):
 
 @contextlib.asynccontextmanager
 async def fault_proxy(port: int) -> AsyncIterator[FaultProxy]:
-    """Run a proxy before ``port``."""
-    proxy = FaultProxy(port)
+    """Run a proxy before ``port``; it may be stopped and started again."""
+    proxy = FaultProxy(port, free_port())
     await proxy.start()
     try:
         yield proxy

@@ -18,6 +18,7 @@ from resumable_stream.backends import http_transport
 from resumable_stream.backends.http_connection import HIGH_WATER_BYTES
 from resumable_stream.backends.http_transport import OriginTransport, Reply
 
+from ..support.ports import free_port
 from ..support.tcp import TcpServer, tcp_server
 
 TLS = ssl.create_default_context()
@@ -397,7 +398,7 @@ async def test_many_connections_that_open_at_once_look_up_their_host_once(monkey
 
 async def test_an_address_where_nobody_answers_is_looked_up_anew() -> None:
     scripted = ScriptedServer(says(OK))
-    server = TcpServer(scripted.serve)
+    server = TcpServer(scripted.serve, free_port())
     await server.start()
     transport = transport_to(server)
     await transport.exchange(REQUEST)

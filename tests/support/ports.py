@@ -12,7 +12,7 @@ from functools import cache
 FIRST_PORT = 11_000
 END_OF_PORTS = 16_000
 SLICE = 250
-"""Ports of one process. More than its servers in a run: no client of an old server meets a new one."""
+"""Ports of one process: more than a run has servers, so that no page of a test that is over finds another's server."""
 
 
 def free_port() -> int:

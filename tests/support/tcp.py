@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from .ports import free_port
-
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -18,8 +16,9 @@ class TcpServer:
     side closes it or the server is stopped.
     """
 
-    def __init__(self, serve: Serve) -> None:
-        self.port = free_port()
+    def __init__(self, serve: Serve, port: int = 0) -> None:
+        self.port = port
+        """Where it listens; 0 for any port, until it has been started. To start it again, give it a ``free_port()``."""
         self._serve = serve
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
@@ -33,6 +32,7 @@ class TcpServer:
         self._server = await loop.create_server(
             lambda: _Connection(self._serve, self._connections), "127.0.0.1", self.port
         )
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Refuse connections, and end those there are; an error of ``serve`` is raised here."""
