@@ -1,4 +1,4 @@
-"""The example project's own settings, with a README and a log that the tests choose."""
+"""The example project's own settings, with a README, a log and a pace that the tests choose."""
 
 import json
 import os
@@ -6,5 +6,7 @@ from pathlib import Path
 
 from example_project.settings import *  # noqa: F403 - that is what settings modules do
 
+ROOT_URLCONF = "tests.integration.example_urls"
 DEMO_README = Path(os.environ["TEST_EXAMPLE_README"])
+GATE_AFTER = os.environ["TEST_EXAMPLE_GATE_AFTER"]
 RESUMABLE_STREAM = json.loads(os.environ["TEST_PROJECT_SETTINGS"])
