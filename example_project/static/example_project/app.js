@@ -83,7 +83,8 @@ class App {
     this.sidebar.select(this.chat.id);
     this.scroller.toEnd();
     this.chat.open();
-    this.redraw();
+    // Not with the next frame: what somebody has typed already would be taken for nothing until then.
+    this.draw();
   }
 
   onProgress() {
