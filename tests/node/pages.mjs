@@ -38,6 +38,7 @@ await serve({
     await page.route(({ pathname }) => pathname.startsWith("/scripts/"), (route) =>
       route.fulfill({ path: new URL(route.request().url()).pathname.replace("/scripts/", "./") }),
     );
+    await page.addInitScript({ path: "patience.mjs" });
     await page.addInitScript((names) => names.forEach((one) => delete window[one]), without);
     let asked = 0;
     if (refuse) {

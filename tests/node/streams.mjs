@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 
 import { EventSource } from "eventsource";
 
+import "./patience.mjs";
 import { serve } from "./rpc.mjs";
 
 const fetchAnywhere = globalThis.fetch;

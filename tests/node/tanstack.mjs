@@ -5,6 +5,7 @@ import { ChatClient, fetchHttpStream, fetchServerSentEvents, webSocket } from "@
 import { ChatClient as OldChatClient } from "tanstack-ai-client-0-8";
 import WebSocket from "ws";
 
+import "./patience.mjs";
 import { serve } from "./rpc.mjs";
 import { Visitor } from "./visitor.mjs";
 
