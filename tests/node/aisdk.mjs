@@ -118,7 +118,12 @@ await serve({
   approve: ({ tab, id }) => tabs.get(tab).chat.addToolApprovalResponse({ id, approved: true }),
   continue: ({ tab }) => run(tab, (chat) => chat.sendMessage()),
   resume: ({ tab }) => run(tab, (chat) => chat.resumeStream()),
-  stop: ({ tab }) => tabs.get(tab).chat.stop(),
+  // Returns when the response has been left: until then, the chat would take another request for the one that ends.
+  async stop({ tab: name }) {
+    const tab = tabs.get(name);
+    await tab.chat.stop();
+    await tab.running;
+  },
 
   // Waits until the server has answered the running request, be it with a stream.
   async responds({ tab }) {
