@@ -47,7 +47,7 @@ class NodeHost:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(5)
+            self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -67,5 +67,7 @@ class NodeHost:
                 future.set_exception(NodeError(reply["error"]))
             else:
                 future.set_result(reply["result"])
-        for future in self._calls.values():
-            future.set_exception(NodeError("The Node process has ended."))
+        for future in list(self._calls.values()):
+            # Whoever has waited for too long has cancelled it.
+            if future.set_running_or_notify_cancel():
+                future.set_exception(NodeError("The Node process has ended."))
