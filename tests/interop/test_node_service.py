@@ -13,6 +13,7 @@ from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.engine import Mode
 from resumable_stream.exceptions import GenerationActiveError
 from resumable_stream.layout import Ended, Entry
+from resumable_stream.protocol import head
 from resumable_stream.reader import Reader
 from resumable_stream.records import Record, SequencedRecord
 from resumable_stream.registry import runtime
@@ -24,6 +25,8 @@ from ..support.readers import bodies, ends, gather
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 REUSED: tuple[Mode, ...] = ("shared", "session")
+LONG_LEASE_SECONDS = 60
+"""Longer than the package's five seconds in shared mode, where a test is about an owner that lives."""
 
 # What breaks readers that take lines for something else than the standard does, or bytes for characters.
 CHUNKS = [
@@ -170,6 +173,7 @@ async def test_a_stop_by_the_packages_bare_fence_cancels_our_source(service: Nod
     await closed.wait()
     assert ends(await following) == ["finished"]
     assert await chat.locate(stream) is None
+    await ended(chat, stream)
 
 
 @pytest.mark.parametrize("mode", ["session"], indirect=True)
@@ -208,14 +212,17 @@ async def test_commands_are_laid_out_as_the_package_lays_them_out(chat: Chat, st
 async def test_node_refuses_what_we_are_writing(service: NodeHost, chat: Chat, stream: str, mode: Mode) -> None:
     gate = asyncio.Event()
     await chat.start(stream, words(then=gate))
-    refused = await service.call("claim", name=stream, mode=mode)
+    refused = await service.call("claim", name=stream, mode=mode, lease=LONG_LEASE_SECONDS * 1000)
     assert str(refused["refused"]).startswith("gen-") or mode == "single-use"
     assert "token" not in refused
     gate.set()
     await ended(chat, stream)
 
 
-async def test_we_refuse_what_node_is_writing(service: NodeHost, chat: Chat, stream: str, mode: Mode) -> None:
+async def test_we_refuse_what_node_is_writing(
+    service: NodeHost, chat: Chat, stream: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "FOREIGN_LEASE_SECONDS", LONG_LEASE_SECONDS)
     await claim(service, stream, mode)
     for key in ("", "a key"):
         with pytest.raises(GenerationActiveError):
