@@ -154,6 +154,12 @@ def start_node(node: Path, node_project: Path) -> Iterator[Callable[..., NodeHos
 
 
 @pytest.fixture(scope="session")
+def script_host(start_node: Callable[..., NodeHost]) -> NodeHost:
+    """Node for the manual's scripts, which run there as in a page of a site."""
+    return start_node("streams.mjs")
+
+
+@pytest.fixture(scope="session")
 def ai_sdks(start_node: Callable[..., NodeHost]) -> dict[str, NodeHost]:
     """The stock AI SDK clients by version, for the browsers of ``tabs.py``."""
     return {version: start_node("aisdk.mjs", version) for version in AI_SDKS}
@@ -166,6 +172,16 @@ def tanstack(start_node: Callable[..., NodeHost]) -> NodeHost:
 
 
 @pytest.fixture(scope="session")
-def browser(start_node: Callable[..., NodeHost], chromium: Path) -> NodeHost:
-    """Chromium, in which tests open pages."""
+def chromium_host(start_node: Callable[..., NodeHost], chromium: Path) -> NodeHost:
+    """The one Chromium of a run."""
     return start_node("pages.mjs", str(chromium))
+
+
+@pytest.fixture
+async def browser(chromium_host: NodeHost) -> AsyncIterator[NodeHost]:
+    """Chromium, in which tests open pages; those of a test are closed with it.
+
+    Left open, they would look for their server for ever, and find another one at its port.
+    """
+    yield chromium_host
+    await chromium_host.call("closeAll")

@@ -36,9 +36,5 @@ class Page:
         """Call a function of the module at a path."""
         return await self.call("ask", module=module, name=name, given=given)
 
-    async def leave(self) -> None:
-        """Close all tabs of the session."""
-        await self._host.call("close", session=self._session)
-
     async def assert_no_problems(self) -> None:
         assert await self.call("problems") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Self
 
 from tests.support.node_suites import CLIENT
@@ -117,10 +118,16 @@ class Browser:
         self._base = base
         self._prefix = prefix
 
-    async def arrive(self) -> Self:
-        """Take the cookies that the site gives to a new visitor, and begin to own chats."""
+    async def __aenter__(self) -> Self:
+        """Take the cookies that the site gives to a new visitor."""
         await self._host.call("visit", visitor=self._name, base=self._base)
         return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the tabs: they would look for their server for ever, and find another one at its port."""
+        await self._host.call("depart", visitor=self._name)
 
     async def open(self, chat: str, *, way: str, client: str = "0.33", base: str | None = None, **options: Any) -> Tab:
         """Open a tab on ``chat``, connected in one of the ways that ``tanstack.mjs`` lists."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -48,15 +48,13 @@ async def visitor(server: Server) -> AsyncIterator[Visitor]:
 
 
 @pytest.mark.parametrize("package", ["ai5", "ai6", "ai7"])
-async def test_its_page_sends_resumes_loads_and_stops(
-    start_node: Callable[..., NodeHost], visitor: Visitor, package: str
-) -> None:
-    host, chat = start_node("streams.mjs"), new_id()
+async def test_its_page_sends_resumes_loads_and_stops(script_host: NodeHost, visitor: Visitor, package: str) -> None:
+    chat = new_id()
     # The script brings the token itself.
-    await host.call("visit", base=str(visitor.http.base_url), headers={"Cookie": headers_of(visitor)["Cookie"]})
+    await script_host.call("visit", base=str(visitor.http.base_url), headers={"Cookie": headers_of(visitor)["Cookie"]})
 
     async def run(*given: Any) -> Any:
-        return await host.call("run", script=SCRIPT.replace('from "ai"', f'from "{package}"'), given=given)
+        return await script_host.call("run", script=SCRIPT.replace('from "ai"', f'from "{package}"'), given=given)
 
     message = user_message("Not the whole ", {"gate": chat}, "answer.")
     sending = asyncio.create_task(run("send", chat, [message]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -82,14 +82,9 @@ class Client:
         return result
 
 
-@pytest.fixture(scope="session")
-def host(start_node: Callable[..., NodeHost]) -> NodeHost:
-    return start_node("streams.mjs")
-
-
 @pytest.fixture
-def client(host: NodeHost, visitor: Visitor) -> Client:
-    return Client(host, visitor)
+def client(script_host: NodeHost, visitor: Visitor) -> Client:
+    return Client(script_host, visitor)
 
 
 async def answer_of(visitor: Visitor, chat: str) -> dict[str, Any]:

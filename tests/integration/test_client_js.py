@@ -50,7 +50,6 @@ async def page(scripts: Path, browser: NodeHost) -> AsyncIterator[Page]:
     page = Page(browser, new_id())
     yield page
     problems = await page.call("problems")
-    await page.leave()
     # Connections are broken here; what is thrown and not caught is an error in the client.
     assert not [problem for problem in problems if "net::ERR" not in problem and "WebSocket connection" not in problem]
 

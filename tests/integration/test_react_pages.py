@@ -140,7 +140,6 @@ async def test_a_page_that_is_loaded_again_in_mid_answer_goes_on_and_stays_as_it
     await page.call("reload")
     await page.shows(*conversation)
     await page.assert_no_problems()
-    await page.leave()
 
 
 @IN_EVERY_PAGE
@@ -166,7 +165,6 @@ async def test_a_stop_in_one_page_ends_the_answer_in_every_page(
     await first.shows(*shown, ("user", '["Next."]'), ("assistant", "Next."))
     for page in (first, second):
         await page.assert_no_problems()
-    await first.leave()
 
 
 @IN_A_LIVE_PAGE
@@ -190,4 +188,3 @@ async def test_a_page_with_a_subscription_shows_what_another_one_asks(
     for page in (first, second):
         await page.shows(*hello, question, ("assistant", "For all."))
         await page.assert_no_problems()
-    await first.leave()

@@ -6,6 +6,8 @@ the server tells of the chat.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from .node_host import NodeHost
@@ -34,8 +36,16 @@ RICH_TEXT = "In Bern it is 17 °C.\u2028 \N{SUN WITH FACE}"
 
 
 @pytest.fixture
-async def browser(tanstack: NodeHost, server: Server) -> Browser:
-    return await Browser(tanstack, server.base, "/api/tanstack").arrive()
+async def browser(tanstack: NodeHost, server: Server) -> AsyncIterator[Browser]:
+    async with Browser(tanstack, server.base, "/api/tanstack") as browser:
+        yield browser
+
+
+@pytest.fixture
+async def once(tanstack: NodeHost, server: Server) -> AsyncIterator[Browser]:
+    """A browser on a site without sessions."""
+    async with Browser(tanstack, server.base, "/api/tanstack-once") as browser:
+        yield browser
 
 
 @pytest.fixture(params=CLIENTS)
@@ -185,35 +195,31 @@ async def test_asking_again_replaces_the_answer_for_who_comes_later(browser: Bro
 
 @pytest.mark.parametrize("way", ["response", "recovering"])
 async def test_a_run_without_a_session_survives_its_connection(
-    tanstack: NodeHost, server: Server, client: str, way: str
+    once: Browser, server: Server, client: str, way: str
 ) -> None:
     chat = new_id()
-    browser = await Browser(tanstack, server.base, "/api/tanstack-once").arrive()
     async with cutting_proxy(server.port) as proxy:
         proxy.bytes_before_cut = seeded_cuts(len(way), 600, 3000)
-        tab = await browser.open(chat, way=way, client=client, base=proxy.base)
+        tab = await once.open(chat, way=way, client=client, base=proxy.base)
         await tab.send(*RICH[:9], {"count": 60, "every_ms": 1})
         state = await tab.settled(2)
         assert proxy.cuts
 
     assert (state.status, state.text) == ("ready", "".join(f"{number} " for number in range(60)))
-    await assert_told(browser, chat, client, state)
+    await assert_told(once, chat, client, state)
 
 
-async def test_a_run_without_a_session_is_found_on_the_next_page(
-    tanstack: NodeHost, server: Server, control: Visitor, client: str
-) -> None:
+async def test_a_run_without_a_session_is_found_on_the_next_page(once: Browser, control: Visitor, client: str) -> None:
     chat, gate = new_id(), new_id()
-    browser = await Browser(tanstack, server.base, "/api/tanstack-once").arrive()
-    first = await browser.open(chat, way="response", client=client)
+    first = await once.open(chat, way="response", client=client)
     await first.send("Before. ", {"gate": gate}, "After.")
     await first.shows("Before.")
     await first.leave()
 
-    second = await browser.open(chat, way="recovering", client=client)
+    second = await once.open(chat, way="recovering", client=client)
     await second.shows("Before.")
     await control.open_gate(gate)
 
     state = await second.settled(2)
     assert state.text == "Before. After."
-    await assert_told(browser, chat, client, state)
+    await assert_told(once, chat, client, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,8 +16,9 @@ from .visitor import Visitor, new_id
 
 
 @pytest.fixture
-async def browser(tanstack: NodeHost, server: Server) -> Browser:
-    return await Browser(tanstack, server.base, "/api/native").arrive()
+async def browser(tanstack: NodeHost, server: Server) -> AsyncIterator[Browser]:
+    async with Browser(tanstack, server.base, "/api/native") as browser:
+        yield browser
 
 
 @pytest.fixture(params=["events", "lines"])

@@ -95,13 +95,12 @@ async def visitor(server: Server) -> AsyncIterator[Visitor]:
 
 
 @pytest.fixture
-async def run(start_node: Callable[..., NodeHost], visitor: Visitor) -> Callable[..., Any]:
-    host = start_node("streams.mjs")
-    await host.call("visit", base=str(visitor.http.base_url), headers={"Cookie": headers_of(visitor)["Cookie"]})
+async def run(script_host: NodeHost, visitor: Visitor) -> Callable[..., Any]:
+    await script_host.call("visit", base=str(visitor.http.base_url), headers={"Cookie": headers_of(visitor)["Cookie"]})
 
     async def run(script: str, prefix: str, *given: Any) -> Any:
         script = script.replace("/static/resumable_stream/tanstack.js", str(CONNECTION)).replace("/api/chat", prefix)
-        return await host.call("run", script=script, given=given)
+        return await script_host.call("run", script=script, given=given)
 
     return run
 

@@ -68,28 +68,23 @@ async def visitor(server: Server) -> AsyncIterator[Visitor]:
         yield visitor
 
 
-@pytest.fixture(scope="session")
-def host(start_node: Callable[..., NodeHost]) -> NodeHost:
-    return start_node("streams.mjs")
-
-
 def headers_of(visitor: Visitor) -> dict[str, str]:
     cookies = "; ".join(f"{name}={value}" for name, value in visitor.http.cookies.items())
     return {"Cookie": cookies, "X-CSRFToken": visitor.http.headers["X-CSRFToken"]}
 
 
 @pytest.fixture(params=["node", "chromium"])
-async def run(request: pytest.FixtureRequest, visitor: Visitor) -> Run:
+def run(request: pytest.FixtureRequest, visitor: Visitor) -> Run:
     """Run a script on the site, or behind a proxy of it."""
+    host: NodeHost = request.getfixturevalue({"node": "script_host", "chromium": "browser"}[request.param])
 
     async def in_node(script: str, *given: Any, base: str = "") -> dict[str, Any]:
-        host: NodeHost = request.getfixturevalue("host")
         await host.call("visit", base=base or str(visitor.http.base_url), headers=headers_of(visitor))
         result: dict[str, Any] = await host.call("run", script=script, given=[*given, {}])
         return result
 
     async def in_browser(script: str, *given: Any, base: str = "") -> dict[str, Any]:
-        page = Page(request.getfixturevalue("browser"), new_id())
+        page = Page(host, new_id())
         site = base or str(visitor.http.base_url).rstrip("/")
         await page.open(f"{site}/pages/blank", cookies=dict(visitor.http.cookies))
         token = {"X-CSRFToken": visitor.http.headers["X-CSRFToken"]}

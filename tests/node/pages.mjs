@@ -82,8 +82,11 @@ await serve({
   },
   // Errors that scripts threw and errors that the console showed, since the page was opened.
   problems: ({ page }) => pages.get(page).problems,
-  async close({ session }) {
-    await sessions.get(session).close();
-    sessions.delete(session);
+  // Closes all pages of all sessions.
+  async closeAll() {
+    const open = [...sessions.values()];
+    sessions.clear();
+    pages.clear();
+    await Promise.all(open.map((session) => session.close()));
   },
 });

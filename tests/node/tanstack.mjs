@@ -50,6 +50,7 @@ class Tab {
   #watchers = new Set();
 
   constructor({ client, way, visitor: name, url, chat, messages, persistence }) {
+    this.visitor = name;
     const changed = () => this.#changed();
     const visitor = visitors.get(name);
     let responded;
@@ -99,6 +100,11 @@ class Tab {
     return { status: this.client.getStatus(), text, messages, error, problems };
   }
 
+  leave() {
+    this.client.unsubscribe();
+    this.client.dispose?.();
+  }
+
   async becomes(condition) {
     if (condition(this)) return;
     await new Promise((resolve) => {
@@ -136,6 +142,15 @@ await serve({
     await visitors.get(visitor).fetch(`${base}/csrf`);
   },
   cookies: ({ visitor }) => visitors.get(visitor).cookies,
+  // Closes all tabs of a visitor.
+  depart({ visitor }) {
+    for (const [name, tab] of tabs) {
+      if (tab.visitor !== visitor) continue;
+      tab.leave();
+      tabs.delete(name);
+    }
+    visitors.delete(visitor);
+  },
 
   // Opens a tab. Where it subscribes, the server has taken the subscription: the visitor has a session from then on.
   async open({ tab: name, ...options }) {
@@ -156,11 +171,7 @@ await serve({
   // Stops as the library itself does.
   halt: ({ tab }) => tabs.get(tab).client.stop(),
   // Closes the tab.
-  leave({ tab }) {
-    const { client } = tabs.get(tab);
-    client.unsubscribe();
-    client.dispose?.();
-  },
+  leave: ({ tab }) => tabs.get(tab).leave(),
   // Subscribes anew, as a page does that was put aside.
   resubscribe: ({ tab }) => tabs.get(tab).client.subscribe({ restart: true }),
   // Reads the run that the tab is in, or was in, with a connection of another tab.
