@@ -98,6 +98,26 @@ async def test_a_question_is_answered_with_rendered_markdown(example: Server, ne
     await page.assert_no_problems()
 
 
+# Sends a question as soon as the page's script has run, and lets it have no frame.
+IN_A_HURRY = """
+requestAnimationFrame = () => 0;
+addEventListener("DOMContentLoaded", () => {
+  const prompt = document.getElementById("prompt");
+  prompt.value = "How does counting work?";
+  prompt.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", cancelable: true }));
+});
+"""
+
+
+@pytest.mark.parametrize("log", ["sqlite"], indirect=True)
+async def test_a_question_that_is_sent_before_the_page_is_drawn_is_answered(
+    example: Server, new_visitor: NewVisitor
+) -> None:
+    await open_gate(example)
+
+    await assert_whole(await new_visitor().open(example.base, before=IN_A_HURRY))
+
+
 async def test_a_page_reloaded_in_mid_answer_goes_on(example: Server, new_visitor: NewVisitor) -> None:
     page = await new_visitor().open(example.base)
     await page.ask(QUESTION)

@@ -25,8 +25,8 @@ await serve({
   // Opens a page in a session, which has its own cookies and is made by its first page.
   // What it asks for below /packages/ comes from the npm packages, below /scripts/ from this directory; of its requests
   // for `refuse.path`, the one with the number `refuse.request` gets an error status.
-  // The browser lacks the globals named in `without`.
-  async open({ page: name, session, url, cookies = {}, refuse, without = [] }) {
+  // The browser lacks the globals named in `without`, and runs the script `before` ahead of the page's own.
+  async open({ page: name, session, url, cookies = {}, refuse, without = [], before = "" }) {
     if (!sessions.has(session)) sessions.set(session, await browser.newContext());
     const added = Object.entries(cookies).map(([name, value]) => ({ name, value, url: new URL(url).origin }));
     await sessions.get(session).addCookies(added);
@@ -40,6 +40,7 @@ await serve({
     );
     await page.addInitScript({ path: "patience.mjs" });
     await page.addInitScript((names) => names.forEach((one) => delete window[one]), without);
+    await page.addInitScript(before);
     let asked = 0;
     if (refuse) {
       await page.route(refuse.path, (route) => {
