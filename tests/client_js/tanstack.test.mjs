@@ -247,6 +247,39 @@ test("a page that is loaded in mid-answer finds the run, and then what is sent",
   await chunks.return();
 });
 
+test("a run that is sent while another one is still looked for comes once", async () => {
+  const pending = [];
+  const fetch = (_url, { method, signal }) =>
+    new Promise((resolve, reject) => {
+      signal?.addEventListener("abort", () => reject(signal.reason));
+      pending.push({ method, resolve });
+    });
+  const request = async () => {
+    while (!pending.length) await new Promise((resolve) => setTimeout(resolve));
+    return pending.shift();
+  };
+  const connection = single({ fetch }, { subscribeUrl: "/chat/replay?id=c" });
+  const leaving = new AbortController();
+  const chunks = connection.subscribe(leaving.signal);
+  const first = chunks.next();
+  (await request()).resolve(refusal(503, "Later."));
+  const search = await request();
+  const sending = connection.send([], {}, undefined, { runId: "r" });
+  const sent = await request();
+  search.resolve(events([frame(1, started), frame(2, finished)]));
+  sent.resolve(events([frame(1, started), frame(2, finished)]));
+  await sending;
+  const next = connection.send([], {}, undefined, { runId: "next" });
+  (await request()).resolve(events([frame(3, { ...finished, runId: "next" })]));
+  await next;
+
+  assert.deepEqual([search.method, sent.method], ["GET", "POST"]);
+  const found = [(await first).value, (await chunks.next()).value, (await chunks.next()).value];
+  assert.deepEqual(found, [started, finished, { ...finished, runId: "next" }]);
+  leaving.abort();
+  assert.equal((await chunks.next()).done, true);
+});
+
 test("a session needs to be followed", () => {
   assert.throws(() => createConnection({ mode: "session", sendUrl: "/chat" }), TypeError);
 });

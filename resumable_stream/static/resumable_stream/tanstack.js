@@ -59,6 +59,10 @@ class Server {
     this.#options = { credentials: "same-origin", ...options };
   }
 
+  get arrival() {
+    return this.#arrival;
+  }
+
   async send(messages, data, signal, context, cursor) {
     await this.#arrival;
     const body = { messages, data, runId: context?.runId };
@@ -241,12 +245,29 @@ const finished = (context) => ({
 // Runs whose chunks come with the request that starts them, and the run that was going on when the page was loaded.
 function recovering(server) {
   const queue = new Queue();
+  let giveUpSearch = () => {};
   return {
     async *subscribe(signal) {
-      yield* runFrom((cursor) => server.replay(cursor, signal), signal);
+      const search = new AbortController();
+      const leave = () => search.abort();
+      signal?.addEventListener("abort", leave);
+      giveUpSearch = leave;
+      const open = async (cursor) => {
+        const response = await server.replay(cursor, search.signal);
+        giveUpSearch = () => {};
+        return response;
+      };
+      try {
+        if (!signal?.aborted) yield* runFrom(open, search.signal);
+      } finally {
+        signal?.removeEventListener("abort", leave);
+      }
       yield* queue.take(signal);
     },
     async send(messages, data, signal, context) {
+      await server.arrival;
+      // Whoever still looks for the run that was going on would find the one that begins now, and it would come twice.
+      giveUpSearch();
       const named = { ...context, runId: context?.runId ?? crypto.randomUUID() };
       const open = async (cursor) => {
         const response = await server.send(messages, data, signal, named, cursor);
@@ -272,8 +293,8 @@ class Queue {
     signal?.addEventListener("abort", wake);
     try {
       while (!signal?.aborted) {
-        while (this.#chunks.length) yield this.#chunks.shift();
-        await new Promise((resolve) => (this.#wake = resolve));
+        if (this.#chunks.length) yield this.#chunks.shift();
+        else await new Promise((resolve) => (this.#wake = resolve));
       }
     } finally {
       signal?.removeEventListener("abort", wake);
