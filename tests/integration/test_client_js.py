@@ -35,7 +35,7 @@ Connect = Callable[[Visitor, str], Awaitable[Client]]
 def scripts(node_project: Path) -> Path:
     """A directory with the client beside the scripts that use it."""
     installed = node_project / "resumable_stream"
-    shutil.copytree(CLIENT, installed)
+    shutil.copytree(CLIENT, installed, dirs_exist_ok=True)
     (installed / "package.json").write_text('{"type": "module"}')
     return node_project
 
