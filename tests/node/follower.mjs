@@ -64,8 +64,9 @@ export async function relay({ stream, ways, every }) {
     }
     const end = await following.ended;
     client.close();
-    cursor = end.cursor;
-    if (end.reason !== "closed") return { events, end, turns: turn + 1 };
+    // Of what was left after so many chunks the end may have come already; the chunks before it have not been taken.
+    if (count < every) return { events, end, turns: turn + 1 };
+    cursor = following.cursor;
   }
 }
 
