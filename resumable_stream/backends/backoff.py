@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 
 LONGEST_ASKED_WAIT = 30.0
 """A server that asks for a longer pause, in seconds, gets none: the caller decides."""
@@ -26,18 +25,20 @@ class Backoff:
         self._first = first
         self._longest = longest
         self._tries = 0
+        # In the time of the event loop, like every wait.
         self._failing_since: float | None = None
-        self._last_try = time.monotonic()
+        self._last_try = 0.0
 
     async def wait(self, asked: float | None = None) -> bool:
         """Wait before the next try, at least the ``asked`` seconds; return ``False`` if there should be none."""
-        now = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        now = clock()
         if self._failing_since is None:
             self._failing_since = now
         if now - self._failing_since >= self._patience or (asked or 0) > LONGEST_ASKED_WAIT:
             return False
         await asyncio.sleep(max(self._next_delay(now), asked or 0))
-        self._last_try = time.monotonic()
+        self._last_try = clock()
         return True
 
     def got_a_sign(self) -> None:

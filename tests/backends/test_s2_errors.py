@@ -27,6 +27,7 @@ from resumable_stream.exceptions import (
 )
 from resumable_stream.records import Record
 
+from ..support.virtual_time import in_virtual_time
 from .s2_tools import ack, mocked, refusal, row
 
 ENDPOINT = {"account_endpoint": "http://127.0.0.1:1", "basin_endpoint": "http://127.0.0.1:1"}
@@ -73,6 +74,7 @@ async def read_error(server: Server) -> ResumableStreamError:
 
 
 @pytest.mark.parametrize("code", ["bad_header", "bad_path", "bad_query", "bad_json", "bad_proto", "bad_frame"])
+@in_virtual_time
 async def test_what_s2_cannot_parse_is_an_invalid_append_with_its_words(code: str) -> None:
     server = Server(refusal(400, code, "body must be\n  a string"))
     error = await append_error(server)
@@ -81,6 +83,7 @@ async def test_what_s2_cannot_parse_is_an_invalid_append_with_its_words(code: st
     assert len(server.requests) == 1
 
 
+@in_virtual_time
 async def test_what_breaks_s2s_rules_is_an_invalid_append() -> None:
     assert isinstance(await append_error(Server(refusal(422, "invalid"))), InvalidRecordError)
 
@@ -102,6 +105,7 @@ async def test_what_breaks_s2s_rules_is_an_invalid_append() -> None:
     ids=lambda value: str(value.status_code) if isinstance(value, httpx.Response) else value,
 )
 @pytest.mark.parametrize("fails", [append_error, read_error], ids=["append", "read"])
+@in_virtual_time
 async def test_a_wrong_setting_is_named_at_once(
     fails: Callable[[Server], Any], answer: httpx.Response, setting: str
 ) -> None:
@@ -112,12 +116,14 @@ async def test_a_wrong_setting_is_named_at_once(
     assert len(server.requests) == 1
 
 
+@in_virtual_time
 async def test_an_exceeded_quota_is_no_fault_of_the_token() -> None:
     error = await append_error(Server(refusal(403, "quota_exhausted", "over the limit")))
     assert isinstance(error, BackendUnavailableError)
     assert "over the limit" in str(error)
 
 
+@in_virtual_time
 async def test_a_refused_condition_carries_the_truth() -> None:
     error = await append_error(Server(httpx.Response(412, json={"fencing_token_mismatch": "other"})))
     assert isinstance(error, FencingTokenMismatchError)
@@ -149,6 +155,7 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("answer", UNKNOWN, ids=repr)
+@in_virtual_time
 async def test_an_append_without_a_definite_answer_is_sent_once_and_called_unknown(
     answer: httpx.Response | Exception,
 ) -> None:
@@ -159,6 +166,7 @@ async def test_an_append_without_a_definite_answer_is_sent_once_and_called_unkno
 
 
 @pytest.mark.parametrize("answer", UNKNOWN[:10] + UNKNOWN[12:], ids=repr)
+@in_virtual_time
 async def test_a_read_without_a_definite_answer_is_repeated(answer: httpx.Response | Exception) -> None:
     server = Server(answer, httpx.Response(200, json={"records": [row(3, "x")]}))
     batch = await mocked(server).read("s", 3)
@@ -180,6 +188,7 @@ NOT_APPLIED = [
 
 
 @pytest.mark.parametrize("answer", NOT_APPLIED, ids=repr)
+@in_virtual_time
 async def test_an_append_that_was_surely_not_applied_is_sent_again_as_it_was(
     answer: httpx.Response | Exception,
 ) -> None:
@@ -191,6 +200,7 @@ async def test_an_append_that_was_surely_not_applied_is_sent_again_as_it_was(
 
 
 @pytest.mark.parametrize("answer", NOT_APPLIED, ids=repr)
+@in_virtual_time
 async def test_retries_of_an_append_end_in_an_error_that_says_that_nothing_was_applied(
     answer: httpx.Response | Exception,
 ) -> None:
@@ -204,6 +214,7 @@ async def test_retries_of_an_append_end_in_an_error_that_says_that_nothing_was_a
     [aiohttp.ServerDisconnectedError(), aiohttp.ClientOSError(104, "Connection reset by peer")],
     ids=repr,
 )
+@in_virtual_time
 async def test_a_lost_connection_is_not_taken_for_one_that_never_was(cause: Exception) -> None:
     # What httpx-aiohttp, which a user may bring, makes of each of these causes.
     error = httpx.ConnectTimeout("")
@@ -211,17 +222,20 @@ async def test_a_lost_connection_is_not_taken_for_one_that_never_was(cause: Exce
     assert isinstance(await append_error(Server(error)), AppendOutcomeUnknownError)
 
 
+@in_virtual_time
 async def test_an_unreachable_server_is_named_with_the_setting_that_says_where_it_is() -> None:
     error = await append_error(Server(httpx.ConnectError("Connection refused")))
     assert "http://127.0.0.1:1/v1" in str(error)
     assert "S2_BASIN_ENDPOINT" in str(error)
 
 
+@in_virtual_time
 async def test_too_many_open_files_are_no_fault_of_the_server() -> None:
     error = await append_error(Server(OSError(24, "Too many open files")))
     assert "raise its limit" in str(error)
 
 
+@in_virtual_time
 async def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown() -> None:
     async def handler(request: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
@@ -242,6 +256,7 @@ async def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown()
     ],
     ids=str,
 )
+@in_virtual_time
 async def test_the_pause_that_s2_asks_for_is_made_even_if_it_is_longer_than_our_patience(
     waits: list[float], headers: dict[str, str], wait: float
 ) -> None:
@@ -250,6 +265,7 @@ async def test_the_pause_that_s2_asks_for_is_made_even_if_it_is_longer_than_our_
     assert waits == [wait]
 
 
+@in_virtual_time
 async def test_a_pause_that_is_too_long_to_make_is_left_to_the_caller(waits: list[float]) -> None:
     server = Server(httpx.Response(429, headers={"retry-after": "3600"}))
     assert isinstance(await append_error(server), BackendUnavailableError)
@@ -266,24 +282,28 @@ def test_a_retry_date_is_turned_into_seconds_and_nonsense_ignored() -> None:
     assert retry_after({}) is None
 
 
+@in_virtual_time
 async def test_an_append_to_a_basin_that_creates_no_streams_names_the_cure() -> None:
     error = await append_error(Server(refusal(404, "stream_not_found")))
     assert isinstance(error, InvalidBackendError)
     assert "manage.py resumable_stream setup" in str(error)
 
 
+@in_virtual_time
 async def test_an_append_outlives_a_stream_that_another_one_is_just_creating() -> None:
     found = await mocked(Server(refusal(404, "stream_not_found"), ack(3, 4))).append("s", RECORDS)
     assert found.end == 4
 
 
 @pytest.mark.parametrize("code", ["stream_not_found", "stream_deletion_pending"])
+@in_virtual_time
 async def test_a_stream_that_is_gone_or_going_is_not_found_by_readers(code: str) -> None:
     error = await read_error(Server(refusal(404 if code == "stream_not_found" else 409, code)))
     assert isinstance(error, StreamNotFoundError)
     assert error.stream_name == "s"
 
 
+@in_virtual_time
 async def test_a_read_beyond_the_tail_says_where_that_is_and_one_at_the_tail_is_empty() -> None:
     unwritten = httpx.Response(416, json={"tail": {"seq_num": 2, "timestamp": 1}})
     error = await read_error(Server(unwritten))
@@ -292,12 +312,14 @@ async def test_a_read_beyond_the_tail_says_where_that_is_and_one_at_the_tail_is_
     assert (await mocked(Server(unwritten)).read("s", 2)).records == ()
 
 
+@in_virtual_time
 async def test_a_read_that_begins_later_than_asked_says_what_is_kept() -> None:
     error = await read_error(Server(httpx.Response(200, json={"records": [row(8), row(9)]})))
     assert isinstance(error, RecordsTrimmedError)
     assert error.first_seq_num == 8
 
 
+@in_virtual_time
 async def test_a_read_of_an_emptied_stream_says_that_nothing_below_the_tail_is_kept() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/tail"):
@@ -321,6 +343,7 @@ def tail_answers(*, tail: int, batches: Iterator[list[int]]) -> Callable[[httpx.
     return handler
 
 
+@in_virtual_time
 async def test_the_last_records_are_completed_when_one_answer_did_not_hold_them() -> None:
     found = await mocked(tail_answers(tail=6, batches=iter([[2, 3], [2, 3, 4], [5]]))).tail("s", last=4)
     assert found.seq_num == 6
@@ -328,23 +351,27 @@ async def test_the_last_records_are_completed_when_one_answer_did_not_hold_them(
     assert found.server_time == 1445412480000
 
 
+@in_virtual_time
 async def test_the_tail_of_an_emptied_stream_has_no_records() -> None:
     found = await mocked(tail_answers(tail=6, batches=iter([[], []]))).tail("s", last=2)
     assert (found.seq_num, found.records) == (6, ())
 
 
+@in_virtual_time
 async def test_an_answer_without_a_date_tells_no_time() -> None:
     answer = httpx.Response(200, json={"tail": {"seq_num": 1, "timestamp": 5}})
     with pytest.raises(BackendUnavailableError, match="no Date header"):
         await mocked(Server(answer)).tail("s")
 
 
+@in_virtual_time
 async def test_a_delete_whose_first_answer_was_lost_is_not_failed_by_its_own_success() -> None:
     await mocked(Server(httpx.ReadError("reset"), refusal(404, "stream_not_found"))).delete_stream("s")
     with pytest.raises(StreamNotFoundError):
         await mocked(Server(refusal(404, "stream_not_found"))).delete_stream("s")
 
 
+@in_virtual_time
 async def test_a_listing_goes_on_behind_streams_that_are_being_deleted() -> None:
     created = "2026-01-01T00:00:00.5Z"
     gone = {"name": "a", "created_at": created, "deleted_at": created}

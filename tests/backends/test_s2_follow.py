@@ -18,6 +18,7 @@ from resumable_stream.exceptions import (
 )
 from resumable_stream.records import FollowBatch
 
+from ..support.virtual_time import in_virtual_time
 from . import s2_tools
 from .s2_tools import DONE, Open, Torn, batch, error_event, mocked, ping, refusal, row, session
 
@@ -60,6 +61,7 @@ def unwritten(tail: int) -> httpx.Response:
     return httpx.Response(416, json={"tail": {"seq_num": tail, "timestamp": 1}})
 
 
+@in_virtual_time
 async def test_history_then_the_caught_up_sign_then_new_records() -> None:
     body = Open(batch(row(0), row(1)), batch(row(2)), ping(3), batch(row(3), tail=4), ping(4))
     async with following(Sessions(session(body))) as batches:
@@ -67,12 +69,14 @@ async def test_history_then_the_caught_up_sign_then_new_records() -> None:
     assert body.is_closed
 
 
+@in_virtual_time
 async def test_an_empty_stream_is_caught_up_at_once_and_says_so_once() -> None:
     body = Open(ping(0), ping(0), ping(0), batch(row(0), tail=1))
     async with following(Sessions(session(body))) as batches:
         assert await take(batches, 2) == [([], True), ([0], True)]
 
 
+@in_virtual_time
 async def test_unicode_separators_stay_inside_the_record() -> None:
     text = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg"
     async with following(Sessions(session(Open(batch(row(0, text)))))) as batches:
@@ -86,6 +90,7 @@ def splits(data: bytes) -> Iterator[tuple[bytes, ...]]:
 
 
 @pytest.mark.parametrize("parts", list(splits(batch(row(0, "é😀")) + ping(1))), ids=["bytes", "sevens", "whole"])
+@in_virtual_time
 async def test_an_event_may_come_in_any_pieces(parts: tuple[bytes, ...]) -> None:
     async with following(Sessions(session(Open(*parts)))) as batches:
         first = await anext(batches)
@@ -107,6 +112,7 @@ ENDS: list[tuple[str, Outcome]] = [
 
 
 @pytest.mark.parametrize("end", [end for _, end in ENDS], ids=[name for name, _ in ENDS])
+@in_virtual_time
 async def test_whatever_ends_a_session_the_next_one_begins_where_it_stopped(end: Outcome) -> None:
     sessions = Sessions(end, session(Open(batch(row(6)), ping(7))))
     async with following(sessions, 5) as batches:
@@ -128,6 +134,7 @@ PASSING: list[tuple[str, Outcome]] = [
 
 
 @pytest.mark.parametrize("fault", [fault for _, fault in PASSING], ids=[name for name, _ in PASSING])
+@in_virtual_time
 async def test_a_session_that_does_not_open_is_tried_again(fault: Outcome) -> None:
     sessions = Sessions(fault, fault, session(Open(batch(row(5)))))
     async with following(sessions, 5, follow_retry_seconds=5) as batches:
@@ -135,12 +142,14 @@ async def test_a_session_that_does_not_open_is_tried_again(fault: Outcome) -> No
     assert sessions.starts == [5, 5, 5]
 
 
+@in_virtual_time
 async def test_a_session_after_a_quiet_one_repeats_no_caught_up_sign() -> None:
     sessions = Sessions(session(ping(5)), session(Open(ping(5), batch(row(5), tail=6))))
     async with following(sessions, 5) as batches:
         assert await take(batches, 2) == [([], True), ([5], True)]
 
 
+@in_virtual_time
 async def test_a_follow_gives_up_when_nothing_works_for_too_long() -> None:
     sessions = Sessions(session(batch(row(0))), httpx.ConnectError("refused"))
     async with following(sessions) as batches:
@@ -150,6 +159,7 @@ async def test_a_follow_gives_up_when_nothing_works_for_too_long() -> None:
     assert len(sessions.starts) > 2
 
 
+@in_virtual_time
 async def test_a_server_that_answers_without_events_is_not_taken_for_s2() -> None:
     async with following(Sessions(httpx.Response(200, text="<html>"))) as batches:
         with pytest.raises(BackendUnavailableError, match="S2_BASIN_ENDPOINT"):
@@ -165,6 +175,7 @@ async def test_a_server_that_answers_without_events_is_not_taken_for_s2() -> Non
     ],
     ids=["token", "basin", "endpoint"],
 )
+@in_virtual_time
 async def test_a_wrong_setting_ends_the_follow_at_once(answer: httpx.Response, setting: str) -> None:
     sessions = Sessions(answer)
     async with following(sessions) as batches:
@@ -174,6 +185,7 @@ async def test_a_wrong_setting_ends_the_follow_at_once(answer: httpx.Response, s
 
 
 @pytest.mark.parametrize("code", ["stream_not_found", "stream_deletion_pending"])
+@in_virtual_time
 async def test_a_stream_that_stays_missing_is_not_found(code: str) -> None:
     sessions = Sessions(session(batch(row(0)) + error_event("unavailable")), refusal(404, code))
     async with following(sessions, follow_retry_seconds=5) as batches:
@@ -182,6 +194,7 @@ async def test_a_stream_that_stays_missing_is_not_found(code: str) -> None:
             await anext(batches)
 
 
+@in_virtual_time
 async def test_a_start_beyond_the_tail_is_refused() -> None:
     async with following(Sessions(unwritten(3)), 7) as batches:
         with pytest.raises(ReadUnwrittenError) as caught:
@@ -189,6 +202,7 @@ async def test_a_start_beyond_the_tail_is_refused() -> None:
     assert caught.value.tail == 3
 
 
+@in_virtual_time
 async def test_a_stream_that_was_made_anew_below_the_position_is_not_the_one_followed() -> None:
     sessions = Sessions(session(batch(row(5), row(6))), unwritten(3))
     async with following(sessions, 5) as batches:
@@ -205,6 +219,7 @@ async def test_a_stream_that_was_made_anew_below_the_position_is_not_the_one_fol
     ],
     ids=["between batches", "inside a batch"],
 )
+@in_virtual_time
 async def test_a_gap_is_told_and_never_passed_over(body: bytes, first: int) -> None:
     async with following(Sessions(session(body))) as batches:
         assert await take(batches, 1) == [([0, 1], False)]
@@ -213,6 +228,7 @@ async def test_a_gap_is_told_and_never_passed_over(body: bytes, first: int) -> N
     assert caught.value.first_seq_num == first
 
 
+@in_virtual_time
 async def test_a_gap_on_reconnecting_is_told_too() -> None:
     async with following(Sessions(session(batch(row(0))), session(batch(row(4))))) as batches:
         await anext(batches)
@@ -220,6 +236,7 @@ async def test_a_gap_on_reconnecting_is_told_too() -> None:
             await anext(batches)
 
 
+@in_virtual_time
 async def test_an_emptied_stream_is_told_by_the_ping_that_comes_without_its_records() -> None:
     kept = httpx.Response(200, json={"records": [row(9)]})
     async with following(Sessions(session(Open(ping(10))), kept=kept), 3) as batches:
@@ -228,6 +245,7 @@ async def test_an_emptied_stream_is_told_by_the_ping_that_comes_without_its_reco
     assert caught.value.first_seq_num == 9
 
 
+@in_virtual_time
 async def test_a_ping_that_overtakes_a_batch_is_no_gap() -> None:
     kept = httpx.Response(200, json={"records": [row(3)]})
     sessions = Sessions(session(Open(ping(5), batch(row(3), row(4)), ping(5))), kept=kept)
@@ -235,6 +253,7 @@ async def test_a_ping_that_overtakes_a_batch_is_no_gap() -> None:
         assert await take(batches, 2) == [([3, 4], False), ([], True)]
 
 
+@in_virtual_time
 async def test_nothing_is_opened_before_the_first_batch_is_asked_for() -> None:
     sessions = Sessions(session(Open(ping(0))))
     async with following(sessions):
@@ -242,6 +261,7 @@ async def test_nothing_is_opened_before_the_first_batch_is_asked_for() -> None:
     assert sessions.starts == []
 
 
+@in_virtual_time
 async def test_a_cancelled_follow_closes_its_session() -> None:
     body = Open(ping(0))
     async with following(Sessions(session(body))) as batches:
