@@ -47,12 +47,6 @@ class Exchange(asyncio.Protocol):
     def take(self, data: bytes) -> None:
         """Look at what was received; whoever only downloads does not."""
 
-    async def has_received(self, count: int) -> None:
-        """Wait until the response has at least so many bytes."""
-        # An event would have to be looked after with every packet.
-        while self.received_bytes < count:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
     def connection_lost(self, _error: Exception | None) -> None:
         self.seconds = time.perf_counter() - self.began
         for future in (self.has_frame, self.over):
@@ -110,6 +104,28 @@ class Collector(Exchange):
     def body(self) -> bytes:
         """The body of a response that has a length."""
         return b"".join(self.parts).partition(b"\r\n\r\n")[2]
+
+
+class Seeker(Exchange):
+    """Notices when the frame with a cursor has come."""
+
+    def __init__(self, request: bytes, cursor: int) -> None:
+        super().__init__(request)
+        self.has_come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sign = b"id: %d\n" % cursor
+        self._rest = b""
+
+    def take(self, data: bytes) -> None:
+        seen = self._rest + data
+        if self._sign in seen and not self.has_come.done():
+            self.has_come.set_result(None)
+        self._rest = seen[-len(self._sign) :]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if not self.has_come.done():
+            self.has_come.set_exception(RuntimeError("The response ended before the frame came."))
+            self.has_come.exception()  # As in _fail.
 
 
 class Staller(Exchange):

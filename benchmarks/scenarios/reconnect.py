@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from ..client import Exchange, begin, download, fetch_json, get, post_chat
+from ..client import Exchange, Seeker, begin, download, fetch_json, get, post_chat
 from ..logs import Log
 from ..measure import medians
 from ..processes import Server, serve_pair
@@ -14,7 +14,9 @@ from ..scale import Scale
 
 CHUNK_CHARACTERS = 80
 SHORT_CHUNKS = 100
-MISSED_CHUNKS = 10
+MISSED_CHUNKS = 5
+"""So few that the server surely has them in memory while the answer runs (``hub.SPARE_BYTES``): how many more it has
+depends on how they came."""
 QUIET_SECONDS = 0.1
 FIRST_CHUNK = 3
 """Its ``seq_num``: claim, begin record and user message come before it."""
@@ -57,11 +59,13 @@ async def _reconnects(server: Server, scale: Scale, log: Log, hold: int) -> list
 
 
 async def _write(server: Server, chat_id: str, count: int, hold: int) -> None:
-    """Have an answer written, and return when all its chunks are on the log."""
+    """Have an answer written, and return when all its chunks, and its end if it has one, are on the log."""
     await download(server, post_chat("/background", chat_id, count=count, size=CHUNK_CHARACTERS, hold=hold))
-    reader = await begin(server, Exchange(get(f"/chat/replay?id={chat_id}&from=0")))
-    await reader.has_received(count * CHUNK_CHARACTERS)
-    reader.transport.abort()
+    reader = await begin(server, Seeker(get(f"/chat/replay?id={chat_id}&from=0"), cursor=count + FIRST_CHUNK))
+    await reader.has_come
+    if hold:
+        reader.transport.abort()
+    await reader.over
 
 
 async def _records_read(server: Server, request: bytes) -> int:
