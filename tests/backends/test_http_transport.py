@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,11 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable_stream.backends import http_transport
-from resumable_stream.backends.http_connection import HIGH_WATER_BYTES
+from resumable_stream.backends.http_connection import HIGH_WATER_BYTES, HttpConnection
 from resumable_stream.backends.http_transport import OriginTransport, Reply
 
+from ..integration.servers import PATIENCE_SECONDS
 from ..support.ports import free_port
 from ..support.tcp import TcpServer, tcp_server
+from ..support.virtual_time import in_virtual_time
 
 TLS = ssl.create_default_context()
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -58,11 +61,10 @@ class ScriptedServer:
         self.connections = 0
         self.requests: list[bytes] = []
         self.is_asked = asyncio.Event()
-        self.has_lost_one = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        try:
+        with suppress(asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
@@ -70,8 +72,6 @@ class ScriptedServer:
                 self.is_asked.set()
                 answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
                 await answer(writer)
-        except asyncio.IncompleteReadError:
-            self.has_lost_one.set()
 
 
 @asynccontextmanager
@@ -84,13 +84,13 @@ async def talking_to(*answers: Answer, **options: Any) -> AsyncIterator[tuple[Or
 
 
 def transport_to(server: TcpServer, *, scheme: str = "http", **options: Any) -> OriginTransport:
-    defaults = {"tls": TLS, "connect_timeout": 5.0, "max_connections": 10}
+    defaults = {"tls": TLS, "connect_timeout": PATIENCE_SECONDS, "max_connections": 10}
     return OriginTransport(f"{scheme}://127.0.0.1:{server.port}", **{**defaults, **options})
 
 
 async def until(holds: Callable[[], bool]) -> None:
     """Let the loop go on until something holds that has no event of its own."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -129,7 +129,7 @@ def test_a_response_is_what_httpx_itself_makes_of_it(
                 response = await client.get("/")
         async with (
             talking_to(says(*parts, then_close=framing == "close")) as (other, _),
-            httpx.AsyncClient(trust_env=False, verify=False) as stock,
+            httpx.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE_SECONDS) as stock,
         ):
             expected = await stock.get(f"http://127.0.0.1:{other._port}")
         assert (reply.status, reply.content) == (expected.status_code, expected.content) == (status, body)
@@ -180,8 +180,7 @@ async def test_a_connection_that_may_not_be_used_again_is_not(answer: Answer) ->
     async with talking_to(answer) as (transport, server):
         for _ in range(3):
             assert (await transport.exchange(REQUEST)).content == b"ok"
-            await asyncio.wait_for(server.has_lost_one.wait(), 5)
-            server.has_lost_one.clear()
+            await until(lambda: not transport._open)  # An end of the server's is here a moment later.
     assert server.connections == 3
 
 
@@ -190,7 +189,7 @@ async def test_what_an_idle_connection_says_is_no_answer_to_the_next_request() -
 
     async def says_more_later(writer: asyncio.StreamWriter) -> None:
         writer.write(OK)
-        await asyncio.wait_for(told.wait(), 5)
+        await asyncio.wait_for(told.wait(), PATIENCE_SECONDS)
         writer.write(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
 
     async with talking_to(says_more_later, says(OK)) as (transport, server):
@@ -243,13 +242,20 @@ async def test_a_response_that_breaks_off_is_an_error_that_leaves_open_whether_t
         assert (await transport.exchange(REQUEST)).content == b"ok"
 
 
-async def test_a_refused_connection_and_an_unknown_host_are_errors_of_connecting() -> None:
+async def test_a_refused_connection_and_an_unknown_host_are_errors_of_connecting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with tcp_server(ScriptedServer(is_silent).serve) as server:
         transport = transport_to(server)
     with pytest.raises(httpx.ConnectError, match="Connect call failed"):
         await transport.exchange(REQUEST)
-    nowhere = OriginTransport("http://nowhere.invalid", tls=TLS, connect_timeout=5.0, max_connections=1)
-    with pytest.raises(httpx.ConnectError):
+
+    async def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    nowhere = OriginTransport("http://nowhere.invalid", tls=TLS, connect_timeout=PATIENCE_SECONDS, max_connections=1)
+    with pytest.raises(httpx.ConnectError, match="not known"):
         await nowhere.exchange(REQUEST)
 
 
@@ -264,9 +270,10 @@ async def test_who_finds_all_connections_in_use_waits_for_one() -> None:
     async with talking_to(says(OK), max_connections=2) as (transport, server):
         await asyncio.gather(*[transport.exchange(REQUEST) for _ in range(10)])
         assert server.connections == 2
-    async with talking_to(is_silent, max_connections=1, connect_timeout=0.05) as (transport, server):
+    async with talking_to(is_silent, max_connections=1) as (transport, server):
         first = asyncio.create_task(transport.exchange(REQUEST))
         await server.is_asked.wait()
+        transport._connect_timeout = 0.05
         with pytest.raises(httpx.PoolTimeout):
             await transport.exchange(REQUEST)
         first.cancel()
@@ -321,25 +328,68 @@ def reading(silence: float) -> httpx.Request:
     return httpx.Request("GET", "http://x/", extensions={"timeout": {"read": silence}})
 
 
+class Wire(asyncio.Transport):
+    """The client's end of a connection; a test says by hand what comes over it."""
+
+    def __init__(self, connection: HttpConnection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._is_closed = False
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self._is_closed
+
+    def abort(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
+
+
+class TransportByHand(OriginTransport):
+    """Its connections lead nowhere."""
+
+    connection: HttpConnection
+    """The newest."""
+
+    def __init__(self) -> None:
+        super().__init__("http://x", tls=TLS, connect_timeout=1, max_connections=10)
+
+    async def _connect(self) -> HttpConnection:
+        self.connection = HttpConnection(asyncio.get_running_loop())
+        self.connection.connection_made(Wire(self.connection))
+        return self.connection
+
+
+@in_virtual_time
 async def test_a_response_that_falls_silent_is_given_up() -> None:
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with talking_to(is_silent, says(head + b"1\r\na\r\n")) as (transport, _):
-        with pytest.raises(httpx.ReadTimeout):
-            await transport.handle_async_request(reading(0.05))
-        response = await transport.handle_async_request(reading(0.05))
-        with pytest.raises(httpx.ReadTimeout):
-            await response.aread()
-        await response.aclose()
+    transport = TransportByHand()
+    with pytest.raises(httpx.ReadTimeout):
+        await transport.handle_async_request(reading(5))
+    answered = asyncio.create_task(transport.handle_async_request(reading(5)))
+    await asyncio.sleep(4)
+    transport.connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    response = await answered
+    await asyncio.sleep(4)
+    transport.connection.data_received(b"1\r\na\r\n")
+    assert await anext(aiter(response.stream)) == b"a"
+    with pytest.raises(httpx.ReadTimeout):
+        await anext(aiter(response.stream))
+    await response.aclose()
 
 
+@in_virtual_time
 async def test_a_reader_that_takes_its_time_is_not_taken_for_a_silent_server() -> None:
-    async with talking_to(says(OK)) as (transport, _):
-        response = await transport.handle_async_request(reading(0.01))
-        (connection,) = transport._open
-        await until(lambda: bool(connection._parts))
-        await asyncio.sleep(0.05)  # Several times what the server may be silent for.
-        assert await response.aread() == b"ok"
-        await response.aclose()
+    transport = TransportByHand()
+    answered = asyncio.create_task(transport.handle_async_request(reading(5)))
+    await asyncio.sleep(4)
+    transport.connection.data_received(OK)
+    response = await answered
+    await asyncio.sleep(100)
+    assert await response.aread() == b"ok"
+    await response.aclose()
 
 
 async def test_a_response_that_was_left_early_takes_its_connection_with_it() -> None:
@@ -373,10 +423,9 @@ async def test_a_connection_that_nobody_needs_for_a_while_is_closed(monkeypatch:
     monkeypatch.setattr(http_transport, "KEEPALIVE_SECONDS", 0.02)
     async with talking_to(says(OK)) as (transport, server):
         await asyncio.gather(*[transport.exchange(REQUEST) for _ in range(3)])
-        assert transport._open
-        await asyncio.wait_for(server.has_lost_one.wait(), 5)
         await until(lambda: not transport._open)
         assert (await transport.exchange(REQUEST)).content == b"ok"
+    assert server.connections == 4
 
 
 async def test_many_connections_that_open_at_once_look_up_their_host_once(monkeypatch: pytest.MonkeyPatch) -> None:
