@@ -6,10 +6,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from resumable_stream.backends import s2_http
 from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.exceptions import (
     AppendOutcomeUnknownError,
@@ -89,12 +91,28 @@ async def test_an_acknowledgement_that_comes_in_part_is_unknown(
     assert await bodies(s2, stream) == ["x"]
 
 
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Timeout]:
+    """The time limits of requests, so that a test can say when they are over; the last one is the newest."""
+    found: list[asyncio.Timeout] = []
+
+    def timeout(seconds: float) -> asyncio.Timeout:
+        found.append(asyncio.timeout(seconds))
+        return found[-1]
+
+    monkeypatch.setattr(s2_http, "asyncio", SimpleNamespace(timeout=timeout))
+    return found
+
+
 async def test_an_append_without_an_answer_is_unknown_after_the_timeout(
-    make_backend: MakeBackend, proxy: FaultProxy, s2: S2Backend, stream: str
+    make_backend: MakeBackend, proxy: FaultProxy, s2: S2Backend, stream: str, limits: list[asyncio.Timeout]
 ) -> None:
     proxy.fault = Fault.STALL
+    appending = asyncio.create_task(make_backend().append(stream, [Record("x")]))
+    await proxy.hit.wait()
+    limits[-1].reschedule(asyncio.get_running_loop().time())
     with pytest.raises(AppendOutcomeUnknownError):
-        await make_backend(timeout=0.2).append(stream, [Record("x")])
+        await appending
     assert await bodies(s2, stream) == ["x"]
 
 
