@@ -25,6 +25,8 @@ from resumable_stream.testing import Probe, bodies
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOBODY = 65534
+PATIENCE_SECONDS = 30
+"""How long anybody waits for a lock that others hold: they may be slow, and there may be several before it."""
 
 
 @contextmanager
@@ -161,7 +163,7 @@ def main(name: str, path: str, *arguments: str) -> None:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-    backend = SQLiteBackend("default", {"path": path})
+    backend = SQLiteBackend("default", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
     asyncio.run(globals()[name](backend, *arguments))
 
 

@@ -26,6 +26,8 @@ from resumable_stream.exceptions import (
 )
 from resumable_stream.testing import BackendContract, Probe, bodies, eventually, read_all, texts
 
+from .sqlite_programs import PATIENCE_SECONDS
+
 
 class TestSQLiteBackend(BackendContract):
     @pytest.fixture
@@ -37,12 +39,13 @@ class TestSQLiteBackend(BackendContract):
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "made" / "on first use" / "log.sqlite3"
+    # Under a name of its own, by which the log's threads are told from those that other tests have left.
+    return tmp_path / "made" / "on first use" / f"{tmp_path.name}.sqlite3"
 
 
 @pytest.fixture
 async def backend(path: Path) -> AsyncIterator[SQLiteBackend]:
-    backend = SQLiteBackend("default", {"path": path, "timeout_seconds": 0.1})
+    backend = SQLiteBackend("default", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
     yield backend
     await backend.close()
 
@@ -50,7 +53,7 @@ async def backend(path: Path) -> AsyncIterator[SQLiteBackend]:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock that every writer needs."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -77,6 +80,12 @@ def failing(
     monkeypatch.setattr(Connection, "execute", fail)
 
 
+@pytest.fixture
+def no_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transactions would come between, and take the fault that is meant for an append."""
+    monkeypatch.setattr(Housekeeper, "due_in", lambda self: None)
+
+
 def begin_of_a_commit(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Tell when a group has been taken from the queue and waits for the lock: what comes now is in the next one."""
     begins, patiently = threading.Event(), LogFile.patiently
@@ -91,9 +100,11 @@ def begin_of_a_commit(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 class TestFaults:
     async def test_a_lock_that_is_held_too_long_is_reported(self, backend: SQLiteBackend) -> None:
-        await backend.append("a", texts("x"))
+        impatient = SQLiteBackend("impatient", {"path": backend.path, "timeout_seconds": 0.1})
+        await impatient.append("a", texts("x"))
         with locked(backend.path), pytest.raises(BackendUnavailableError, match="locked by another process"):
-            await backend.append("a", texts("never"))
+            await impatient.append("a", texts("never"))
+        await impatient.close()
 
         await backend.append("a", texts("y"))
         assert bodies(await read_all(backend, "a")) == ["x", "y"]
@@ -114,6 +125,7 @@ class TestFaults:
         assert (await backend.append("a", texts("y"), match_seq_num=1)).start == 1
         assert bodies(await read_all(backend, "a")) == ["x", "y"]
 
+    @pytest.mark.usefixtures("no_housekeeping")
     @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY])
     async def test_a_commit_that_surely_failed_is_reported_as_not_applied(
         self, backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch, code: int
@@ -124,6 +136,7 @@ class TestFaults:
             await backend.append("a", texts("never"))
         assert bodies(await read_all(backend, "a")) == ["x"]
 
+    @pytest.mark.usefixtures("no_housekeeping")
     @pytest.mark.parametrize("applied", [False, True])
     async def test_a_commit_that_may_have_failed_is_reported_as_unknown_and_can_be_resolved(
         self, backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch, applied: bool
@@ -140,28 +153,25 @@ class TestFaults:
             await backend.append("a", texts("y"), match_seq_num=1)
         assert bodies(await read_all(backend, "a")) == ["x", "y"]
 
+    @pytest.mark.usefixtures("no_housekeeping")
     async def test_each_append_of_a_failed_group_hears_the_truth(
         self, backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # Its transactions would come between, and take the fault that is meant for the group.
-        monkeypatch.setattr(Housekeeper, "due_in", lambda self: None)
-        patient = SQLiteBackend("default", {"path": path, "timeout_seconds": 30})
-        await patient.append("a", texts("x"))
+        await backend.append("a", texts("x"))
         with locked(path):
             begins = begin_of_a_commit(monkeypatch)
-            first = asyncio.create_task(patient.append("a", texts("first")))
+            first = asyncio.create_task(backend.append("a", texts("first")))
             await asyncio.to_thread(begins.wait)
             group = [
-                asyncio.create_task(patient.append("a", texts("second"), match_seq_num=2)),
-                asyncio.create_task(patient.append("a", texts("refused"), match_seq_num=2)),
-                asyncio.create_task(patient.append("b", texts("third"))),
+                asyncio.create_task(backend.append("a", texts("second"), match_seq_num=2)),
+                asyncio.create_task(backend.append("a", texts("refused"), match_seq_num=2)),
+                asyncio.create_task(backend.append("b", texts("third"))),
             ]
             await asyncio.sleep(0)
             failing(monkeypatch, "COMMIT", sqlite3.SQLITE_IOERR, passing=1)
         await first
         # The refusal rested on the second append, which may not be there: what is sure is that nothing was applied.
         outcomes = [type(outcome) for outcome in await asyncio.gather(*group, return_exceptions=True)]
-        await patient.close()
         assert outcomes == [AppendOutcomeUnknownError, BackendUnavailableError, AppendOutcomeUnknownError]
 
     async def test_a_follower_survives_passing_faults(
@@ -178,7 +188,7 @@ class TestFaults:
         monkeypatch.setattr(watcher, "PAUSE_SECONDS", 0.01)
         await backend.append("a", texts("x"))
         failing(monkeypatch, "SELECT commits, last_deletion FROM log", sqlite3.SQLITE_IOERR)
-        neighbour = SQLiteBackend("neighbour", {"path": path})
+        neighbour = SQLiteBackend("neighbour", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
         async with Probe(backend, "a") as probe:
             await probe.until_caught_up()
 
@@ -209,7 +219,7 @@ class TestLife:
     ) -> None:
         monkeypatch.setattr(watcher, "DELETIONS_SECONDS", float("inf"))
         await backend.append("a", texts("x"))
-        neighbour = SQLiteBackend("neighbour", {"path": backend.path})
+        neighbour = SQLiteBackend("neighbour", {"path": backend.path, "timeout_seconds": PATIENCE_SECONDS})
         async with Probe(backend, "a") as probe:
             for position in (2, 3):  # The second record can only have been announced: the watcher's first look is over.
                 await neighbour.append("a", texts("y"))
@@ -255,13 +265,13 @@ class TestLife:
         assert seen[0] == seen[1] == seen[2]
         assert sorted(seen[0]) == sorted(["begin", *map(str, range(20))] * 3)
 
-    async def test_closing_ends_all_threads(self, backend: SQLiteBackend) -> None:
+    async def test_closing_ends_all_threads(self, backend: SQLiteBackend, path: Path) -> None:
         await backend.append("a", texts("x"))
         async with Probe(backend, "a") as probe:
             await probe.until_caught_up()
-            assert _threads() != []
+            assert _threads(path) != []
         await backend.close()
-        assert _threads() == []
+        assert _threads(path) == []
 
     async def test_closing_commits_what_is_queued(self, backend: SQLiteBackend) -> None:
         appends = [asyncio.create_task(backend.append("a", texts(str(number)))) for number in range(50)]
@@ -284,11 +294,11 @@ class TestLife:
         self, backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(watcher, "LINGER_SECONDS", 0.01)
-        neighbour = SQLiteBackend("neighbour", {"path": path})
+        neighbour = SQLiteBackend("neighbour", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
         await backend.append("a", texts("x"))
 
         async def look() -> bool | None:
-            return not any(name.startswith("log-watcher") for name in _threads()) or None
+            return not any(name.startswith("log-watcher") for name in _threads(path)) or None
 
         for position in (2, 4):
             async with Probe(backend, "a") as probe:
@@ -319,7 +329,7 @@ class TestLife:
         gc.collect()
 
         async def look() -> bool | None:
-            return not _threads() or None
+            return not _threads(path) or None
 
         assert await eventually(look)
 
@@ -336,5 +346,7 @@ class TestLife:
         assert (tail.timestamp, tail.server_time) == (before, before)
 
 
-def _threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("log-")]
+def _threads(path: Path) -> list[str]:
+    return [
+        thread.name for thread in threading.enumerate() if thread.name.startswith("log-") and path.name in thread.name
+    ]

@@ -17,6 +17,8 @@ from resumable_stream.exceptions import FencingTokenMismatchError, RecordsTrimme
 from resumable_stream.records import Record
 from resumable_stream.testing import Probe, bodies, eventually, read_all, texts
 
+from .sqlite_programs import PATIENCE_SECONDS
+
 EVERYTHING = 2**63 - 1
 
 
@@ -27,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def backend(path: Path) -> AsyncIterator[SQLiteBackend]:
-    backend = SQLiteBackend("default", {"path": path})
+    backend = SQLiteBackend("default", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
     yield backend
     await backend.close()
 
@@ -39,7 +41,7 @@ def connection(path: Path) -> Iterator[Connection]:
 
 
 def rows(path: Path, table: str = "records") -> int:
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS)) as connection:
         (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     return int(count)
 
@@ -91,6 +93,7 @@ async def test_trimmed_and_deleted_records_give_their_space_back(
 async def test_what_an_ended_process_left_is_swept_up_by_the_next(
     backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(housekeeping, "GRACE_MS", 3_600_000)
     await backend.append("a", [Record("x"), Record.trim(EVERYTHING)])
     await backend.close()
     assert rows(backend.path) == 2
@@ -105,7 +108,7 @@ async def test_a_follower_behind_swept_records_is_told(
     backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch, end: list[Record]
 ) -> None:
     monkeypatch.setattr(housekeeping, "GRACE_MS", 0)
-    neighbour = SQLiteBackend("neighbour", {"path": path})
+    neighbour = SQLiteBackend("neighbour", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
     await backend.append("a", texts(*["x" * 100] * 10))
     async with Probe(backend, "a") as probe:
         await probe.until_caught_up()

@@ -17,7 +17,7 @@ from resumable_stream.exceptions import StreamNotFoundError
 from resumable_stream.records import Record
 from resumable_stream.testing import Probe, bodies, read_all, texts
 
-from .sqlite_programs import as_nobody, finished, started
+from .sqlite_programs import PATIENCE_SECONDS, as_nobody, finished, started
 
 EVERYTHING = 2**63 - 1
 
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def backend(path: Path) -> AsyncIterator[SQLiteBackend]:
-    backend = SQLiteBackend("default", {"path": path})
+    backend = SQLiteBackend("default", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
     yield backend
     await backend.close()
 
@@ -37,7 +37,7 @@ async def backend(path: Path) -> AsyncIterator[SQLiteBackend]:
 @pytest.fixture
 async def neighbour(path: Path) -> AsyncIterator[SQLiteBackend]:
     """A second backend on the same file shares nothing with the first, just like another process's."""
-    backend = SQLiteBackend("neighbour", {"path": path})
+    backend = SQLiteBackend("neighbour", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
     yield backend
     await backend.close()
 
@@ -213,7 +213,7 @@ def test_a_file_that_cannot_be_written_to_can_still_be_read(public_directory: Pa
 
 
 async def _read(path: Path, stream: str = "a") -> list[str]:
-    backend = SQLiteBackend("default", {"path": path})
+    backend = SQLiteBackend("default", {"path": path, "timeout_seconds": PATIENCE_SECONDS})
     try:
         return bodies(await read_all(backend, stream))
     finally:
