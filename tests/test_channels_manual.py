@@ -16,6 +16,7 @@ from resumable_stream.sockets.streams import StreamDialect
 from .support.logs import use_faulty_log
 from .support.manual import ROOT, code_blocks
 from .support.sockets import Socket, chunks_of
+from .support.virtual_time import in_virtual_time
 from .test_consumers import QUESTION, Chat
 
 MANUAL = (ROOT / "docs" / "channels.md").read_text()
@@ -45,11 +46,12 @@ async def test_the_routing_serves_websockets(routed: dict[str, Any], application
         assert chunks_of(await socket.hear_until("end")) == ["Hello", " world"]
 
 
+@in_virtual_time
 async def test_the_routing_leaves_other_requests_to_django(routed: dict[str, Any]) -> None:
     for path, status in [("/api/chat/replay?id=none", 204), ("/elsewhere", 404)]:
         communicator = HttpCommunicator(routed["http"], "GET", path)
-        response = await communicator.get_response(timeout=10)
-        await communicator.wait(timeout=10)
+        response = await communicator.get_response()
+        await communicator.wait()
         assert response["status"] == status
 
 

@@ -1013,14 +1013,18 @@ async def test_the_socket_that_started_sees_chunks_early_and_may_stall_all_the_s
 async def test_nothing_is_kept_to_be_seen_early_where_a_live_subscription_shows_it(
     log: FaultyLog, settings: Any
 ) -> None:
+    def previews() -> list[object]:
+        gc.collect()
+        return [one for one in gc.get_objects() if type(one).__name__ == "Preview"]
+
     use_settings(settings, DELIVER="live")
     Chat.sources["c1"] = producer = Producer("one")
+    of_other_tests = previews()
     async with Socket(CHAT) as socket:
         socket.say("subscribe", "c1", live=True)
         socket.say("start", "c1", body=QUESTION)
         await socket.hear_until("chunk")
-        gc.collect()
-        assert [one for one in gc.get_objects() if type(one).__name__ == "Preview"] == []
+        assert previews() == of_other_tests
         producer.finish()
         await socket.hear_until("end")
 
@@ -1272,7 +1276,10 @@ async def test_a_dialect_may_begin_with_the_url_and_close_after_an_end(log: Faul
 
 # -- over Channels' own communicators ------------------------------------------------------------------------------
 
+# They wait for no more than a second, which has to be one of virtual time.
 
+
+@in_virtual_time
 async def test_channels_communicator_follows_an_answer(log: FaultyLog) -> None:
     communicator = WebsocketCommunicator(CHAT, "/socket")
     assert await communicator.connect() == (True, None)
@@ -1291,6 +1298,7 @@ async def test_the_chat_of_the_setting_is_served_where_no_view_is_named(log: Fau
         assert chunks_of(await ask(socket)) == ["Hello", " world"]
 
 
+@in_virtual_time
 async def test_without_any_view_the_server_is_told_what_is_missing(log: FaultyLog) -> None:
     communicator = WebsocketCommunicator(StreamConsumer.as_asgi(), "/socket")
     with pytest.raises(ImproperlyConfigured, match="CHAT_VIEW"):
@@ -1300,6 +1308,7 @@ async def test_without_any_view_the_server_is_told_what_is_missing(log: FaultyLo
 # -- event streams -------------------------------------------------------------------------------------------------
 
 
+@in_virtual_time
 async def test_the_http_consumer_answers_as_the_view_does(log: FaultyLog) -> None:
     async with Socket(CHAT) as socket:
         heard = await ask(socket)
@@ -1330,6 +1339,7 @@ async def test_the_http_consumer_answers_as_the_view_does(log: FaultyLog) -> Non
         ("OPTIONS", "/replay", 200),
     ],
 )
+@in_virtual_time
 async def test_the_http_consumer_refuses_as_the_view_does(log: FaultyLog, method: str, path: str, status: int) -> None:
     Chat.forbidden = {("secret", "read")}
     response = await HttpCommunicator(EVENTS, method, path).get_response()

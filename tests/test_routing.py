@@ -14,6 +14,7 @@ from resumable_stream.routing import http_urlpatterns, websocket_urlpatterns
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.sockets import Socket, chunks_of
+from .support.virtual_time import in_virtual_time
 from .test_consumers import QUESTION, Chat, SDKChat
 
 sockets = URLRouter([path("api/chat/", URLRouter(websocket_urlpatterns))])
@@ -27,6 +28,7 @@ def log(settings: Any) -> FaultyLog:
     return log
 
 
+@in_virtual_time
 @pytest.mark.parametrize("end", ["", "/"])
 async def test_the_chat_of_the_setting_is_at_the_prefix(log: FaultyLog, end: str) -> None:
     async with Socket(sockets, path=f"/api/chat/socket{end}") as socket:
@@ -37,6 +39,7 @@ async def test_the_chat_of_the_setting_is_at_the_prefix(log: FaultyLog, end: str
         assert (response["status"], response["body"].count(b"id: ")) == (200, 3)
 
 
+@in_virtual_time
 async def test_the_ai_sdk_has_a_path_of_its_own(log: FaultyLog, settings: Any) -> None:
     settings.RESUMABLE_STREAM |= {"CHAT_VIEW": f"{SDKChat.__module__}.SDKChat"}
     async with Socket(sockets, path="/api/chat/socket/aisdk") as socket:
@@ -44,6 +47,7 @@ async def test_the_ai_sdk_has_a_path_of_its_own(log: FaultyLog, settings: Any) -
         assert json.dumps(await socket.hear()) == '{"type": "no-active", "requestId": "r"}'
 
 
+@in_virtual_time
 async def test_other_paths_are_left_to_other_routes(log: FaultyLog) -> None:
     with pytest.raises(ValueError, match="No route found"):
         await HttpCommunicator(events, "GET", "/api/chat").get_response()
