@@ -12,6 +12,7 @@ import pytest
 
 from example_project.openai_model import ModelServerError, OpenAIModel, chat_messages
 
+from .integration.servers import PATIENCE_SECONDS
 from .support.tcp import tcp_server
 
 Reply = Callable[[asyncio.StreamWriter], Coroutine[Any, Any, None]]
@@ -134,7 +135,7 @@ async def test_leaving_the_answer_hangs_up_at_once(server: ModelServer) -> None:
     async with aclosing(model(server).answer([USER])) as answer:
         assert await anext(answer) == "One"
 
-    await asyncio.wait_for(server.client_left.wait(), 10)
+    await asyncio.wait_for(server.client_left.wait(), PATIENCE_SECONDS)
 
 
 async def test_cancelling_whoever_waits_for_the_next_word_hangs_up(server: ModelServer) -> None:
@@ -146,12 +147,12 @@ async def test_cancelling_whoever_waits_for_the_next_word_hangs_up(server: Model
             came.set()
 
     task = asyncio.create_task(read())
-    await asyncio.wait_for(came.wait(), 10)
+    await asyncio.wait_for(came.wait(), PATIENCE_SECONDS)
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(server.client_left.wait(), 10)
+    await asyncio.wait_for(server.client_left.wait(), PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize(

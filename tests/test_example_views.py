@@ -35,6 +35,8 @@ def example_settings(settings: Any, tmp_path: Path) -> None:
     for name in ("INSTALLED_APPS", "MIDDLEWARE", "ROOT_URLCONF", "TEMPLATES", "SESSION_ENGINE", "OPENAI_MODEL"):
         setattr(settings, name, getattr(example, name))
     settings.INSTALLED_APPS = [name for name in example.INSTALLED_APPS if name != "daphne"]
+    # A machine that stands still for a while must not add a heartbeat to what the log shows.
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "LEASE_SECONDS": 3600}
     settings.DEMO_README = readme
     settings.DEMO_WORD_SECONDS = 0
     settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = ""

@@ -26,7 +26,12 @@ SQLITE = "resumable_stream.backends.sqlite.SQLiteBackend"
 @pytest.fixture(autouse=True)
 def log(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "log.sqlite3"
-    configured = {"BACKENDS": {"default": {"BACKEND": SQLITE, "OPTIONS": {"path": str(path)}}}, "HANDLE_SIGNALS": False}
+    configured = {
+        "BACKENDS": {"default": {"BACKEND": SQLITE, "OPTIONS": {"path": str(path)}}},
+        "HANDLE_SIGNALS": False,
+        # A machine that stands still for a while must not make a heartbeat, or the writer look dead.
+        "LEASE_SECONDS": 3600,
+    }
     with override_settings(RESUMABLE_STREAM=configured):
         yield path
 

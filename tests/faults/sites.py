@@ -14,7 +14,7 @@ from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.chat import ResumableChat
 
-from ..s2_lite import S2Lite
+from ..s2_lite import PATIENCE_SECONDS, S2Lite
 from .way import Way, way
 from .weather import Weather
 
@@ -106,7 +106,9 @@ class SQLiteSites(Sites):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        here, there, witness = (self._keep(SQLiteBackend(name, {"path": path})) for name in (*SIDES, "witness"))
+        # Three writers and a slow disk may keep one waiting.
+        options = {"path": path, "timeout_seconds": PATIENCE_SECONDS}
+        here, there, witness = (self._keep(SQLiteBackend(name, options)) for name in (*SIDES, "witness"))
         self._site = Site(backends=(here, there), witness=witness)
 
     @asynccontextmanager
