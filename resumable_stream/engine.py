@@ -323,6 +323,8 @@ class ChatEngine:
         head = await self.head(stream_name)
         if head is None or not head.is_running:
             return False
+        if self._is_written_here(stream_name, head):
+            return True  # This process stood still, or the log is slow to take the heartbeat.
         if not is_abandoned(head, mode="session", resolution_ms=self.backend.server_time_resolution):
             return True
         own = runtime().registry.get(self.backend, stream_name)
@@ -331,6 +333,10 @@ class ChatEngine:
             return True
         # The end lets the readers go, and with the last of them whoever looks after the stream: on_end must not go too.
         return await runtime().registry.carry_through(self._interrupt(stream_name, head))
+
+    def _is_written_here(self, stream_name: str, head: Head) -> bool:
+        generation = runtime().registry.get(self.backend, stream_name)
+        return generation is not None and generation.id == head.token.generation_id
 
     async def _interrupt(self, stream_name: str, head: Head) -> bool:
         """End what ``head`` shows to be abandoned; tell whether something still runs."""

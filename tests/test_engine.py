@@ -457,6 +457,23 @@ async def test_a_start_waits_for_the_lease_and_then_takes_over(log: FaultyLog, l
 
 
 @in_virtual_time
+async def test_a_waiting_reader_leaves_an_owner_in_its_own_process_alone_while_the_log_takes_no_heartbeat(
+    log: FaultyLog,
+) -> None:
+    engine, producer, gate = make_engine(), Producer("1"), asyncio.Event()
+    reading = asyncio.create_task(gather(engine.reader("s", await engine.start("s", producer))))
+    await settle()
+    log.then("append", held(gate))
+    await asyncio.sleep(25)
+    gate.set()
+    producer.give("2")
+    producer.finish()
+
+    assert bodies(await reading) == ['"1"', '"2"']
+    assert log.ends("s") == ["finished"]
+
+
+@in_virtual_time
 async def test_a_waiting_reader_ends_what_was_abandoned_once(log: FaultyLog, listener: Listener) -> None:
     await abandon(log)
     engine = make_engine(listener)
