@@ -327,10 +327,6 @@ class ChatEngine:
             return True  # This process stood still, or the log is slow to take the heartbeat.
         if not is_abandoned(head, mode="session", resolution_ms=self.backend.server_time_resolution):
             return True
-        own = runtime().registry.get(self.backend, stream_name)
-        if own is not None and own.id == head.token.generation_id:
-            # This process, or the log, has stood still for a lease. The writer is there, and will go on.
-            return True
         # The end lets the readers go, and with the last of them whoever looks after the stream: on_end must not go too.
         return await runtime().registry.carry_through(self._interrupt(stream_name, head))
 

@@ -523,23 +523,6 @@ async def test_an_owner_that_beats_is_left_alone(log: FaultyLog, listener: Liste
 
 
 @in_virtual_time
-async def test_an_owner_that_was_held_up_for_a_lease_is_not_ended_by_readers_beside_it(log: FaultyLog) -> None:
-    engine, producer, gate = make_engine(), Producer("1"), asyncio.Event()
-    await engine.start("s", producer)
-    reader = await engine.locate("s")
-    assert reader is not None
-    reading = asyncio.create_task(gather(reader))
-    await settle()
-    log.then("append", held(gate))
-    await asyncio.sleep(20)
-    assert log.ends("s") == []
-    gate.set()
-    producer.finish()
-
-    assert ends(await reading) == ["finished"]
-
-
-@in_virtual_time
 async def test_another_programs_silent_owner_is_not_ours_to_end(log: FaultyLog) -> None:
     await log.append("s", [Record.fence("node-123"), Record('"theirs"')])
     engine = make_engine()

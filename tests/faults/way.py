@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from ..backends.fault_proxy import FaultProxy
+from ..support.ports import free_port
 from .weather import REFUSED_LISTENING, Fault, Kind, Trouble, Weather
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
@@ -31,18 +31,9 @@ class Way(FaultProxy):
     """Forwards requests through ``weather``."""
 
     def __init__(self, port: int, weather: Weather) -> None:
-        super().__init__(port)
+        super().__init__(port, free_port())
         self.weather = weather
-        # Bound and not listening: it keeps the port from others while nobody listens there.
-        self._placeholder = socket.socket()
-        self._placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._placeholder.bind(("127.0.0.1", 0))
-        self.port = self._placeholder.getsockname()[1]
         self._exchanges: WeakKeyDictionary[asyncio.StreamWriter, _Exchange] = WeakKeyDictionary()
-
-    def close(self) -> None:
-        """Give the port back."""
-        self._placeholder.close()
 
     async def have_outages(self) -> None:
         """Refuse connections, and end those there are, whenever the weather says so."""
@@ -150,4 +141,3 @@ async def way(port: int, weather: Weather) -> AsyncIterator[Way]:
         weather.clear_up()
         await outages
         await found.stop()
-        found.close()
