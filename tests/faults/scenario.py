@@ -80,7 +80,7 @@ class Scenario:
                 response = None
             clients = [self._read(tasks, here, response)] if turn.starter_reads else []
             clients += [self._read(tasks, self._chats[side]) for side in turn.readers]
-            await attempt.ripe.wait()
+            await self._ripe(attempt)
             await self._intervene(attempt, here, there)
             if attempt.ending is Ending.DIE_ALONE:
                 for client in clients:
@@ -124,6 +124,15 @@ class Scenario:
         client = Client(chat, self.stream, random.Random(self.draw.random()))
         self.readings.append(client.reading)
         return tasks.create_task(client.read(response))
+
+    async def _ripe(self, attempt: Attempt) -> None:
+        """Wait until it is time to stop or kill it; or for its writer, whose source may never begin.
+
+        One that stood still for a lease after its claim may have lost the stream by then.
+        """
+        ripe = asyncio.create_task(attempt.ripe.wait())
+        await asyncio.wait({ripe, *writers(attempt.id)}, return_when=asyncio.FIRST_COMPLETED)
+        ripe.cancel()
 
     async def _intervene(self, attempt: Attempt, here: ResumableChat, there: ResumableChat) -> None:
         if attempt.ending is Ending.STOP_HERE:
