@@ -308,9 +308,13 @@ class Decoder:
             # The fence that makes it true is the next record of the same append.
             self._facts = cursor, EndFacts.parse(record.headers)
             return None
+        if kind == "begin":
+            self._parts.clear()  # No parts go on behind it; waiting for them, a fresh decoder would give it again.
+            self.boundary = cursor
+            return Began(cursor, Begin.parse(record.headers))
         if not self._parts:
             self.boundary = cursor
-        return Began(cursor, Begin.parse(record.headers)) if kind == "begin" else None
+        return None
 
     def _decode_command(self, record: SequencedRecord, cursor: int) -> Entry | None:
         position, facts = self._facts or (None, None)

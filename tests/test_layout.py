@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resumable_stream import layout
@@ -357,7 +357,13 @@ class TestReading:
             cut += decoder.feed(sequenced(records)[start:end])
         assert cut == decode(records)
 
+    def test_parts_do_not_go_on_behind_the_beginning_of_a_generation(self) -> None:
+        begin = Begin(generation_id=ID, format="text")
+        parts = [Record("1", (("rs-part", "0/2"),)), Record("2", (("rs-part", "1/2"),))]
+        assert decode([parts[0], begin.record(), parts[1]]) == [Began(2, begin)]
+
     @given(streams())
+    @example([Record("1", (("rs-part", "0/2"),)), Begin(generation_id=ID, format="text").record()])
     def test_a_fresh_decoder_at_the_boundary_goes_on_where_the_old_one_stood(self, records: list[Record]) -> None:
         all_, whole = sequenced(records), decode(records)
         for cut in range(len(all_) + 1):
