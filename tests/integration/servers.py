@@ -21,9 +21,6 @@ REPOSITORY = Path(__file__).parents[2]
 APPLICATION = "tests.integration.project.asgi:application"
 KINDS = ("daphne", "uvicorn")
 
-KEEP_ALIVE = ("--timeout-keep-alive", "60")
-"""As daphne. uvicorn's 5 s are those of clients' pools too: a request may meet a connection that is being closed."""
-
 PATIENCE_SECONDS = 30
 """How long a condition may take on a loaded machine before a test calls it false. No test measures time by it."""
 
@@ -131,7 +128,7 @@ def scripted_server(
     port = free_port()
     options = {
         "daphne": ["-b", "127.0.0.1", "-p", str(port), "--no-server-name"],
-        "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", *KEEP_ALIVE],
+        "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"],
     }[kind]
     command = [sys.executable, "-m", kind, *options, *PATIENT[kind], APPLICATION]
     environment = {"DJANGO_SETTINGS_MODULE": f"tests.integration.project.{settings_module}"}
