@@ -16,12 +16,11 @@ import pytest
 
 from resumable_stream.backends.s2 import S2Backend
 
+from .support.patience import PATIENCE_SECONDS
 from .support.ports import free_port
 
 BASIN = "test-basin"
 TOKEN = "secret-token-that-nobody-may-see"
-PATIENCE_SECONDS = 30
-"""How long it may take to start or to answer, on a loaded machine. No test measures time by it."""
 
 # Acknowledgements within 2 ms, and a start within a tenth of a second.
 FAST = {"SL8_FLUSH_INTERVAL": "1ms", "SL8_MANIFEST_POLL_INTERVAL": "50ms", "RUST_LOG": "error"}

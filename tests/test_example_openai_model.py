@@ -12,7 +12,7 @@ import pytest
 
 from example_project.openai_model import ModelServerError, OpenAIModel, chat_messages
 
-from .integration.servers import PATIENCE_SECONDS
+from .support.patience import PATIENCE_SECONDS
 from .support.tcp import tcp_server
 
 Reply = Callable[[asyncio.StreamWriter], Coroutine[Any, Any, None]]

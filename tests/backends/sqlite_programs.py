@@ -22,11 +22,10 @@ from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.exceptions import ResumableStreamError
 from resumable_stream.records import Record
 from resumable_stream.testing import Probe, bodies
+from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOBODY = 65534
-PATIENCE_SECONDS = 30
-"""How long anybody waits for a lock that others hold: they may be slow, and there may be several before it."""
 
 
 @contextmanager

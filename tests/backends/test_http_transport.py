@@ -19,7 +19,7 @@ from resumable_stream.backends import http_transport
 from resumable_stream.backends.http_connection import HIGH_WATER_BYTES, HttpConnection
 from resumable_stream.backends.http_transport import OriginTransport, Reply
 
-from ..integration.servers import PATIENCE_SECONDS
+from ..support.patience import PATIENCE_SECONDS
 from ..support.ports import free_port
 from ..support.tcp import TcpServer, tcp_server
 from ..support.virtual_time import in_virtual_time

@@ -26,7 +26,7 @@ from resumable_stream.exceptions import (
 )
 from resumable_stream.testing import BackendContract, Probe, bodies, eventually, read_all, texts
 
-from .sqlite_programs import PATIENCE_SECONDS
+from ..support.patience import PATIENCE_SECONDS
 
 
 class TestSQLiteBackend(BackendContract):

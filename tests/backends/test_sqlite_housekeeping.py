@@ -17,7 +17,7 @@ from resumable_stream.exceptions import FencingTokenMismatchError, RecordsTrimme
 from resumable_stream.records import Record
 from resumable_stream.testing import Probe, bodies, eventually, read_all, texts
 
-from .sqlite_programs import PATIENCE_SECONDS
+from ..support.patience import PATIENCE_SECONDS
 
 EVERYTHING = 2**63 - 1
 

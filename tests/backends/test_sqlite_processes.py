@@ -17,7 +17,8 @@ from resumable_stream.exceptions import StreamNotFoundError
 from resumable_stream.records import Record
 from resumable_stream.testing import Probe, bodies, read_all, texts
 
-from .sqlite_programs import PATIENCE_SECONDS, as_nobody, finished, started
+from ..support.patience import PATIENCE_SECONDS
+from .sqlite_programs import as_nobody, finished, started
 
 EVERYTHING = 2**63 - 1
 

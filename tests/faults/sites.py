@@ -14,7 +14,8 @@ from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.chat import ResumableChat
 
-from ..s2_lite import PATIENCE_SECONDS, S2Lite
+from ..s2_lite import S2Lite
+from ..support.patience import PATIENCE_SECONDS
 from .way import Way, way
 from .weather import Weather
 

@@ -24,11 +24,12 @@ from resumable_stream.exceptions import GenerationActiveError
 from resumable_stream.testing import read_all
 
 from ..integration.log import Log, fences_of, s2_log, strays_of
-from ..integration.servers import KINDS, PATIENCE_SECONDS, REPOSITORY, Server
+from ..integration.servers import KINDS, REPOSITORY, Server
 from ..integration.test_crash import Killer, assert_counts_from_zero, read_until_killed
 from ..integration.test_shutdown import endless_answer
 from ..integration.visitor import Gathered, Reading, Visitor, expect, gather, new_id
 from ..s2_lite import S2Lite
+from ..support.patience import PATIENCE_SECONDS
 from .runner import SETTINGS
 from .sites import Chat
 

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from ..support.patience import PATIENCE_SECONDS
+
 
 class ClientError(Exception):
     """The script threw; the message is JavaScript's stack."""
@@ -30,7 +32,7 @@ class NodeClient:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(PATIENCE_SECONDS)
         self._process.stdout.close()
         self._log.close()
 

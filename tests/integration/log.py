@@ -17,7 +17,8 @@ from resumable_stream.conf import SQLITE_BACKEND
 from resumable_stream.records import SequencedRecord
 from resumable_stream.testing import read_all
 
-from ..s2_lite import PATIENCE_SECONDS, S2Lite
+from ..s2_lite import S2Lite
+from ..support.patience import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from .servers import PATIENCE_SECONDS
+from ..support.patience import PATIENCE_SECONDS
 
 
 class NodeError(Exception):

@@ -6,8 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
+from ..support.patience import PATIENCE_SECONDS
 from .pages import Page
-from .servers import PATIENCE_SECONDS
 from .visitor import Step
 
 _COMPONENT = """

@@ -13,16 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.ports import free_port
-
+from ..support.patience import PATIENCE_SECONDS
+from ..support.ports import free_port
 from .log import Log
 
 REPOSITORY = Path(__file__).parents[2]
 APPLICATION = "tests.integration.project.asgi:application"
 KINDS = ("daphne", "uvicorn")
-
-PATIENCE_SECONDS = 30
-"""How long a condition may take on a loaded machine before a test calls it false. No test measures time by it."""
 
 _LONG = str(2 * PATIENCE_SECONDS)
 # Servers are as patient as the tests. By default they give up on a handshake or a client that is slow, or close an idle

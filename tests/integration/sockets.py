@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from .servers import PATIENCE_SECONDS
+from ..support.patience import PATIENCE_SECONDS
 from .visitor import Step, Visitor
 
 Message = dict[str, Any]

@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ..support.patience import PATIENCE_SECONDS
 from .log import Log
 from .node_host import NodeHost
 from .pages import Page
-from .servers import PATIENCE_SECONDS, Server, free_port
+from .servers import Server, free_port
 from .visitor import expect, new_id
 
 WORDS = 160

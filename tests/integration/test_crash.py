@@ -11,8 +11,9 @@ from itertools import repeat
 import httpx
 import pytest
 
+from ..support.patience import PATIENCE_SECONDS
 from .log import fences_of, strays_of
-from .servers import KINDS, PATIENCE_SECONDS, Server
+from .servers import KINDS, Server
 from .visitor import Gathered, Visitor, expect, frames, gather, new_id
 
 CHATS = 3

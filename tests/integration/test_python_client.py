@@ -11,8 +11,9 @@ import pytest
 
 from resumable_stream.client import AsyncFollower, Event, Follower, FollowError, follow, follow_sync
 
+from ..support.patience import PATIENCE_SECONDS
 from .proxy import cutting_proxy, seeded_cuts
-from .servers import PATIENCE_SECONDS, Server
+from .servers import Server
 from .visitor import Frame, Step, Visitor, new_id
 
 on_each_log = pytest.mark.parametrize("server", ["uvicorn-sqlite", "uvicorn-s2"], indirect=True)

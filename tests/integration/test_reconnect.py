@@ -7,8 +7,9 @@ import asyncio
 import httpx
 import pytest
 
+from ..support.patience import PATIENCE_SECONDS
 from .proxy import Proxy, cutting_proxy, seeded_cuts
-from .servers import PATIENCE_SECONDS, Server
+from .servers import Server
 from .visitor import Frame, Gathered, Reading, Step, Visitor, expect, gather, new_id
 
 BLOB = '\u2028\u2029\x00\\"\n' * 100

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 
+from ..support.patience import PATIENCE_SECONDS
 from .log import fences_of
-from .servers import KINDS, PATIENCE_SECONDS, Server
+from .servers import KINDS, Server
 from .visitor import Gathered, Reading, Visitor, expect, gather, new_id
 
 MakeServer = Callable[..., Server]

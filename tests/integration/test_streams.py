@@ -13,10 +13,11 @@ import pytest
 
 from tests.support.manual import code_blocks
 
+from ..support.patience import PATIENCE_SECONDS
 from .conftest import make_log, running
 from .log import Log, fences_of
 from .node_host import NodeHost
-from .servers import PATIENCE_SECONDS, Server, scripted_server
+from .servers import Server, scripted_server
 from .visitor import expect, new_id
 
 

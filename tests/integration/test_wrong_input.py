@@ -10,7 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from .servers import PATIENCE_SECONDS, Server
+from ..support.patience import PATIENCE_SECONDS
+from .servers import Server
 from .visitor import Visitor, expect, gather, new_id, user_message
 
 # Nothing here is about the log.

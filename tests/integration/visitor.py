@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 
-from .servers import PATIENCE_SECONDS
+from ..support.patience import PATIENCE_SECONDS
 
 Step = str | dict[str, Any]
 
