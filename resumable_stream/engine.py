@@ -125,6 +125,7 @@ class ChatEngine:
         user_messages: Sequence[Message] = (),
         idempotency_key: str = "",
         run_id: str = "",
+        protocol_version: str = "",
         owner: str = "",
         chat_id: str = "",
         actor: str = "",
@@ -142,6 +143,7 @@ class ChatEngine:
             user_messages: Stored with the generation, so that the chat can be read back from the log.
             idempotency_key: A start with the key of the stream's newest generation returns that one.
             run_id: The client's own name for the generation, for formats that tell it. Default: the generation's id.
+            protocol_version: The version of its protocol that the client has named, for formats that heed it.
             owner: Whose limit on running generations counts; ``""`` for none.
             chat_id: Stored as facts of the generation, for ``on_end``.
             actor: Likewise: who started it.
@@ -166,12 +168,14 @@ class ChatEngine:
             actor=actor,
             key=key_hash(idempotency_key),
             run_id=run_id,
+            protocol_version=protocol_version,
         )
         facts = GenerationFacts(
             generation_id=generation_id,
             message_id=begin.message_id,
             chat_id=chat_id,
             run_id=run_id or generation_id,
+            protocol_version=protocol_version,
             user_messages=user_messages,
         )
         starting = self._start(stream_name, source, begin, facts, owner, context, is_previewed)
@@ -255,9 +259,14 @@ class ChatEngine:
         message_id = begin.message_id if begin is not None else generation_id
         chat_id = begin.chat_id if begin is not None else ""
         run_id = (begin.run_id if begin is not None else "") or generation_id
-        return format_.encoder(
-            GenerationFacts(generation_id=generation_id, message_id=message_id, chat_id=chat_id, run_id=run_id)
+        facts = GenerationFacts(
+            generation_id=generation_id,
+            message_id=message_id,
+            chat_id=chat_id,
+            run_id=run_id,
+            protocol_version=begin.protocol_version if begin is not None else "",
         )
+        return format_.encoder(facts)
 
     async def head(self, stream_name: str) -> Head | None:
         """Find the stream's newest generation; ``None`` if the stream does not exist. Costs two reads."""

@@ -180,6 +180,7 @@ class ChatHooks:
             "user_messages": _brought(asked),
             "idempotency_key": idempotency_key,
             "run_id": asked.run_id or "",
+            "protocol_version": asked.protocol_version,
             "chat_id": chat_id,
             "actor": owner,
             "context": turn,

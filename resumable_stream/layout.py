@@ -114,6 +114,8 @@ class Begin:
     """Hash of the idempotency key of the start."""
     run_id: str = ""
     """The client's own name for the generation; empty if it has none."""
+    protocol_version: str = ""
+    """The version of its protocol that the client has named; empty if it named none."""
 
     def record(self) -> Record:
         """Lay the facts out."""
@@ -125,6 +127,7 @@ class Begin:
             "rs-actor": self.actor,
             "rs-key": self.key,
             "rs-run": self.run_id,
+            "rs-protocol": self.protocol_version,
         }
         return Record("", (("rs", "begin"), *((name, value) for name, value in facts.items() if value)))
 
@@ -140,6 +143,7 @@ class Begin:
             actor=facts.get("rs-actor", ""),
             key=facts.get("rs-key", ""),
             run_id=facts.get("rs-run", ""),
+            protocol_version=facts.get("rs-protocol", ""),
         )
 
 

@@ -222,6 +222,10 @@ def test_the_end_of_each_format_is_told(gather: Gather, name: str, reason: EndRe
     [
         (Event(data='{"type":"RUN_FINISHED"}'), End(reason=Reason.FINISHED)),
         (Event(data='{"type":"RUN_FINISHED","outcome":{"type":"cancelled"}}'), End(reason=Reason.STOPPED)),
+        (
+            Event(data='{"type":"RUN_FINISHED","metadata":{"resumable_stream":{"outcome":"cancelled"}}}'),
+            End(reason=Reason.STOPPED),
+        ),
         (Event(data='{"type":"RUN_ERROR","message":"Sorry."}'), End(reason=Reason.FAILED, text="Sorry.")),
         (Event(data='{"type":"message_stop"}'), End(reason=Reason.FINISHED)),
         (

@@ -86,9 +86,16 @@ def end_of(event: Event) -> End | None:
     if found is Reason.FAILED:
         is_interrupted = fields.get("code") == "interrupted"
         return End(reason=Reason.INTERRUPTED if is_interrupted else found, text=_text(fields))
-    outcome = fields.get("outcome")
-    is_stopped = isinstance(outcome, dict) and outcome.get("type") == "cancelled"  # AG-UI's way to say it
-    return End(reason=Reason.STOPPED if is_stopped else found)
+    return End(reason=Reason.STOPPED if _is_cancelled(fields) else found)
+
+
+def _is_cancelled(fields: dict[str, Any]) -> bool:
+    """Return whether a ``RUN_FINISHED`` of AG-UI ends a stopped run; before version 1.0, its metadata says so."""
+    outcome, metadata = fields.get("outcome"), fields.get("metadata")
+    if isinstance(outcome, dict):
+        return outcome.get("type") == "cancelled"
+    mark = metadata.get("resumable_stream") if isinstance(metadata, dict) else None
+    return isinstance(mark, dict) and mark.get("outcome") == "cancelled"
 
 
 _TOLD = {Reason.FINISHED, Reason.STOPPED, Reason.FAILED, Reason.INTERRUPTED}

@@ -12,6 +12,7 @@ from typing import Any
 
 from .agui_events import EVENT_TYPES, REQUIRED_TEXTS, REQUIRED_VALUES, Event
 from .agui_run import Run
+from .agui_versions import for_older_clients
 from .base import ChunkEncoder, EndReason, GenerationFacts
 from .deltas import (
     Chunk,
@@ -41,6 +42,8 @@ class AGUIEncoder(ChunkEncoder):
         self.run = Run(facts.run_id or facts.generation_id, facts.chat_id, note=self.note)
         self.message_id = facts.message_id
         """The id of the message that our own text and calls go to."""
+        self.is_for_older_clients = not facts.protocol_version
+        """Whether the client is one of before version 1.0, whose schemas refuse some of what came with it."""
         self.has_text = False
         """Whether that message has text that reasoning must not be followed up by."""
         self._has_result = False
@@ -109,7 +112,11 @@ class AGUIEncoder(ChunkEncoder):
     def finished_event(self, event: Event) -> dict[str, Any]:
         """Make the ``RUN_FINISHED`` of the run, of what the producer says with its own."""
         ids = {"runId": self.run.run_id, "threadId": self.run.thread_id}
-        return {"type": "RUN_FINISHED", **ids, **event, **ids}
+        return dict(self.adapt({"type": "RUN_FINISHED", **ids, **event, **ids}))
+
+    def adapt(self, event: Event) -> Event:
+        """Return the event as the client takes it: the same object if it does so as it is."""
+        return for_older_clients(event) if self.is_for_older_clients else event
 
     def stopped_event(self) -> dict[str, Any]:
         """Make the ``RUN_FINISHED`` of a run that was stopped."""
@@ -156,7 +163,8 @@ class AGUIEncoder(ChunkEncoder):
         elif event["type"] == "TEXT_MESSAGE_CONTENT" and "content" in event:
             # All of the text so far, once more with every piece: clients take the delta.
             event, text = {name: value for name, value in event.items() if name != "content"}, None
-        self.run.send(event, text)
+        adapted = self.adapt(event)
+        self.run.send(adapted, text if adapted is event else None)
 
     def _write(self, kind: str, delta: str) -> None:
         if not delta or self.run.end is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..exceptions import InvalidRequestError
+from .agui_versions import protocol_version
 from .base import ChatRequest, Message
 
 _IS_TEXT = ("a text", lambda value: isinstance(value, str))
@@ -32,7 +33,9 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     """
     messages = listed_messages(body)
     parsed = [_parse_message(message, index) for index, message in enumerate(messages)]
-    return ChatRequest(chat_id=thread_id(body), run_id=run_id(body), messages=parsed)
+    return ChatRequest(
+        chat_id=thread_id(body), run_id=run_id(body), messages=parsed, protocol_version=protocol_version(body)
+    )
 
 
 def listed_messages(body: Mapping[str, Any]) -> list[Any]:

@@ -44,6 +44,8 @@ class ChatRequest:
     """The id the answer must have, where the request fixes one (it continues an assistant message)."""
     run_id: str | None = None
     """The client's own name for the run it asks for, not yet validated; the same again asks for the same run."""
+    protocol_version: str = ""
+    """The version of its protocol that the client names, where a format's clients name one; validated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,8 @@ class GenerationFacts:
     chat_id: str = ""
     run_id: str = ""
     """The client's own name for the run; the generation's id if it has none."""
+    protocol_version: str = ""
+    """The version of its protocol that the client has named; empty if it named none."""
     user_messages: Sequence[Message] = ()
     """What the user says with this generation; empty for a stranger that only ends it."""
 

@@ -77,6 +77,10 @@ class TanStackEncoder(AGUIEncoder):
             self.run.send({"type": "TEXT_MESSAGE_START", "messageId": message_id, "role": "assistant"})
             self.run.send({"type": "TEXT_MESSAGE_END", "messageId": message_id})
 
+    def adapt(self, event: Event) -> Event:
+        """Return the event as it is: TanStack AI's clients check no schemas."""
+        return event
+
     def pass_on(self, event: Event, text: str | None) -> None:
         """Send an event of the producer's own, to the message that it belongs to."""
         kind = event["type"]

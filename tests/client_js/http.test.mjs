@@ -52,6 +52,7 @@ for (const [chunk, reason, error] of [
   [{ type: "error", error: { type: "api_error", message: "Sorry." } }, "failed", "Sorry."],
   [{ type: "RUN_FINISHED" }, "finished"],
   [{ type: "RUN_FINISHED", outcome: { type: "cancelled" } }, "stopped"],
+  [{ type: "RUN_FINISHED", metadata: { resumable_stream: { outcome: "cancelled" } } }, "stopped"],
   [{ type: "RUN_ERROR", message: "Sorry." }, "failed", "Sorry."],
   [{ type: "message_stop" }, "finished"],
 ]) {

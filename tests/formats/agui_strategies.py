@@ -221,10 +221,35 @@ def _without_null_metadata(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if (name, value) != ("metadata", None)}
 
 
+# What came with version 1.0 of the protocol.
+_parts = st.lists(
+    st.one_of(
+        texts.map(lambda text: {"type": "text", "text": text}),
+        st.just({"type": "image", "source": {"type": "url", "value": "https://x"}}),
+    ),
+    max_size=2,
+)
+_tool_messages = st.lists(
+    st.fixed_dictionaries({"role": st.just("tool"), "toolCallId": _call_ids, "content": _parts}), max_size=2
+)
+newest_events = [
+    event("TOOL_CALL_RESULT", messageId="t1", toolCallId=_call_ids, content=_parts),
+    event("MESSAGES_SNAPSHOT", messages=_tool_messages.map(with_ids)),
+    event(
+        "RUN_FINISHED",
+        {"usage": st.just([{"model": "m", "cacheWriteInputTokens": 5}])},
+        runId=st.sampled_from(RUN_IDS),
+        threadId="thread",
+        outcome=st.just({"type": "success", "pendingToolCallIds": ["c1"]}),
+    ),
+    event("RUN_STARTED", runId="other", threadId="thread", protocolVersion="1.0"),
+]
+
 _running_events = [*text_events, *reasoning_events, *call_events, *run_events, *custom_events, *subagent_events]
 own_items = st.one_of(*_running_events).map(_without_null_metadata)
 items = st.one_of(foreign_items, own_items)
 items_and_snapshots = st.one_of(items, *snapshot_events)
+items_of_every_version = st.one_of(items_and_snapshots, *newest_events)
 
 _IDS = (*MESSAGE_IDS, *CALL_IDS, *REASONING_IDS, *STEPS, "k1", "k2", "call-0", "call-1", "sub-1", "sub-2", "t1", "t2")
 

@@ -60,6 +60,14 @@ def old_tanstack(node: Path, fold_project: Path) -> Iterator[NodeClient]:
 @pytest.fixture(scope="session")
 def agui(node: Path, fold_project: Path) -> Iterator[NodeClient]:
     """The client of AG-UI."""
-    client = NodeClient(node, fold_project, "fold/agui.mjs")
+    client = NodeClient(node, fold_project, "fold/agui.mjs", "1.0")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def old_agui(node: Path, fold_project: Path) -> Iterator[NodeClient]:
+    """The same of version 0.0.59, which CopilotKit 1.75 and assistant-ui stand on."""
+    client = NodeClient(node, fold_project, "fold/agui.mjs", "0.0.59")
     yield client
     client.close()

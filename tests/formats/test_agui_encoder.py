@@ -13,7 +13,7 @@ from resumable_stream.formats.agui import AGUIFormat
 from resumable_stream.formats.jsontext import encode
 from resumable_stream.formats.tanstack import TanStackFormat
 
-from .agui_strategies import chat_chunk, foreign_items, items_and_snapshots, with_ids_of
+from .agui_strategies import chat_chunk, foreign_items, items_and_snapshots, items_of_every_version, with_ids_of
 from .ai_client import NodeClient
 
 FORMAT = AGUIFormat()
@@ -28,10 +28,10 @@ STARTED = {"type": "RUN_STARTED", **RUN}
 FINISHED = {"type": "RUN_FINISHED", **RUN}
 
 
-def facts(number: int = 0) -> GenerationFacts:
+def facts(number: int = 0, protocol_version: str = "1.0") -> GenerationFacts:
     user = {"id": f"u{number}", "role": "user", "content": "Hello"}
     names = {"generation_id": f"g{number}", "message_id": f"a-{number}", "run_id": f"run-{number}"}
-    return GenerationFacts(chat_id="chat", user_messages=[user], **names)
+    return GenerationFacts(chat_id="chat", user_messages=[user], protocol_version=protocol_version, **names)
 
 
 def generation(encoder: ChunkEncoder, produced: list[Any], end: str) -> list[str]:
@@ -90,13 +90,15 @@ played = st.lists(
 )
 
 
-def play(format_: ChunkFormat, played: list[tuple[list[Any], str]]) -> list[StoredGeneration]:
+def play(
+    format_: ChunkFormat, played: list[tuple[list[Any], str]], protocol_version: str = "1.0"
+) -> list[StoredGeneration]:
     return [
         StoredGeneration(
             generation_id=f"g{number}",
             message_id=f"a-{number}",
             user_messages=facts(number).user_messages,
-            chunks=generation(format_.encoder(facts(number)), with_ids_of(number, produced), end),
+            chunks=generation(format_.encoder(facts(number, protocol_version)), with_ids_of(number, produced), end),
         )
         for number, (produced, end) in enumerate(played)
     ]
@@ -142,6 +144,59 @@ class TestTheStockClient:
         client = agui.ask("runs", runs=[run])
         assert (client["errors"], client["warnings"]) == ([], [])
         assert client["messages"] == messages
+
+
+class TestAClientBefore10:
+    @settings(max_examples=150)
+    @given(
+        played=st.lists(
+            st.tuples(st.lists(items_of_every_version, max_size=8), st.sampled_from(list(ENDS))),
+            min_size=1,
+            max_size=3,
+        )
+    )
+    def test_it_takes_every_run(self, old_agui: NodeClient, played: list[tuple[list[Any], str]]):
+        client = old_agui.ask("runs", runs=as_runs(play(FORMAT, played, protocol_version="")))
+        assert client["errors"] == []
+
+    @pytest.mark.parametrize("end", list(ENDS))
+    def test_it_takes_every_end_of_text_and_calls(self, old_agui: NodeClient, end: str):
+        stored = play(FORMAT, [(["Hel", CALL, RESULT, "lo"], end)], protocol_version="")
+        client = old_agui.ask("runs", runs=as_runs(stored))
+        assert client["errors"] == []
+        assert comparable(client["messages"]) == comparable(FORMAT.fold(stored))
+
+    def test_it_is_told_of_a_stop_where_it_looks_at_nothing(self):
+        encoder = FORMAT.encoder(facts(protocol_version=""))
+        assert json.loads(encoder.stop()[-1]) == {
+            **FINISHED,
+            "metadata": {"resumable_stream": {"outcome": "cancelled"}},
+        }
+
+    def test_the_producers_own_stop_is_one_for_the_server(self):
+        encoder = FORMAT.encoder(facts(protocol_version=""))
+        encoder.encode({**FINISHED, "outcome": {"type": "cancelled"}, "metadata": {"a": 1}})
+        assert encoder.end is EndReason.STOPPED
+        assert json.loads(encoder.finish()[-1]) == {
+            **FINISHED,
+            "metadata": {"a": 1, "resumable_stream": {"outcome": "cancelled"}},
+        }
+
+    @pytest.mark.parametrize(
+        ("parts", "text"),
+        [
+            ([{"type": "text", "text": "Sun"}, {"type": "text", "text": "ny"}], "Sunny"),
+            ([{"type": "image", "source": {}}], '[{"type":"image","source":{}}]'),
+            ([], "[]"),
+        ],
+    )
+    def test_a_tools_result_of_parts_becomes_text(self, parts: list[Any], text: str):
+        result = {"type": "TOOL_CALL_RESULT", "messageId": "t", "toolCallId": "c"}
+        encoder = FORMAT.encoder(facts(protocol_version=""))
+        encoder.start()
+        assert [json.loads(chunk) for chunk in encoder.encode({**result, "content": parts})] == [
+            {**result, "content": text}
+        ]
 
 
 class TestTheRun:
@@ -235,7 +290,7 @@ class TestTheRun:
         stored = writer.start()
         for item in produced[:cut]:
             stored += writer.encode(item)
-        stranger = format_.encoder(GenerationFacts(generation_id="g0", message_id="a-0"))
+        stranger = format_.encoder(GenerationFacts(generation_id="g0", message_id="a-0", protocol_version="1.0"))
         for chunk in stored:
             stranger.observe(chunk)
         assert ENDS[end](copy.deepcopy(stranger)) == ENDS[end](writer)

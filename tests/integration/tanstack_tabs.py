@@ -145,11 +145,11 @@ class Browser:
         )
         return Tab(self._host, name)
 
-    async def agent(self, chat: str, *, messages: list[Message] | None = None) -> Agent:
-        """Make an agent for ``chat``."""
+    async def agent(self, chat: str, *, messages: list[Message] | None = None, is_old: bool = False) -> Agent:
+        """Make an agent for ``chat``; an old one is of version 0.0.59."""
         name = new_id()
-        url = self._base + self._prefix
-        await self._host.call("agent", agent=name, visitor=self._name, url=url, chat=chat, messages=messages or [])
+        options = {"url": self._base + self._prefix, "chat": chat, "messages": messages or [], "isOld": is_old}
+        await self._host.call("agent", agent=name, visitor=self._name, **options)
         return Agent(self._host, name)
 
     async def visitor(self) -> Visitor:

@@ -59,9 +59,10 @@ async def test_a_run_of_the_same_name_is_the_same_run(browser: Browser, control:
     assert joined.messages == later.messages == await browser.told(chat)
 
 
-async def test_a_stopped_run_is_in_order(browser: Browser, control: Visitor) -> None:
+@pytest.mark.parametrize("is_old", [False, True], ids=["1.0", "0.0.59"])
+async def test_a_stopped_run_is_in_order(browser: Browser, control: Visitor, is_old: bool) -> None:
     chat, gate = new_id(), new_id()
-    agent: Agent = await browser.agent(chat)
+    agent: Agent = await browser.agent(chat, is_old=is_old)
     script = ("Half", *RICH[4:6], {"gate": gate})
     # The session is this browser's from its first request on.
     await agent.run("Hello.")

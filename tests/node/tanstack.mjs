@@ -1,6 +1,7 @@
 // Tabs of a chat page: TanStack AI's stock client in two versions, and AG-UI's stock agent.
 // Argument: the path of our connection for TanStack AI, a file of the app's static files.
 import { HttpAgent } from "@ag-ui/client";
+import { HttpAgent as OldHttpAgent } from "ag-ui-client-0-0-59";
 import { ChatClient, fetchHttpStream, fetchServerSentEvents, webSocket } from "@tanstack/ai-client";
 import { ChatClient as OldChatClient } from "tanstack-ai-client-0-8";
 import WebSocket from "ws";
@@ -123,8 +124,8 @@ class Tab {
 }
 
 class Agent {
-  constructor({ visitor, url, chat, messages }) {
-    this.agent = new HttpAgent({
+  constructor({ visitor, url, chat, messages, isOld }) {
+    this.agent = new (isOld ? OldHttpAgent : HttpAgent)({
       url,
       threadId: chat,
       headers: visitors.get(visitor).headers(),

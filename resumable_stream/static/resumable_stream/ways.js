@@ -140,8 +140,9 @@ function parsed(data) {
 /** What a chunk says about the end of its answer; null where it says nothing. */
 function endReason(chunk) {
   if (!isObject(chunk)) return null;
-  // Only AG-UI's RUN_FINISHED has an outcome.
-  if (chunk.type === "RUN_FINISHED" && chunk.outcome?.type === "cancelled") return "stopped";
+  // Only AG-UI's RUN_FINISHED has an outcome; for clients before version 1.0, it stands in the metadata.
+  const outcome = chunk.outcome?.type ?? chunk.metadata?.resumable_stream?.outcome;
+  if (chunk.type === "RUN_FINISHED" && outcome === "cancelled") return "stopped";
   return END_REASONS[chunk.type] ?? null;
 }
 

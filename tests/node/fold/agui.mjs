@@ -1,7 +1,9 @@
 // What AG-UI's HttpAgent makes of events: its transport, its schemas, its verifier and its reducer, over a stream as
-// from a server.
-import { HttpAgent } from "@ag-ui/client";
+// from a server. The first argument is the library's version.
 import { serve } from "../rpc.mjs";
+
+const name = { "1.0": "@ag-ui/client", "0.0.59": "ag-ui-client-0-0-59" }[process.argv[2]];
+const { HttpAgent } = await import(name);
 
 const warnings = [];
 console.warn = (...texts) => warnings.push(texts.join(" "));
