@@ -10,7 +10,7 @@ from typing import Any
 from .backends.base import BaseBackend
 from .formats.base import ChunkFormat, EndReason, Message
 from .history import read_generations
-from .layout import Begin, EndFacts
+from .layout import Begin, Cause, EndFacts
 from .protocol.ending import Ending
 from .threads import own_thread
 
@@ -30,6 +30,8 @@ class End:
     generation_id: str | None
     begin: Begin | None
     """What the generation stated about itself when it started."""
+    cause: Cause | None
+    """Why it was interrupted, where that is known; ``None`` for other reasons."""
     context: Any
     """What :meth:`ResumableChat.start` was given; ``None`` if another process's generation was ended here."""
 
@@ -60,6 +62,7 @@ class EndTeller:
             stream_name=stream,
             generation_id=facts.generation_id,
             begin=begin,
+            cause=facts.cause,
             context=context,
         )
         await self._on_end(end)

@@ -292,9 +292,9 @@ class ChatEngine:
         """
         passages = Passages(self.backend, stream_name, self.format)
         if self.holds_sessions_open:
-            return self._reader(stream_name, await passages.of_session(cursor, open_runs=open_runs))
+            return await self._open(stream_name, await passages.of_session(cursor, open_runs=open_runs))
         passage = await passages.of_newest(cursor, is_live=is_live)
-        return self._reader(stream_name, passage) if passage is not None else None
+        return await self._open(stream_name, passage) if passage is not None else None
 
     async def reader_of_run(self, stream_name: str, run_id: str, cursor: int | None = None) -> Reader:
         """Open a reader of the run ``run_id``, from its start or from ``cursor`` on, to its end.
@@ -306,7 +306,13 @@ class ChatEngine:
             GenerationNotFoundError: It is not the newest one.
             CursorLostError: The cursor lies outside of the run, or what follows it is gone.
         """
-        return self._reader(stream_name, await Runs(self.backend, stream_name, self.format).passage(run_id, cursor))
+        return await self._open(stream_name, await Runs(self.backend, stream_name, self.format).passage(run_id, cursor))
+
+    async def _open(self, stream_name: str, passage: Passage) -> Reader:
+        """Open a reader; an answer whose owner is known to have died is ended first, so that nobody waits for it."""
+        if passage.head is not None:
+            await self._end_if_abandoned(stream_name, passage.head)
+        return self._reader(stream_name, passage)
 
     def _reader(self, stream_name: str, passage: Passage) -> Reader:
         return Reader(
@@ -318,6 +324,7 @@ class ChatEngine:
             end_after=passage.end_after,
             guard=self._look_after,
             prelude=passage.prelude,
+            silent_seconds=passage.head.silent_ms / 1000 if passage.head is not None else 0,
         )
 
     def reader(self, stream_name: str, start: Start) -> Reader:
@@ -330,14 +337,30 @@ class ChatEngine:
     async def _look_after(self, stream_name: str) -> bool:
         """End the generation of an owner that has fallen silent; tell whether one runs."""
         head = await self.head(stream_name)
-        if head is None or not head.is_running:
-            return False
-        if self._is_written_here(stream_name, head):
-            return True  # This process stood still, or the log is slow to take the heartbeat.
-        if not is_abandoned(head, mode="session", resolution_ms=self.backend.server_time_resolution):
-            return True
-        # The end lets the readers go, and with the last of them whoever looks after the stream: on_end must not go too.
+        if head is None or not self._is_abandoned(stream_name, head):
+            return head is not None and head.is_running
         return await runtime().registry.carry_through(self._interrupt(stream_name, head))
+
+    async def _end_if_abandoned(self, stream_name: str, head: Head) -> bool:
+        """End the generation of an owner that ``head`` shows to have been silent for too long; return whether it did.
+
+        A failure is left to whoever looks after the stream's owner while it is followed.
+        """
+        if not self._is_abandoned(stream_name, head):
+            return False
+        try:
+            return not await runtime().registry.carry_through(self._interrupt(stream_name, head))
+        except Exception:  # the log's, or an app's own format; a reader gets what there is
+            logger.exception("abandoned generation could not be ended stream=%s", stream_name)
+            return False
+
+    def _is_abandoned(self, stream_name: str, head: Head) -> bool:
+        # What is written here: this process stood still, or the log is slow to take the heartbeat.
+        return (
+            head.is_running
+            and not self._is_written_here(stream_name, head)
+            and is_abandoned(head, mode="session", resolution_ms=self.backend.server_time_resolution)
+        )
 
     def _is_written_here(self, stream_name: str, head: Head) -> bool:
         generation = runtime().registry.get(self.backend, stream_name)
@@ -348,7 +371,8 @@ class ChatEngine:
         operation = interrupt(head, self._encoder_for, text=INTERRUPTED_TEXT)
         ended = await perform(operation, self.backend, stream_name)
         if ended is not None:
-            await self._ends.tell_of_stranger(self.backend, stream_name, ended)
+            # Beside: the end lets readers go, who wait for no hook, and with the last of them whoever ended it.
+            runtime().registry.keep(self._ends.tell_of_stranger(self.backend, stream_name, ended))
         return ended is None
 
     async def end(self, stream_name: str, generation_id: str | None = None) -> str | None:
@@ -385,9 +409,14 @@ class ChatEngine:
         A reader from that cursor gets what :meth:`messages` leaves out. Costs what the stream holds.
         """
         try:
-            return await read_generations(self.backend, stream_name)
+            generations, cursor = await read_generations(self.backend, stream_name)
+            if generations and generations[-1].end is None:
+                head = await self.head(stream_name)
+                if head is not None and await self._end_if_abandoned(stream_name, head):
+                    return await read_generations(self.backend, stream_name)
         except StreamNotFoundError:
             return [], 0
+        return generations, cursor
 
     async def messages(self, stream_name: str) -> list[Message]:
         """Fold the chat into the client library's own messages.

@@ -146,10 +146,18 @@ class GenerationNotFoundError(GenerationError):
 class GenerationActiveError(GenerationError):
     """The stream is owned by a generation that is still running."""
 
-    def __init__(self, generation_id: str | None) -> None:
-        super().__init__("An answer is already being written in this chat. Wait for it to end, or stop it first.")
+    def __init__(self, generation_id: str | None, *, silent_seconds: int = 0, retry_after: int | None = None) -> None:
+        text = "An answer is already being written in this chat. Wait for it to end, or stop it first."
+        if retry_after is not None:
+            text = (
+                "An answer is being written in this chat, or was broken off: nothing has come for "
+                f"{silent_seconds} s. Try again in {retry_after} s, or stop it first."
+            )
+        super().__init__(text)
         self.generation_id = generation_id
         """Its id; ``None`` if the owner is another program (a Node service) that tells none."""
+        self.retry_after = retry_after
+        """Seconds after which a start takes the chat over if its owner stays silent; ``None`` if it is not silent."""
 
 
 class GenerationLostError(GenerationError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
 from .formats.base import ChunkEncoder, EndReason
-from .layout import Claimed, Ended, EndFacts, Entry
+from .layout import Cause, Claimed, Ended, EndFacts, Entry
 from .protocol.claim import Claim
 from .sources import items_of
 from .threads import own_thread
@@ -20,6 +20,9 @@ from .writer import Writer
 logger = logging.getLogger(__name__)
 
 INTERRUPTED_TEXT = "The answer was interrupted. Please try again."
+LAST_WORDS_SECONDS = 5.0
+"""How long the terminal records of interrupted generations may take at the end of a process: as long as a log that is
+slow may take to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,12 @@ class Generation:
 
     def interrupt(self) -> None:
         """End as ``interrupted``: this process must go."""
-        self._decide(EndReason.INTERRUPTED, lambda: self._encoder.interrupt(INTERRUPTED_TEXT), INTERRUPTED_TEXT)
+        self._decide(
+            EndReason.INTERRUPTED,
+            lambda: self._encoder.interrupt(INTERRUPTED_TEXT),
+            INTERRUPTED_TEXT,
+            cause=Cause.SHUTDOWN,
+        )
 
     def notice(self, entries: Sequence[Entry]) -> None:
         """Look at what came in on the stream; an owner or an end that is not ours means that we have lost it."""
@@ -85,22 +93,29 @@ class Generation:
         """Produce and write until the terminal record is on the log, then tell :attr:`Producer.ended`.
 
         ``release`` is called as soon as the stream is free or lost, however long the producer takes to end.
-        Never raises but for cancellation, which leaves the generation to be taken over once its lease has passed.
+        Never raises but for cancellation: its event loop ends, as with ``asyncio.run``, which waits for the tasks that
+        it cancels. Then it first ends the generation as ``interrupted``, if the log takes that in time.
         """
         logger.info("generation started stream=%s generation=%s", self.stream, self.id)
         async with own_thread():
             pump = self._pump = asyncio.create_task(self._produce(), name=f"producer {self.id}")
             if self.end is not None:
                 self._cancel_producer()  # Ended before it began: the producer is never asked.
+            cancelled: asyncio.CancelledError | None = None
             try:
-                facts = await self._write()
+                try:
+                    facts = await self._write()
+                except asyncio.CancelledError as error:
+                    cancelled, facts = error, await self._write_last_words()
                 self._is_lost = facts is None
             finally:
                 self._cancel_producer()
                 release()
                 self.is_over.set()
             if facts is not None:
-                await self._tell(facts)
+                await self._tell(facts, within=LAST_WORDS_SECONDS if cancelled is not None else None)
+            if cancelled is not None:
+                raise cancelled
             # A producer that is slow to notice its cancellation holds up nobody but itself.
             await asyncio.wait({pump})
 
@@ -142,12 +157,14 @@ class Generation:
         text = await self._producer.describe(error)
         self._decide(EndReason.FAILED, lambda: self._encoder.fail(text), text)
 
-    def _decide(self, reason: EndReason, closing: Callable[[], list[str]], text: str = "") -> None:
+    def _decide(
+        self, reason: EndReason, closing: Callable[[], list[str]], text: str = "", *, cause: Cause | None = None
+    ) -> None:
         """Settle how the generation ends; whoever comes first is heard."""
         if self.end is not None or self._is_lost:
             return
         self.end = reason
-        self._facts = EndFacts(generation_id=self.id, reason=reason, text=text, by=secrets.token_hex(6))
+        self._facts = EndFacts(generation_id=self.id, reason=reason, text=text, by=secrets.token_hex(6), cause=cause)
         self._writer.close(self._last_chunks(closing), self._facts)
         if reason in (EndReason.STOPPED, EndReason.INTERRUPTED):
             self._cancel_producer()
@@ -182,9 +199,21 @@ class Generation:
             return self._facts
         return None
 
-    async def _tell(self, facts: EndFacts) -> None:
+    async def _write_last_words(self) -> EndFacts | None:
+        """End as ``interrupted`` before this task, which was cancelled, lets go."""
+        logger.warning("event loop ends under a generation stream=%s generation=%s", self.stream, self.id)
+        self.interrupt()
         try:
-            await self._producer.ended(facts)
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                return await self._write()
+        except TimeoutError:
+            logger.error("log did not take the end in time stream=%s generation=%s", self.stream, self.id)
+            return None
+
+    async def _tell(self, facts: EndFacts, *, within: float | None = None) -> None:
+        try:
+            async with asyncio.timeout(within):
+                await self._producer.ended(facts)
         except Exception:  # an app's hook; the generation itself has ended properly
             logger.exception("on_end failed stream=%s generation=%s", self.stream, self.id)
 

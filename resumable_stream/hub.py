@@ -149,7 +149,7 @@ def _cursor_of(frame: Frame) -> int:
 class SharedFollow:
     """One stream as this process sees it. Made by the :class:`Hub`; ends when nobody is attached."""
 
-    def __init__(self, backend: BaseBackend, stream: str, position: int) -> None:
+    def __init__(self, backend: BaseBackend, stream: str, position: int, silent_since: float | None = None) -> None:
         self.backend = backend
         self.stream = stream
         self.ring = Ring(position, settings.ring_bytes)
@@ -169,6 +169,8 @@ class SharedFollow:
         """While the follow waits before its next try."""
         self._is_quiet = False
         self._began = self._last_record = self._last_wake = self._loop.time()
+        if silent_since is not None:
+            self._last_record = silent_since
         self._guarding: asyncio.Task[None] | None = None
         self._task = _start_task(self._run(), f"follow {stream}")
 
@@ -322,16 +324,25 @@ class Hub:
         follow = self._follows.get((backend.alias, stream))
         return follow if follow is not None and follow.error is None else None
 
-    def attach(self, backend: BaseBackend, stream: str, position: int, *, guard: Guard | None = None) -> SharedFollow:
+    def attach(
+        self,
+        backend: BaseBackend,
+        stream: str,
+        position: int,
+        *,
+        guard: Guard | None = None,
+        silent_since: float | None = None,
+    ) -> SharedFollow:
         """Join the follow of ``stream``, or begin one at ``position``. Every attach needs its :meth:`detach`.
 
-        ``guard`` is asked to look after the stream's owner when it has been silent for a lease.
+        ``guard`` is asked to look after the stream's owner when it has been silent for a lease: since ``silent_since``,
+        on the event loop's clock, for a follow that begins at the tail.
         """
         follow = self.find(backend, stream)
         if self.is_closed:
             raise ShuttingDownError
         if follow is None:
-            follow = self._follows[backend.alias, stream] = SharedFollow(backend, stream, position)
+            follow = self._follows[backend.alias, stream] = SharedFollow(backend, stream, position, silent_since)
         if self._ticker is None:
             self._ticker = _start_task(self._tick(), "hub ticker")
         follow.guard = guard or follow.guard

@@ -25,6 +25,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from .formats.base import EndReason, Message
@@ -147,6 +148,20 @@ class Begin:
         )
 
 
+class Cause(StrEnum):
+    """Why a generation was interrupted; the values stand on the log."""
+
+    SHUTDOWN = "shutdown"
+    """Its process was told to end, or its event loop ended."""
+    LEASE_EXPIRED = "lease-expired"
+    """Its owner had written nothing for longer than its lease, and a reader came."""
+    TAKEN_OVER = "taken-over"
+    """Likewise, and another generation was started in the chat."""
+
+
+_CAUSES = frozenset(Cause)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndFacts:
     """How a generation ended."""
@@ -157,11 +172,13 @@ class EndFacts:
     """What people are told about a failure or an interruption."""
     by: str = ""
     """A random name of the append that wrote the end, by which its writer knows it again."""
+    cause: Cause | None = None
+    """Why it was interrupted, where that is known."""
 
     def record(self) -> Record:
         """Lay the facts out."""
         facts = {"rs-generation": self.generation_id or "", "rs-end": self.reason.value}
-        facts |= {"rs-text": self.text, "rs-by": self.by}
+        facts |= {"rs-text": self.text, "rs-by": self.by, "rs-cause": self.cause or ""}
         return Record("", (("rs", "end"), *((name, value) for name, value in facts.items() if value)))
 
     @classmethod
@@ -174,6 +191,7 @@ class EndFacts:
             reason=EndReason(reason) if reason in _END_REASONS else EndReason.FINISHED,
             text=facts.get("rs-text", ""),
             by=facts.get("rs-by", ""),
+            cause=Cause(facts["rs-cause"]) if facts.get("rs-cause") in _CAUSES else None,
         )
 
 

@@ -122,7 +122,7 @@ class _Answer:
 def _describe(end: EndFacts | None) -> dict[str, Any] | None:
     if end is None:
         return None
-    facts = {"reason": end.reason.value, "generation": end.generation_id, "error": end.text}
+    facts = {"reason": end.reason.value, "generation": end.generation_id, "error": end.text, "cause": end.cause}
     return {name: value for name, value in facts.items() if value}
 
 

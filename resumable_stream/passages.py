@@ -25,6 +25,8 @@ class Passage:
     end_after: int = 0
     prelude: Sequence[Chunk] = ()
     """What comes first, though the log does not have it."""
+    head: Head | None = None
+    """The generation that runs on the stream, if there is one: its owner may have died."""
 
 
 class Passages:
@@ -60,7 +62,7 @@ class Passages:
         if not is_live and self._is_over(head, cursor):
             return None
         end_after = head.start if head.is_running else min(head.content_end, head.tail - 1)
-        return Passage(cursor=cursor, is_live=is_live, end_after=end_after, prelude=prelude)
+        return Passage(cursor=cursor, is_live=is_live, end_after=end_after, prelude=prelude, head=head)
 
     async def of_session(self, cursor: int | None, *, open_runs: Collection[str] = ()) -> Passage:
         """Find what follows ``cursor``, for ever; without one that can be followed, a snapshot and what follows that.
@@ -72,7 +74,7 @@ class Passages:
         if cursor is not None:
             head = await self._head()
             if head is not None and cursor <= head.tail and (cursor >= head.start or await self._has(cursor)):
-                return Passage(cursor=cursor, is_live=True)
+                return Passage(cursor=cursor, is_live=True, head=head)
         try:
             generations, position = await read_generations(self._backend, self._stream)
         except StreamNotFoundError:
@@ -81,7 +83,9 @@ class Passages:
             return Passage(cursor=0, is_live=True, prelude=self._snapshot(0, [], []) if cursor is not None else ())
         messages = await fold_history(self._format, generations)
         ended = [one for one in generations if one.end is not None and run_id_of(one) in open_runs]
-        return Passage(cursor=position, is_live=True, prelude=self._snapshot(position, messages, ended))
+        head = await self._head() if generations and generations[-1].end is None else None
+        prelude = self._snapshot(position, messages, ended)
+        return Passage(cursor=position, is_live=True, prelude=prelude, head=head)
 
     def _snapshot(
         self, position: int, messages: Sequence[Message], ended: Sequence[StoredGeneration]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from .backends.base import BaseBackend
@@ -23,7 +24,8 @@ class Reader:
     """Yields a stream's frames from a cursor on, each exactly once and in order.
 
     With ``is_live`` it goes on for ever, otherwise it ends with the first terminal record after ``end_after``. What is
-    given as ``prelude`` comes first, though the log does not have it.
+    given as ``prelude`` comes first, though the log does not have it. ``silent_seconds`` is for how long the owner had
+    written nothing when the reader was opened.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Reader:
         end_after: int = 0,
         guard: Guard | None = None,
         prelude: Sequence[Chunk] = (),
+        silent_seconds: float = 0,
     ) -> None:
         self.cursor = cursor
         """Where a reader that has what was yielded so far goes on."""
@@ -53,6 +56,8 @@ class Reader:
         self._end_after = end_after
         self._guard = guard
         self._prelude = prelude
+        self._silent_since = asyncio.get_running_loop().time() - silent_seconds
+        """Since when the log is known to have taken nothing more."""
         self._is_in_prelude = False
         """Whether the prelude was what was yielded last."""
         self._follow: SharedFollow | None = None
@@ -147,7 +152,9 @@ class Reader:
     def _join(self) -> SharedFollow | None:
         """Join the shared follow as soon as there is one, so that it keeps for us what comes while we catch up."""
         if self._follow is None and (self._is_at_tail or self._hub.find(self._backend, self._stream) is not None):
-            self._follow = self._hub.attach(self._backend, self._stream, self.cursor, guard=self._guard)
+            self._follow = self._hub.attach(
+                self._backend, self._stream, self.cursor, guard=self._guard, silent_since=self._silent_since
+            )
             self._follow.readers.add(self)
         return self._follow
 

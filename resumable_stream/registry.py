@@ -18,17 +18,13 @@ from . import shutdown
 from .backends.base import BaseBackend
 from .conf import settings
 from .exceptions import LimitExceededError, ShuttingDownError
-from .generation import Generation
+from .generation import LAST_WORDS_SECONDS, Generation
 from .hub import Hub
 from .pacing import Pacer
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-LAST_WORDS_SECONDS = 5.0
-"""How long the terminal records of interrupted generations may take at shutdown, and then what the readers have left:
-as long as a log that is slow may take to answer."""
 
 
 class Registry:
@@ -100,6 +96,13 @@ class Registry:
             # The shield has let go of the task, and nobody else would take its error.
             task.add_done_callback(_log_failure)
             raise
+
+    def keep(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Run ``coroutine`` beside the caller, in a fresh context; a drain waits for it."""
+        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_log_failure)
 
     def get(self, backend: BaseBackend, stream: str) -> Generation | None:
         """Return the generation that this process writes to ``stream``."""

@@ -193,7 +193,7 @@ def error_response(error: ResumableStreamError) -> HttpResponse:
     response = plain(status, error_text(error))
     if isinstance(error, GenerationActiveError) and error.generation_id:
         response.headers[GENERATION_HEADER] = error.generation_id
-    if may_pass(error):
+    if may_pass(error) or (isinstance(error, GenerationActiveError) and error.retry_after):
         response.headers["Retry-After"] = str(_retry_after(error))
     return response
 

@@ -93,11 +93,11 @@ class Runs:
 
     async def _newest(self, head: Head, begin: Begin, cursor: int | None) -> Passage:
         if cursor is None or cursor <= head.start:
-            return Passage(cursor=head.start, end_after=head.start)
+            return Passage(cursor=head.start, end_after=head.start, head=head)
         if cursor > head.tail:
             raise CursorLostError
         if head.is_running or cursor < head.content_end:
-            return Passage(cursor=cursor, end_after=cursor)
+            return Passage(cursor=cursor, end_after=cursor, head=head)
         return await self._told_again(begin, head.content_end)
 
     async def _past(self, run_id: str, cursor: int) -> Passage:

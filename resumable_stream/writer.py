@@ -47,6 +47,8 @@ class Writer:
         self._queue: list[tuple[Record, int]] = []
         self._unacknowledged = 0
         self._under_way: list[tuple[Record, int]] = []
+        self._doubtful: tuple[list[Record], bool] | None = None
+        """The append under way when :meth:`run` was cancelled, and whether it was the last one."""
         self._is_abandoned = False
         # Read once for each generation: several times for each chunk would be felt.
         self._limit = settings.max_pending_bytes
@@ -127,6 +129,8 @@ class Writer:
                 right again and nothing was taken from the queue, so that :meth:`run` may be called once more.
             BackendUnavailableError: The log was out of reach for ``APPEND_TIMEOUT_SECONDS``.
             AppendOutcomeUnknownError: So it was, and the last append may be on it.
+
+        When it is cancelled nothing is lost: called once more, it finds out about the append under way and goes on.
         """
         self._last_append = self._loop.time()
         self._watch_silence()
@@ -137,6 +141,8 @@ class Writer:
                 self._beat.cancel()
 
     async def _run(self) -> None:
+        if self._doubtful is not None and await self._resume():
+            return
         while True:
             await self._wait_for_work()
             if self._is_abandoned:
@@ -150,6 +156,14 @@ class Writer:
                 records = [HEARTBEAT]
                 self._queued_to += 1
             await self._append(self._marked(records))
+
+    async def _resume(self) -> bool:
+        """Append what a cancelled run may have appended already; return whether that was the end."""
+        assert self._doubtful is not None
+        records, is_last = self._doubtful
+        self._doubtful = None
+        await self._append(records, is_last=is_last, uncertain=True)
+        return is_last
 
     async def _wait_for_work(self) -> None:
         """Wait until there is something to append and the last append is far enough away."""
@@ -217,12 +231,15 @@ class Writer:
     def _marked(self, records: Sequence[Record]) -> list[Record]:
         return with_back(records, self.position + len(records) - 1 - self._start)
 
-    async def _append(self, records: Sequence[Record]) -> None:
+    async def _append(self, records: list[Record], *, is_last: bool = False, uncertain: bool = False) -> None:
         self._last_append = self._loop.time()
         self._is_beat_due = False
-        operation = append_once(records, token=self._token, at=self.position)
+        operation = append_once(records, token=self._token, at=self.position, uncertain=uncertain)
         try:
             ack = await perform(operation, self._backend, self._stream, patience_seconds=self._patience_seconds)
+        except asyncio.CancelledError:
+            self._doubtful = records, is_last
+            raise
         except ResumableStreamError as error:
             self._end_preview()
             if isinstance(error, SeqNumMismatchError):
@@ -249,4 +266,4 @@ class Writer:
         if records and (len(together) > MAX_BATCH_RECORDS or size > MAX_APPEND_BYTES):
             await self._append(self._marked(records))
             together = terminal
-        await self._append(together)
+        await self._append(together, is_last=True)

@@ -23,7 +23,7 @@ from resumable_stream.exceptions import (
 )
 from resumable_stream.formats.base import ChunkEncoder, EndReason, GenerationFacts
 from resumable_stream.formats.text import TextEncoder, TextFormat
-from resumable_stream.layout import Begin, Ended, Token
+from resumable_stream.layout import Begin, Cause, Ended, Token
 from resumable_stream.protocol.claim import Opening, claim
 from resumable_stream.records import Record
 from resumable_stream.registry import runtime
@@ -450,6 +450,7 @@ async def test_a_start_waits_for_the_lease_and_then_takes_over(log: FaultyLog, l
     assert log.chunks("s") == ['"half"', '"Second"']
     assert log.ends("s") == ["interrupted", "finished"]
     assert sorted(listener.reasons) == ["finished", "interrupted"]
+    assert {end.cause for end in listener.ends} == {None, Cause.TAKEN_OVER}
     dead = next(end for end in listener.ends if end.reason is EndReason.INTERRUPTED)
     assert dead.message is not None
     assert dead.message["content"] == "half"
@@ -486,6 +487,81 @@ async def test_a_waiting_reader_ends_what_was_abandoned_once(log: FaultyLog, lis
     assert all(bodies(entries) == ['"half"'] and ends(entries) == ["interrupted"] for entries in seen)
     assert listener.reasons == ["interrupted"]
     assert len(runtime().hub) == 0
+
+
+@pytest.mark.parametrize("silent_for", [11, 9_000])
+@in_virtual_time
+async def test_a_reader_of_an_answer_whose_owner_died_longer_ago_than_its_lease_is_told_at_once(
+    log: FaultyLog, listener: Listener, silent_for: int
+) -> None:
+    await abandon(log)
+    await asyncio.sleep(silent_for)
+    reader = await make_engine(listener).locate("s")
+    assert reader is not None
+    before = asyncio.get_running_loop().time()
+    seen = await gather(reader)
+    told_at = asyncio.get_running_loop().time()
+    await settle()
+
+    assert (bodies(seen), ends(seen)) == (['"half"'], ["interrupted"])
+    assert told_at - before < 1
+    assert [end.cause for end in listener.ends] == [Cause.LEASE_EXPIRED]
+
+
+@in_virtual_time
+async def test_a_reader_who_comes_within_the_lease_waits_for_no_more_than_the_rest_of_it(log: FaultyLog) -> None:
+    await abandon(log)
+    await asyncio.sleep(6)
+    reader = await make_engine().locate("s")
+    assert reader is not None
+    before = asyncio.get_running_loop().time()
+    seen = await gather(reader)
+
+    assert ends(seen) == ["interrupted"]
+    assert asyncio.get_running_loop().time() - before < 7
+
+
+@in_virtual_time
+async def test_whoever_reads_a_chat_back_gets_the_end_of_an_answer_whose_owner_is_long_dead(
+    log: FaultyLog, listener: Listener
+) -> None:
+    engine = make_engine(listener)
+    await abandon(log)
+    [half], _ = await engine.history("s")
+    assert half.end is None
+    await asyncio.sleep(11)
+    [whole], _ = await engine.history("s")
+
+    assert whole.end is EndReason.INTERRUPTED
+    assert [message["content"] for message in await engine.messages("s")] == ["half"]
+
+
+@in_virtual_time
+async def test_a_reader_gets_what_there_is_while_an_abandoned_answer_cannot_be_ended(log: FaultyLog) -> None:
+    await abandon(log)
+    await asyncio.sleep(11)
+    log.always("append", unavailable)
+    reader = await make_engine().locate("s")
+    assert reader is not None
+    reading = asyncio.create_task(gather(reader))
+    await asyncio.sleep(3)
+    log.always("append", None)
+
+    assert ends(await reading) == ["interrupted"]
+
+
+@in_virtual_time
+async def test_a_start_within_the_lease_of_a_silent_owner_is_told_when_to_come_back(log: FaultyLog) -> None:
+    await abandon(log)
+    with pytest.raises(GenerationActiveError, match="Wait for it to end") as at_once:
+        await make_engine().start("s", Producer())
+    assert at_once.value.retry_after is None
+    await asyncio.sleep(4)
+    with pytest.raises(GenerationActiveError, match=r"or was broken off: .* 4 s\. Try again in 6 s") as later:
+        await make_engine().start("s", Producer())
+    await asyncio.sleep(later.value.retry_after + 0.1)
+
+    assert (await make_engine().start("s", of("Next"))).is_new
 
 
 @in_virtual_time

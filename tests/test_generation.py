@@ -16,12 +16,13 @@ from pydantic import BaseModel
 from resumable_stream.ends import End
 from resumable_stream.engine import ChatEngine
 from resumable_stream.exceptions import GenerationActiveError
+from resumable_stream.layout import Cause
 from resumable_stream.records import Record
 from resumable_stream.registry import runtime
 
-from .support.logs import FaultyLog, held, never_answered, unavailable, use_faulty_log
+from .support.logs import Call, Fault, FaultyLog, held, never_answered, unavailable, use_faulty_log
 from .support.producers import Producer, of
-from .support.virtual_time import in_virtual_time, settle
+from .support.virtual_time import in_virtual_time, run_in_virtual_time, settle
 
 
 @pytest.fixture
@@ -336,6 +337,72 @@ async def test_a_log_that_never_answers_lets_the_producer_go_once_the_stream_is_
 
     assert producer.is_closed
     assert log.chunks("s") == ['"1"', '"3"']
+
+
+async def stays_away(call: Call) -> None:
+    """The append takes effect, and its reply never comes."""
+    await call()
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("fault", [None, never_answered, stays_away], ids=["idle", "append lost", "reply lost"])
+def test_a_generation_whose_event_loop_ends_ends_as_interrupted(log: FaultyLog, fault: Fault | None) -> None:
+    """As with ``asyncio.run`` that returns, or a server that ends without a signal."""
+    ends: list[End] = []
+    producer = Producer("1")
+
+    async def on_end(end: End) -> None:
+        ends.append(end)
+
+    async def main() -> None:
+        await ChatEngine(format="text", on_end=on_end).start("s", producer)
+        await settle()
+        if fault is not None:
+            log.then("append", fault)
+            producer.give("2")
+            await settle()
+
+    run_in_virtual_time(main)
+
+    assert log.chunks("s") == ['"1"', '"2"'][: 1 if fault is None else 2]
+    assert log.ends("s") == ["interrupted"]
+    assert producer.is_closed
+    assert [(end.reason.value, end.cause) for end in ends] == [("interrupted", Cause.SHUTDOWN)]
+
+
+@pytest.mark.parametrize("fault", [never_answered, stays_away])
+def test_an_end_that_is_on_its_way_when_the_event_loop_ends_is_written_once(log: FaultyLog, fault: Fault) -> None:
+    async def main() -> None:
+        producer = Producer("1")
+        await ChatEngine(format="text").start("s", producer)
+        await settle()
+        log.then("append", fault)
+        producer.finish()
+        await settle()
+
+    run_in_virtual_time(main)
+
+    assert log.ends("s") == ["finished"]
+
+
+@pytest.mark.parametrize("part", ["the log", "on_end"])
+def test_an_event_loop_that_ends_waits_for_nothing_that_hangs(
+    log: FaultyLog, caplog: pytest.LogCaptureFixture, part: str
+) -> None:
+    async def hang(_: End) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        await ChatEngine(format="text", on_end=hang).start("s", Producer("1"))
+        await settle()
+        if part == "the log":
+            log.always("append", never_answered)
+
+    run_in_virtual_time(main)
+
+    assert log.ends("s") == ([] if part == "the log" else ["interrupted"])
+    told = {"the log": "log did not take the end in time", "on_end": "on_end failed"}[part]
+    assert told in caplog.text
 
 
 @in_virtual_time

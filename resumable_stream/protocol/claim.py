@@ -14,11 +14,11 @@ from ..exceptions import (
     SeqNumMismatchError,
 )
 from ..formats.base import EndReason
-from ..layout import Token, with_back
+from ..layout import Cause, Token, with_back
 from ..records import AppendAck, Record
 from .effects import Append, Operation
 from .ending import Closing, EncoderFactory, Ending
-from .head import Head, find_head, is_abandoned
+from .head import Head, find_head, is_abandoned, seconds_to_abandonment
 
 TRIM_ALL = 0x7F7F7F7F7F7F7F7F
 """A position beyond every stream, whose 8 bytes are also 8 ASCII characters."""
@@ -75,13 +75,21 @@ def start(
             token = guess if head is None else head.token.text
             granted = yield from claim(opening, guess=token, at=_position(head, opening))
         elif opening.mode == "single-use" or not is_abandoned(head, mode=opening.mode, resolution_ms=resolution_ms):
-            raise GenerationActiveError(head.token.generation_id)
+            raise _active_error(head, opening.mode, resolution_ms)
         else:
             granted = yield from take_over(head, encoder_for, opening, text=text)
         if granted is not None:
             return granted
         head = yield from find_head()
     return head
+
+
+def _active_error(head: Head, mode: str, resolution_ms: int) -> GenerationActiveError:
+    """Make the error of a start that finds an owner, which may be alive, or may have died less than a lease ago."""
+    silent_seconds = (head.silent_ms - resolution_ms) // 1000
+    may_be_dead = silent_seconds >= 1 and mode != "single-use"
+    retry_after = seconds_to_abandonment(head, resolution_ms=resolution_ms) if may_be_dead else None
+    return GenerationActiveError(head.token.generation_id, silent_seconds=silent_seconds, retry_after=retry_after)
 
 
 def _has_key(head: Head | None, key: str) -> TypeGuard[Head]:
@@ -153,7 +161,7 @@ def _claim_records(opening: Opening) -> list[Record]:
 
 def take_over(head: Head, encoder_for: EncoderFactory, opening: Opening, *, text: str) -> Operation[Claim | None]:
     """End a silent owner's generation and claim the stream in the same append; ``None`` if anybody has acted since."""
-    closing = Closing(head, encoder_for(head.begin), EndReason.INTERRUPTED, text)
+    closing = Closing(head, encoder_for(head.begin), EndReason.INTERRUPTED, text, cause=Cause.TAKEN_OVER)
     following = _claim_records(opening)
     if opening.mode == "shared":
         # The end of the old generation must outlive the trim, which reaches everything before itself.

@@ -44,8 +44,10 @@ Effect = Append | Read | Tail
 Operation = Generator[Effect, Any, T]
 
 
-def append_once(records: Sequence[Record], *, token: str, at: int) -> Operation[AppendAck]:
+def append_once(records: Sequence[Record], *, token: str, at: int, uncertain: bool = False) -> Operation[AppendAck]:
     """Append as the owner, exactly once.
+
+    ``uncertain``: the same append was asked for before, and nobody waited for its outcome.
 
     Raises:
         GenerationLostError: Another token holds the stream, and these records are not on it (any more).
@@ -53,7 +55,6 @@ def append_once(records: Sequence[Record], *, token: str, at: int) -> Operation[
         AppendOutcomeUnknownError: These records may have been on the log; what stood there was trimmed.
     """
     end = at + len(records)
-    uncertain = False
     while True:
         try:
             ack: AppendAck = yield Append(records, token, at)

@@ -15,7 +15,7 @@ from ..exceptions import (
     SeqNumMismatchError,
 )
 from ..formats.base import ChunkEncoder, EndReason
-from ..layout import Begin, Chunk, Decoder, Ended, EndFacts, new_generation_id, terminal_records
+from ..layout import Begin, Cause, Chunk, Decoder, Ended, EndFacts, new_generation_id, terminal_records
 from ..records import MAX_BATCH_RECORDS, AppendAck, Record
 from .effects import Append, Operation, landed, read_range
 from .head import Head, find_head
@@ -70,14 +70,16 @@ def interrupt(head: Head, encoder_for: EncoderFactory, *, text: str) -> Operatio
     Raises:
         AppendOutcomeUnknownError: This may have ended it, and what would tell was trimmed since.
     """
-    closing = Closing(head, encoder_for(head.begin), EndReason.INTERRUPTED, text)
+    closing = Closing(head, encoder_for(head.begin), EndReason.INTERRUPTED, text, cause=Cause.LEASE_EXPIRED)
     return (yield from closing.end_at_tail(head.tail))
 
 
 class Closing:
     """The end of somebody else's generation: knows what its chunks left open."""
 
-    def __init__(self, head: Head, encoder: ChunkEncoder, reason: EndReason, text: str = "") -> None:
+    def __init__(
+        self, head: Head, encoder: ChunkEncoder, reason: EndReason, text: str = "", *, cause: Cause | None = None
+    ) -> None:
         self.start = head.start
         self._head = head
         self._encoder = encoder
@@ -88,6 +90,7 @@ class Closing:
             reason=reason,
             text=text,
             by=secrets.token_hex(6),
+            cause=cause,
         )
 
     def end_at_tail(self, tail: int, following: Sequence[Record] = ()) -> Operation[Ending | None]:

@@ -202,6 +202,16 @@ def _read_token() -> Operation[Token]:
             continue
 
 
+def seconds_to_abandonment(head: Head, *, resolution_ms: int = 0) -> int | None:
+    """Return after how many seconds, at least 1, a running owner that stays silent may be taken over.
+
+    ``None`` if nothing was promised: the owner is another program.
+    """
+    if head.token.lease_seconds is None:
+        return None
+    return max(1, -(-(head.token.lease_seconds * 1000 + resolution_ms - head.silent_ms) // 1000))
+
+
 def is_abandoned(head: Head, *, mode: str, resolution_ms: int = 0) -> bool:
     """Tell whether the owner has been silent for longer than it promised.
 

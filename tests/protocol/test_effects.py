@@ -43,6 +43,16 @@ class TestAppendOnce:
         assert (ack.start, ack.end) == (2, 4)
         assert stream.log.records[2:] == tuple(CHUNKS)
 
+    @pytest.mark.parametrize("applied", [True, False])
+    def test_an_append_that_somebody_gave_up_waiting_for_stands_once_when_it_is_asked_for_again(
+        self, stream: Stream, writer: ScriptedWriter, applied: bool
+    ) -> None:
+        if applied:
+            stream.run(append(writer))
+        again = append_once(CHUNKS, token=writer.claim.token.text, at=writer.position, uncertain=True)
+        assert stream.run(again).end == 4
+        assert stream.log.records[2:] == tuple(CHUNKS)
+
     def test_an_append_whose_replies_are_all_lost_stands_once(self, stream: Stream, writer: ScriptedWriter) -> None:
         for number, applied in enumerate([False, True, True, False]):
             stream.lose_reply(number, applied=applied)
