@@ -28,7 +28,7 @@ from .responses import EventStreamResponse
 from .sockets.aisdk import AISDKDialect
 from .sockets.connection import Connection
 from .sockets.dialect import SocketDialect
-from .sockets.handshake import http_request, is_origin_allowed
+from .sockets.handshake import http_request, is_origin_allowed, url_kwargs
 from .sockets.streams import StreamDialect
 from .threads import own_thread
 from .views import ResumableChatView, configured_view
@@ -82,7 +82,7 @@ class StreamConsumer(AsyncConsumer):
             await self._deny(CLOSE_FOREIGN_ORIGIN)
         dialect = self._choose_dialect()
         view = (self.view_class or configured_view())()
-        view.setup(request, **_route_arguments(self.scope))
+        view.setup(request, **url_kwargs(self.scope))
         if dialect.formats is not None and view.chat.format.name not in dialect.formats:
             logger.warning("websocket refused: %s cannot speak for %s", dialect.__name__, type(view).__name__)
             await self._deny(CLOSE_NOT_SERVED)
@@ -175,7 +175,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
     async def _serve(self) -> None:
         request = http_request(self.scope)
         view = (self.view_class or configured_view())(action=self.action, http_method_names=["get", "options"])
-        arguments = _route_arguments(self.scope)
+        arguments = url_kwargs(self.scope)
         view.setup(request, **arguments)
         async with own_thread():
             await self._answer(await view.dispatch(request, **arguments))
@@ -193,8 +193,3 @@ class EventStreamConsumer(AsyncHttpConsumer):
             finally:
                 response.place.release()
             await self.send_body(b"")
-
-
-def _route_arguments(scope: Any) -> dict[str, Any]:
-    """Return what URLRouter found in the path; there may be no such router."""
-    return dict(scope.get("url_route", {}).get("kwargs", {}))

@@ -30,6 +30,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .asgi import require_asgi
+from .async_views import AsyncViewMixin
 from .conf import settings
 from .ends import OnEnd
 from .engine import ChatEngine, Start
@@ -229,7 +230,7 @@ def _require_count(skip_characters: int) -> None:
         raise InvalidRequestError("The number of characters to skip must not be negative.")
 
 
-class ResumableStreamMixin:
+class ResumableStreamMixin(AsyncViewMixin):
     """Turns streams into responses; goes before ``django.views.View``.
 
     A client that goes away ends its own reader; the source runs on. Errors of this app become responses, as in

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -20,7 +21,9 @@ from .ends import End
 from .engine import DEFAULT_ERROR_TEXT, Mode
 from .formats.base import ChatRequest, ChunkFormat, Message
 from .formats.conversation import continued_message
+from .identity import know_user
 from .layout import new_generation_id
+from .naming import CHAT_PARAMETER, check_name, default_name, place_segments, stream_name, url_parameters
 from .parsing import named_chat
 from .responses import Check
 from .runs import find_run, note_run
@@ -42,8 +45,16 @@ class ChatHooks:
     """How generations map to streams, see :class:`~resumable_stream.engine.ChatEngine`."""
     backend = "default"
     """Alias of the log in the ``BACKENDS`` setting."""
+    name = ""
+    """Names this kind of chat in the names of its streams and its URLs: up to 64 letters, digits, ``.``, ``_``, ``-``.
+
+    Default: the app's label and the class's name, ``"support.SupportChat"``. Chats are found under it, so declare it
+    before you rename the class."""
     action = ""
     """Which of a view's routes this instance serves."""
+    kwargs: Mapping[str, Any] = {}
+    """The parameters of the URL, also over a websocket: for ``path("projects/<int:project_id>/chat", …)``,
+    ``self.kwargs["project_id"]``."""
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 
@@ -56,11 +67,24 @@ class ChatHooks:
         raise NotImplementedError(f"{type(self).__name__} must define generate(self, turn).")
 
     def get_stream_name(self, request: HttpRequest, chat_id: str) -> str | Awaitable[str]:
-        """Name the stream of a chat: ``chat/<owner>/<chat id>``, so that somebody else's id leads nowhere."""
+        """Name the stream of a chat: ``chat/<view>/<URL parameters>/<owner>/<chat id>``.
+
+        So somebody else's id leads nowhere, nor does that of another kind of chat, or of another project's page.
+        """
         return self._default_stream_name(request, chat_id)
 
     async def _default_stream_name(self, request: HttpRequest, chat_id: str) -> str:
-        return f"chat/{await resolve(self.get_owner(request))}/{chat_id}"
+        parameters = url_parameters(request, self.kwargs)
+        return stream_name(self.chat_name(), parameters, await self.owner_of(request), chat_id)
+
+    @classmethod
+    def chat_name(cls) -> str:
+        """Return the declared :attr:`name`, or the default.
+
+        Raises:
+            ImproperlyConfigured: The declared one cannot be a name.
+        """
+        return check_name(cls.name, cls) if cls.name else default_name(cls)
 
     def get_owner(self, request: HttpRequest) -> str | Awaitable[str]:
         """Name who is asking: the signed-in user, or a random id kept in the visitor's session.
@@ -71,7 +95,7 @@ class ChatHooks:
         return self._default_owner(request)
 
     async def _default_owner(self, request: HttpRequest) -> str:
-        user = await _user(request)
+        user = await know_user(request)
         if user is not None:
             return f"user-{user.pk}"
         session = getattr(request, "session", None)
@@ -93,7 +117,7 @@ class ChatHooks:
 
         A start over HTTP does so by itself; a websocket cannot set the cookie.
         """
-        if await _user(request) is None and not isinstance(await request.session.aget(OWNER_SESSION_KEY), str):
+        if await know_user(request) is None and not isinstance(await request.session.aget(OWNER_SESSION_KEY), str):
             await request.session.aset(OWNER_SESSION_KEY, secrets.token_urlsafe(15))
 
     def _begins_to_own(self, request: HttpRequest) -> bool:
@@ -150,11 +174,16 @@ class ChatHooks:
         """See to it that a run can be found by its id alone, if its client has nothing else to name it by."""
         # What the URL says with this request, it says with every other.
         if self.names_runs and run_id and not named_chat(request):
-            await note_run(self.chat.backend, await self.owner_of(request), run_id, chat_id)
+            await note_run(self.chat.backend, await self._owner_here(request), run_id, chat_id)
 
     async def chat_of_run(self, request: HttpRequest, run_id: str) -> str | None:
         """Return the id of the chat in which the client has begun a run; ``None`` if nothing is known of it."""
-        return await find_run(self.chat.backend, await self.owner_of(request), run_id)
+        return await find_run(self.chat.backend, await self._owner_here(request), run_id)
+
+    async def _owner_here(self, request: HttpRequest) -> str:
+        """Name the owner of runs of this view, at the place where it is mounted."""
+        place = place_segments(self.chat_name(), url_parameters(request, self.kwargs))
+        return "/".join([*place, quote(await self.owner_of(request), safe="@")])
 
     async def start_options(
         self, request: HttpRequest, chat_id: str, asked: ChatRequest, body: dict[str, Any], *, idempotency_key: str = ""
@@ -169,7 +198,8 @@ class ChatHooks:
             messages=asked.messages,
             body=body,
             request=request,
-            user=await _user(request),
+            user=await know_user(request),
+            kwargs=_without_chat_id(self.kwargs),
             actor=owner,
         )
         return {
@@ -219,9 +249,5 @@ async def resolve(value: T | Awaitable[T]) -> T:
     return await value if inspect.isawaitable(value) else value
 
 
-async def _user(request: HttpRequest) -> Any:
-    """Return the signed-in user, or ``None``."""
-    if not hasattr(request, "auser"):
-        return None
-    user = await request.auser()
-    return user if user.is_authenticated else None
+def _without_chat_id(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name != CHAT_PARAMETER}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, aget_user
 from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest
+
+from .identity import know_user, name_user
 
 OWNER_SESSION_KEY = "resumable_stream_owner"
 """Where an anonymous visitor's id stands in the session."""
@@ -46,13 +45,11 @@ async def as_of_now(request: HttpRequest) -> HttpRequest | None:
     user = await aget_user(now)
     if not user.is_authenticated:
         return None
-    now.user = user
-    now.auser = partial(_given, user)
+    known = await know_user(request)
+    # Otherwise somebody else than the session has said who asks: a token, or an impersonation.
+    if known is None or known.pk == user.pk:
+        name_user(now, user)
     return now
-
-
-async def _given(user: Any) -> Any:
-    return user
 
 
 async def keep_session(request: HttpRequest) -> bool:

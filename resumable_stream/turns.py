@@ -29,6 +29,8 @@ class Turn:
     """The request that started the turn. Its connection may be gone: ask it for nothing but what it carries."""
     user: Any = None
     """The signed-in user; ``None`` for an anonymous visitor, or without Django's authentication."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters of the URL that the view was mounted with, by name."""
     actor: str = ""
     """Whose turn it is, as the view's ``get_owner`` says; survives on the log."""
 

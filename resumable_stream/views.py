@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from django.views import View
 
 from .asgi import require_asgi
+from .async_views import AsyncViewMixin
 from .conf import SETTING_NAME, settings
 from .exceptions import ResumableStreamError
 from .form_views import FormDoors
@@ -35,7 +36,7 @@ from .routes import require_boundary, routes
 from .run_views import RunDoors
 
 
-class ResumableChatView(RunDoors, FormDoors, View):
+class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
     """Serves one kind of chat. Subclass it, write :meth:`generate`, and include :meth:`urls` in a URLconf.
 
     The hooks may be coroutines or plain functions; plain ones must not block.
@@ -49,8 +50,11 @@ class ResumableChatView(RunDoors, FormDoors, View):
 
     @classmethod
     def urls(cls) -> tuple[list[URLPattern], str]:
-        """Return what ``include()`` takes: the chat's routes, to be mounted at a prefix like ``api/chat``."""
-        return routes(cls), "resumable_stream"
+        """Return what ``include()`` takes: the chat's routes, to be mounted at a prefix like ``api/chat``.
+
+        Their namespace is the view's name: ``reverse("support.SupportChat:stop", …)``.
+        """
+        return routes(cls), cls.chat_name()
 
     def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         """Take GET on the prefix only from clients who have a use for it."""
@@ -68,7 +72,7 @@ class ResumableChatView(RunDoors, FormDoors, View):
             is_read = self.chat.format.dialect.reads_with_event_source and wants_events(request)
             return come_again(error) if is_read and may_pass(error) else error_response(error)
 
-    async def post(self, request: HttpRequest, chat_id: str | None = None) -> HttpResponseBase:
+    async def post(self, request: HttpRequest, chat_id: str | None = None, **_: Any) -> HttpResponseBase:
         """Start a turn, or attach to it; on the stop route, stop it."""
         if self.action == "stop":
             return await self._stop(request, {**self.parse_body(request, required=False), "id": chat_id})
@@ -87,7 +91,7 @@ class ResumableChatView(RunDoors, FormDoors, View):
             return await self._replay(request, chat_id, stream_name, cursor=cursor)
         return await self._start(request, chat_id, stream_name, asked, body, key)
 
-    async def get(self, request: HttpRequest, chat_id: str | None = None) -> HttpResponseBase:
+    async def get(self, request: HttpRequest, chat_id: str | None = None, **_: Any) -> HttpResponseBase:
         """Follow a chat or a run, or read a chat's messages."""
         if self.action == "chat":
             return await self.get_run(request)
@@ -109,7 +113,7 @@ class ResumableChatView(RunDoors, FormDoors, View):
             wait_seconds=wait_seconds,
         )
 
-    async def delete(self, request: HttpRequest) -> HttpResponseBase:
+    async def delete(self, request: HttpRequest, **_: Any) -> HttpResponseBase:
         """Stop a turn; the body, or the query, names the chat."""
         return await self._stop(request, {**request.GET.dict(), **self.parse_body(request, required=False)})
 

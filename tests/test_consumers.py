@@ -40,6 +40,7 @@ END = {"finished", "stopped", "failed", "interrupted"}
 
 
 class Chat(ResumableChatView):
+    name = "consumers"
     format = "text"
     sources: dict[str, Any] = {}  # noqa: RUF012 - by chat id, set by each test
     forbidden: set[tuple[str, str]] = set()  # noqa: RUF012
@@ -372,7 +373,7 @@ async def test_an_unsubscribe_while_the_start_is_on_its_way_leaves_the_answer_ru
         await settle()
         assert socket.unheard == 0
 
-    assert log.ends("chat/ann/c1") == ["finished"]
+    assert log.ends("chat/consumers/ann/c1") == ["finished"]
 
 
 @in_virtual_time
@@ -535,7 +536,7 @@ async def test_what_is_not_the_clients_is_answered_like_what_does_not_exist(log:
                 "status": 404,
                 "error": "There is no such chat.",
             }
-        assert log.records("chat/ann/c1") == []
+        assert log.records("chat/consumers/ann/c1") == []
 
 
 @in_virtual_time
@@ -652,6 +653,7 @@ async def test_channels_own_validator_may_stand_before_ours(log: FaultyLog) -> N
 
 
 class SessionChat(Chat):
+    name = "sessions"
     get_owner = ResumableChatView.get_owner
 
 
@@ -694,7 +696,8 @@ async def test_a_visitor_with_a_session_gets_an_id_there_and_finds_the_chat_agai
 
     kept = sessions(session.session_key)
     assert await kept.aget("anything") == "else"
-    assert log.ends(f"chat/visitor-{await kept.aget('resumable_stream_owner')}/c1") == ["finished"] * 2
+    owner = await kept.aget("resumable_stream_owner")
+    assert log.ends(f"chat/sessions/visitor-{owner}/c1") == ["finished"] * 2
 
 
 @in_virtual_time
@@ -708,7 +711,7 @@ async def test_a_page_may_give_its_visitor_an_id(log: FaultyLog, sessions: Any) 
 
     async with Socket(SESSION_CHAT, headers=cookie(cast("str", request.session.session_key))) as socket:
         await ask(socket)
-    assert log.ends(f"chat/visitor-{owner}/c1") == ["finished"]
+    assert log.ends(f"chat/sessions/visitor-{owner}/c1") == ["finished"]
 
 
 @in_virtual_time
@@ -734,7 +737,7 @@ async def test_who_has_logged_out_reads_and_starts_nothing_more(log: FaultyLog, 
 async def test_a_user_comes_with_the_scope(log: FaultyLog) -> None:
     async with Socket(StreamConsumer.as_asgi(view=SessionChat), user=User(pk=7)) as socket:
         await ask(socket)
-    assert log.ends("chat/user-7/c1") == ["finished"]
+    assert log.ends("chat/sessions/user-7/c1") == ["finished"]
 
 
 @in_virtual_time
@@ -1228,7 +1231,7 @@ async def test_two_requests_for_one_chat_are_served_side_by_side_and_an_abort_on
         producer.finish()
         heard = await socket.hear_until("end")
         assert {frame["requestId"] for frame in heard} == {"r2"}
-    assert log.ends("chat/ann/c1") == ["finished"]
+    assert log.ends("chat/consumers/ann/c1") == ["finished"]
 
 
 @in_virtual_time

@@ -46,7 +46,7 @@ LAYERS = (
             "writer",
         ],
     ),
-    ("wire", ["asgi", "sse", "ndjson", "longpoll", "responses"]),
+    ("wire", ["asgi", "identity", "async_views", "sse", "ndjson", "longpoll", "responses"]),
     ("chat", ["ends", "engine", "chat", "context"]),
     (
         "doors",
@@ -54,6 +54,7 @@ LAYERS = (
             "parsing",
             "turns",
             "sessions",
+            "naming",
             "hooks",
             "routes",
             "run_views",

@@ -337,11 +337,11 @@ async def test_a_path_that_only_looks_like_ours_is_not_found(log: FaultyLog, acc
 
 
 def test_routes_can_be_reversed() -> None:
-    assert reverse("resumable_stream:chat") == "/api/chat"
-    assert reverse("resumable_stream:replay") == "/api/chat/replay"
-    assert reverse("resumable_stream:stream", kwargs={"chat_id": "c1"}) == "/api/chat/c1/stream"
-    assert reverse("resumable_stream:stop", kwargs={"chat_id": "c1"}) == "/api/chat/c1/stop"
-    assert reverse("resumable_stream:messages", kwargs={"chat_id": "c1"}) == "/api/chat/c1/messages"
+    assert reverse("tests.test_views.Chat:chat") == "/api/chat"
+    assert reverse("tests.test_views.Chat:replay") == "/api/chat/replay"
+    assert reverse("tests.test_views.Chat:stream", kwargs={"chat_id": "c1"}) == "/api/chat/c1/stream"
+    assert reverse("tests.test_views.Chat:stop", kwargs={"chat_id": "c1"}) == "/api/chat/c1/stop"
+    assert reverse("tests.test_views.Chat:messages", kwargs={"chat_id": "c1"}) == "/api/chat/c1/messages"
 
 
 @pytest.mark.parametrize(
@@ -781,7 +781,7 @@ async def test_the_owner_is_no_part_of_the_session_that_others_could_use(log: Fa
     await visitor.post("/api/chat", question())
 
     assert visitor.cookies["sessionid"] not in only_stream(log)
-    assert only_stream(log).startswith("chat/visitor-")
+    assert only_stream(log).startswith("chat/tests.test_views.Chat/visitor-")
 
 
 @pytest.fixture
@@ -805,7 +805,7 @@ async def test_a_users_chats_are_there_after_another_login(log: FaultyLog, log_i
         await client.aforce_login(user)
 
     assert len((await client.get("/api/chat/c1/messages")).json()["messages"]) == 2
-    assert streams() == [f"chat/user-{user.pk}/c1"]
+    assert streams() == [f"chat/tests.test_views.Chat/user-{user.pk}/c1"]
 
 
 @in_virtual_time

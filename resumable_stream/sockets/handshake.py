@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,9 +10,11 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
+from django.urls import ResolverMatch
 from django.utils.http import is_same_domain
 
 from ..conf import settings
+from ..identity import name_user
 
 _SCHEMES = {"ws": "http", "wss": "https"}
 
@@ -23,16 +24,18 @@ def http_request(scope: Mapping[str, Any]) -> ASGIRequest:
     scheme = scope.get("scheme", "http")
     http_scope = {"method": "GET", **scope, "type": "http", "scheme": _SCHEMES.get(scheme, scheme)}
     request = ASGIRequest(http_scope, BytesIO())
+    kwargs = url_kwargs(scope)
+    request.resolver_match = ResolverMatch(http_request, (), kwargs)
     if "session" in scope:
         request.session = scope["session"]
     if "user" in scope:
-        request.user = scope["user"]
-        request.auser = partial(_given, scope["user"])
+        name_user(request, scope["user"])
     return request
 
 
-async def _given(user: Any) -> Any:
-    return user
+def url_kwargs(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Channels' URLRouter has found in the path; there may be no such router."""
+    return dict(scope.get("url_route", {}).get("kwargs", {}))
 
 
 def is_origin_allowed(request: ASGIRequest) -> bool:

@@ -19,6 +19,7 @@ from ..support.virtual_time import in_virtual_time, settle
 
 
 class Chat(ResumableChatView):
+    name = "runs"
     format = "tanstack"
     source: Any = None
 
@@ -151,7 +152,7 @@ async def test_an_abort_stops_the_run_and_no_other(log: FaultyLog) -> None:
         one.send({"type": "abort", "runId": "r1"})
         (*_, last) = await one.hear_until(is_end)
         assert (last["chunk"]["type"], last["chunk"]["runId"]) == ("RUN_FINISHED", "r1")
-    assert log.ends("chat/ann/c1") == ["stopped"]
+    assert log.ends("chat/runs/ann/c1") == ["stopped"]
 
 
 @in_virtual_time
