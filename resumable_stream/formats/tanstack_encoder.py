@@ -64,6 +64,8 @@ class TanStackEncoder(AGUIEncoder):
             self._unanswered.discard(str(event.get("toolCallId")))
         elif kind == "MESSAGES_SNAPSHOT":
             self._begun.clear()
+            # It calls the producer's messages what the producer does.
+            self._adopted = ""
 
     def enter(self, kind: str) -> None:
         """Prepare for something of our own; only text that reasoning has interrupted needs another message."""
@@ -95,28 +97,38 @@ class TanStackEncoder(AGUIEncoder):
         super().pass_on(adopted, text if adopted is event else None)
 
     def _begin_message_for(self, event: Event) -> None:
+        value = event.get("value")
         if event["type"] != "CUSTOM":
             named = event.get("parentMessageId")
-        elif event["name"] in _MESSAGE_PARTS and isinstance(event.get("value"), Mapping):
-            named = event["value"].get("messageId")
+        elif event["name"] in _MESSAGE_PARTS and isinstance(value, Mapping):
+            named = value.get("messageId")
         else:
             return
         if isinstance(named, str):
+            self._adopt(named)
             self._begin_message(self.message_id if named == self._adopted else named)
         elif not self._begun:
             self._begin_message(self.message_id)
 
     def _adopt(self, message_id: str) -> None:
-        """Let the producer's first message be the one that was begun for the reasoning before it."""
+        """Let the producer's first message be the one that was begun for the reasoning before it.
+
+        It is the first one that anything of the producer's names: its text, or a call in it.
+        """
         is_new = not self.run.open.has("text", message_id)
         if is_new and not self._adopted and not self.has_text and self._begun == {self.message_id}:
             self._adopted = message_id
 
     def _with_adopted_id(self, event: Event) -> Event:
-        if not self._adopted:
+        # Reasoning is under an id of its own, also where a producer gives it that of its message.
+        if not self._adopted or event["type"].startswith("REASONING_"):
             return event
-        fields = [name for name in ("messageId", "parentMessageId") if event.get(name) == self._adopted]
-        return {**event, **dict.fromkeys(fields, self.message_id)} if fields else event
+        renamed = _renamed(event, ("messageId", "parentMessageId"), self._adopted, self.message_id)
+        value = event.get("value")
+        if event["type"] == "CUSTOM" and event["name"] in _MESSAGE_PARTS and isinstance(value, Mapping):
+            new = _renamed(value, ("messageId",), self._adopted, self.message_id)
+            return renamed if new is value else {**renamed, "value": new}
+        return renamed
 
     def open_reasoning(self, part_id: str) -> None:
         """Open a piece of reasoning, in a step: to these clients, reasoning without steps is one piece."""
@@ -161,6 +173,12 @@ class TanStackEncoder(AGUIEncoder):
     def failed_result_event(self, call_id: str, error_text: str) -> dict[str, Any]:
         """Make the event of a tool that failed."""
         return _with_extras(super().failed_result_event(call_id, error_text), {"state": "output-error"})
+
+
+def _renamed(source: Mapping[str, Any], fields: Sequence[str], old: str, new: str) -> Mapping[str, Any]:
+    """Return ``source`` with ``new`` where a field is ``old``; the same object if none is."""
+    found = [name for name in fields if source.get(name) == old]
+    return {**source, **dict.fromkeys(found, new)} if found else source
 
 
 def _last_text(parts: Sequence[Mapping[str, Any]]) -> str:

@@ -20,6 +20,34 @@ FORMAT = TanStackFormat()
 STOP = {"finishReason": "stop", "metadata": {"tanstack": {"finishReason": "stop"}}}
 
 
+REASONING = [
+    {"type": "REASONING_START", "messageId": "r1"},
+    {"type": "REASONING_MESSAGE_START", "messageId": "r1", "role": "reasoning"},
+    {"type": "REASONING_MESSAGE_CONTENT", "messageId": "r1", "delta": "Hm"},
+    {"type": "REASONING_MESSAGE_END", "messageId": "r1"},
+    {"type": "REASONING_END", "messageId": "r1"},
+]
+OWN_CALL = [*call("c1", "weather", "{}", parent="m1"), answer("c1", "Sunny")]
+OWN_MESSAGES = {
+    "reasoning and text": [*REASONING, *text("m1", "Hello")],
+    "reasoning under the message's id": [
+        *({**event, "messageId": "m1"} for event in REASONING[:3]),
+        *text("m1", "Hello"),
+        *({**event, "messageId": "m1"} for event in REASONING[3:]),
+    ],
+    "reasoning and a call": [*REASONING, *OWN_CALL],
+    "reasoning, a call and text": [*REASONING, *OWN_CALL, *text("m1", "Sunny.")],
+    "reasoning, text and a call": [*REASONING, *text("m1", "Let me see."), *OWN_CALL],
+    "a call and text": [*OWN_CALL, *text("m1", "Sunny.")],
+    "a step, a call and text": [
+        {"type": "STEP_STARTED", "stepName": "plan"},
+        {"type": "STEP_FINISHED", "stepName": "plan"},
+        *OWN_CALL,
+        *text("m1", "Sunny."),
+    ],
+}
+
+
 def user_message(number: int, *parts: Any) -> Message:
     return {"id": f"u{number}", "role": "user", "parts": list(parts or [{"type": "text", "content": "Hello"}])}
 
@@ -100,6 +128,40 @@ class TestTheStockClient:
         chunks = generation(FORMAT.encoder(facts(users=[message])), ["Hi"], "finish")
         client = request.getfixturevalue(library).ask("listener", chunks=chunks, messages=[message])
         assert [one["parts"] for one in client["messages"]] == [parts, [{"type": "text", "content": "Hi"}]]
+
+    @pytest.mark.parametrize("tab", ["sender", "listener"])
+    @pytest.mark.parametrize("library", ["tanstack", "old_tanstack"])
+    @pytest.mark.parametrize("produced", OWN_MESSAGES.values(), ids=OWN_MESSAGES)
+    def test_a_producers_message_is_one_message(
+        self, request: pytest.FixtureRequest, library: str, tab: str, produced: list[dict[str, Any]]
+    ):
+        client, user = request.getfixturevalue(library), user_message(0)
+        chunks = generation(FORMAT.encoder(facts()), produced, "finish")
+        raw = [encode(event) for event in produced]
+
+        def parts_after(given: list[str]) -> list[Any]:
+            played = {"generations": [{"users": [user], "chunks": given}], "messages": []}
+            if tab == "listener":
+                played = {"chunks": given, "messages": [user]}
+            messages = client.ask(tab, **played)["messages"]
+            return [message["parts"] for message in messages if message["role"] == "assistant"]
+
+        assert len(parts_after(raw)) == 1
+        assert parts_after(chunks) == parts_after(raw)
+
+    def test_structured_output_after_reasoning_is_in_the_same_message(self, tanstack: NodeClient):
+        produced = [
+            *REASONING,
+            {"type": "CUSTOM", "name": "structured-output.start", "value": {"messageId": "m1"}},
+            *text("m1", '{"a":1}'),
+            {"type": "CUSTOM", "name": "structured-output.complete", "value": {"object": {"a": 1}, "raw": '{"a":1}'}},
+        ]
+        chunks = generation(FORMAT.encoder(facts()), produced, "finish")
+        messages = tanstack.ask("listener", chunks=chunks, messages=[])["messages"]
+        assert [(message["id"], [part["type"] for part in message["parts"]]) for message in messages] == [
+            ("u0", ["text"]),
+            ("a-0", ["thinking", "structured-output"]),
+        ]
 
     @pytest.mark.parametrize("library", ["tanstack", "old_tanstack"])
     def test_a_snapshot_takes_the_place_of_all_messages(self, request: pytest.FixtureRequest, library: str):

@@ -32,6 +32,31 @@ RICH: tuple[Step, ...] = (
     "In Bern it is ",
     "17 °C.\u2028 \N{SUN WITH FACE}",
 )
+OWN_REASONING: tuple[Step, ...] = (
+    {"type": "RUN_STARTED", "runId": "own", "threadId": "own"},
+    {"type": "REASONING_START", "messageId": "r1"},
+    {"type": "REASONING_MESSAGE_START", "messageId": "r1", "role": "reasoning"},
+    {"type": "REASONING_MESSAGE_CONTENT", "messageId": "r1", "delta": "Hm"},
+    {"type": "REASONING_MESSAGE_END", "messageId": "r1"},
+    {"type": "REASONING_END", "messageId": "r1"},
+)
+OWN_CALL: tuple[Step, ...] = (
+    {"type": "TOOL_CALL_START", "toolCallId": "c1", "toolCallName": "weather", "parentMessageId": "m1"},
+    {"type": "TOOL_CALL_END", "toolCallId": "c1"},
+    {"type": "TOOL_CALL_RESULT", "messageId": "t1", "toolCallId": "c1", "content": '{"degrees":17}'},
+)
+OWN_TEXT: tuple[Step, ...] = (
+    {"type": "TEXT_MESSAGE_START", "messageId": "m1", "role": "assistant"},
+    {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m1", "delta": "Sunny."},
+    {"type": "TEXT_MESSAGE_END", "messageId": "m1"},
+    {"type": "RUN_FINISHED", "runId": "own", "threadId": "own", "finishReason": "stop"},
+)
+# What producers stream that speak the library's own events.
+OWN_EVENTS = {
+    "text": (*OWN_REASONING, *OWN_TEXT),
+    "a call and text": (*OWN_REASONING, *OWN_CALL, *OWN_TEXT),
+    "text and a call": (*OWN_REASONING, *OWN_TEXT[:-1], *OWN_CALL, OWN_TEXT[-1]),
+}
 RICH_TEXT = "In Bern it is 17 °C.\u2028 \N{SUN WITH FACE}"
 
 
@@ -66,8 +91,32 @@ def essence(messages: list[Message], client: str) -> list[Message]:
     return [{"id": one["id"], "role": one["role"], "text": text} for one, text in zip(messages, said, strict=True)]
 
 
+def assert_is_one_message(state: TabState) -> None:
+    """Check that the second answer, which begins with reasoning, is one message."""
+    assert [message["role"] for message in state.messages] == ["user", "assistant"] * 2
+    assert state.messages[-1]["parts"][0]["type"] == "thinking"
+    assert state.text == "Sunny."
+
+
 async def assert_told(browser: Browser, chat: str, client: str, state: TabState) -> None:
     assert essence(state.messages, client) == essence(await browser.told(chat), client)
+
+
+@pytest.mark.parametrize("steps", OWN_EVENTS.values(), ids=OWN_EVENTS)
+async def test_a_producers_message_is_one_message_in_every_tab(
+    browser: Browser, client: str, steps: tuple[Step, ...]
+) -> None:
+    chat = new_id()
+    first = await open_live(browser, chat, client)
+    await first.send("Hello.")
+    await first.settled(2)
+    second = await open_live(browser, chat, client)
+    await second.settled(2)
+    await first.send(*steps)
+
+    for state in [await first.settled(4), await second.settled(4)]:
+        assert_is_one_message(state)
+        await assert_told(browser, chat, client, state)
 
 
 async def test_every_tab_holds_the_chat_whenever_it_came(browser: Browser, control: Visitor, client: str) -> None:

@@ -11,8 +11,8 @@ from .node_host import NodeHost
 from .proxy import cutting_proxy, seeded_cuts
 from .servers import Server
 from .tanstack_tabs import Browser
-from .test_tanstack_live import RICH, RICH_TEXT
-from .visitor import Visitor, new_id
+from .test_tanstack_live import OWN_EVENTS, RICH, RICH_TEXT, assert_is_one_message
+from .visitor import Step, Visitor, new_id
 
 
 @pytest.fixture
@@ -38,6 +38,20 @@ async def test_a_conversation_is_what_the_server_tells_of_it(browser: Browser, w
     state = await tab.settled(4)
 
     assert (state.status, state.error, state.text) == ("ready", None, RICH_TEXT)
+    assert state.messages == await browser.told(chat)
+
+
+@pytest.mark.parametrize("steps", OWN_EVENTS.values(), ids=OWN_EVENTS)
+async def test_a_producers_message_is_one_message(browser: Browser, way: str, steps: tuple[Step, ...]) -> None:
+    chat = new_id()
+    tab = await browser.open(chat, way=way)
+    await tab.send("Hello.")
+    await tab.settled(2)
+    await tab.send(*steps)
+
+    state = await tab.settled(4)
+
+    assert_is_one_message(state)
     assert state.messages == await browser.told(chat)
 
 
