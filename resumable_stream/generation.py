@@ -192,6 +192,10 @@ class Generation:
         except (ResumableStreamError, OSError) as error:
             # Nothing more can be written. Whoever finds the stream silent will end the generation.
             logger.error("log out of reach stream=%s generation=%s", self.stream, self.id, exc_info=error)
+        except (
+            Exception
+        ):  # a backend of the app's own, or a fault of ours: the producer and on_end must go on all the same
+            logger.exception("writer failed stream=%s generation=%s", self.stream, self.id)
         else:
             assert self._facts is not None
             reason = self._facts.reason.value

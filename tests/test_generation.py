@@ -20,7 +20,7 @@ from resumable_stream.layout import Cause
 from resumable_stream.records import Record
 from resumable_stream.registry import runtime
 
-from .support.logs import Call, Fault, FaultyLog, held, never_answered, unavailable, use_faulty_log
+from .support.logs import Call, Fault, FaultyLog, held, never_answered, raising, unavailable, use_faulty_log
 from .support.producers import Producer, of
 from .support.virtual_time import in_virtual_time, run_in_virtual_time, settle
 
@@ -318,6 +318,27 @@ async def test_who_cannot_reach_the_log_leaves_its_generation_to_be_taken_over(
     with pytest.raises(GenerationActiveError):
         await engine.start("s", of("3"))
     await asyncio.sleep(5)
+    assert (await engine.start("s", of("3"))).is_new
+    await settle()
+    assert log.ends("s") == ["interrupted", "finished"]
+
+
+@in_virtual_time
+async def test_backend_that_raises_an_unknown_error_ends_the_writer_and_cancels_the_producer(
+    log: FaultyLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = ChatEngine(format="text")
+    producer = Producer("1")
+    await engine.start("s", producer)
+    await settle()
+    log.then("append", raising(RuntimeError("a fault of the backend")))
+    producer.give("2")
+    await asyncio.sleep(1)
+
+    assert producer.is_closed
+    assert len(runtime().registry) == 0
+    assert [record.message.split(" stream=")[0] for record in caplog.records if record.exc_info] == ["writer failed"]
+    await asyncio.sleep(12)
     assert (await engine.start("s", of("3"))).is_new
     await settle()
     assert log.ends("s") == ["interrupted", "finished"]

@@ -95,7 +95,8 @@ class ReadSession:
         if self._due is not None and self._due <= when:
             return
         self._due = when
-        if self._waiting is not None:
+        # uvloop counts in whole milliseconds, so its timers may fire a moment before they are due.
+        if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(when)
 
     async def next_event(self) -> Event | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import httpx
+import pytest
 from httpx_sse import EventSource
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_stream.backends.s2_session import Event, EventParser
+from resumable_stream.backends.s2_session import Event, EventParser, ReadSession, SessionInDoubtError
+
+from ..support.virtual_time import in_virtual_time
 
 LINES = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=8)
 """With U+2028, U+0085 and NUL among them, at which other splitters break lines."""
@@ -62,3 +67,28 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
 
 def test_bytes_that_are_no_text_do_not_stop_what_follows() -> None:
     assert parse(b"data: \xff\n\ndata: x\n\n") == [("", "\ufffd"), ("", "x")]
+
+
+class SilentBody(httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+
+@in_virtual_time
+async def test_session_that_is_already_timing_out_takes_an_earlier_time_limit() -> None:
+    # uvloop's timers may fire up to a millisecond before they are due, so a limit of "now" can come after one that has
+    # already fired.
+    session = ReadSession("s", lambda _: None)
+    session.begin(httpx.Response(200, stream=SilentBody()))
+    loop = asyncio.get_running_loop()
+    due = loop.time() + 10
+    waiting = asyncio.ensure_future(session.next_event())
+    await asyncio.sleep(0)
+
+    session.end_by(due)
+    loop.call_at(due, session.end_by, due - 0.001)
+
+    with pytest.raises(SessionInDoubtError):
+        await waiting
+    await session.close()

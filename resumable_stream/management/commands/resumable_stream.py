@@ -55,9 +55,7 @@ class Command(BaseCommand):
         delete = commands.add_parser("delete", help="drop a stream with everything in it")
         delete.add_argument("--yes", action="store_true", help="do not ask")
         for subparser in (show, tail, stop, delete):
-            subparser.add_argument(
-                "stream", help="name of the stream, for instance chat/support/user-7/main"
-            )
+            subparser.add_argument("stream", help="name of the stream, for instance chat/support/user-7/main")
         for subparser in (show, tail):
             _add_json(subparser)
 
