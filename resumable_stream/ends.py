@@ -67,8 +67,13 @@ class EndTeller:
         )
         await self._on_end(end)
 
-    async def tell_of_stranger(self, backend: BaseBackend, stream: str, ending: Ending) -> None:
-        """Tell of a generation that was ended here for its writer; what the app's hook raises is logged."""
+    async def tell_of_stranger(
+        self, backend: BaseBackend, stream: str, ending: Ending, context: Any = None
+    ) -> None:
+        """Tell of a generation that was ended here for its writer; what the app's hook raises is logged.
+
+        ``context`` is what its start was given, if this process has started it.
+        """
         facts = ending.facts
         logger.info(
             "generation ended from outside stream=%s generation=%s reason=%s",
@@ -78,6 +83,6 @@ class EndTeller:
         )
         try:
             async with own_thread():
-                await self.tell(backend, stream, ending.start, ending.begin, facts)
+                await self.tell(backend, stream, ending.start, ending.begin, facts, context)
         except Exception:  # an app's hook; what it was told of has happened
             logger.exception("on_end failed stream=%s generation=%s", stream, facts.generation_id)

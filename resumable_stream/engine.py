@@ -30,7 +30,7 @@ from .opening import first_append, key_hash, opening_records, preview_of
 from .passages import Passage, Passages
 from .preview import Preview, PreviewReader
 from .protocol.claim import Claim, Opening, start
-from .protocol.ending import interrupt, stop
+from .protocol.ending import Ending, interrupt, stop
 from .protocol.head import Head, find_head, is_abandoned
 from .reader import Reader
 from .records import Record
@@ -64,6 +64,8 @@ class Start:
 _shared_format = lru_cache(maxsize=64)(get_format)
 
 OnError = Callable[[Any, Exception], Awaitable[str]]
+Replaces = Callable[[Begin | None], bool]
+"""Decides from what a running generation stated about itself whether another one replaces it."""
 
 
 async def _default_on_error(_context: Any, _error: Exception) -> str:
@@ -131,6 +133,7 @@ class ChatEngine:
         actor: str = "",
         context: Any = None,
         is_previewed: bool = False,
+        replaces: Replaces | None = None,
     ) -> Start:
         """Claim the stream and run ``source`` in the background, whoever listens.
 
@@ -149,9 +152,11 @@ class ChatEngine:
             actor: Likewise: who started it.
             context: Passed to ``on_error`` and ``on_end``.
             is_previewed: Whether one reader wants chunks before they are on the log.
+            replaces: Decides whether a running generation, of which the log has this ``Begin``, ends as ``stopped`` in
+                the append that claims the stream. Default: none does.
 
         Raises:
-            GenerationActiveError: Another generation runs.
+            GenerationActiveError: Another generation runs, and is not to be replaced.
             LimitExceededError: The owner has too many running.
             ShuttingDownError: This process is about to end.
             BackendUnavailableError: The log cannot be reached; nothing has begun.
@@ -178,7 +183,7 @@ class ChatEngine:
             protocol_version=protocol_version,
             user_messages=user_messages,
         )
-        starting = self._start(stream_name, source, begin, facts, owner, context, is_previewed)
+        starting = self._start(stream_name, source, begin, facts, owner, context, is_previewed, replaces)
         # A client that goes away just now must leave no claim behind that nobody writes under.
         return await runtime().registry.carry_through(starting)
 
@@ -191,12 +196,14 @@ class ChatEngine:
         owner: str,
         context: Any,
         is_previewed: bool,
+        replaces: Replaces | None,
     ) -> Start:
         encoder = self.format.encoder(facts)
         records = opening_records(begin, facts.user_messages, encoder)
         here = runtime()
-        with here.registry.place(owner):
-            granted, rest = await self._claim(stream_name, begin, records)
+        replaced = here.registry.get(self.backend, stream_name) if replaces is not None else None
+        with here.registry.place(owner, instead_of=replaced):
+            granted, rest = await self._claim(stream_name, begin, records, replaces)
             if isinstance(granted, Head):
                 assert granted.begin is not None
                 return Start(generation_id=granted.begin.generation_id, cursor=granted.start, is_new=False)
@@ -212,19 +219,30 @@ class ChatEngine:
                 encoder=encoder,
                 writer=writer,
                 producer=self._producer(source, stream_name, granted, begin, context),
+                context=context,
             )
             here.registry.start(self.backend, generation)
         if granted.ended is not None:
-            await self._ends.tell_of_stranger(self.backend, stream_name, granted.ended)
+            await self._tell_of_replaced(stream_name, granted.ended, replaced)
         return Start(generation_id=begin.generation_id, cursor=granted.start, is_new=True, preview=writer.preview)
 
+    async def _tell_of_replaced(self, stream_name: str, ended: Ending, replaced: Generation | None) -> None:
+        """Tell the app of the generation that a claim has ended; its own context is known if it was written here."""
+        context = None
+        if replaced is not None and replaced.id == ended.facts.generation_id:
+            # The log would say so as well, a moment later.
+            replaced.lose()
+            context = replaced.context
+        await self._ends.tell_of_stranger(self.backend, stream_name, ended, context)
+
     async def _claim(
-        self, stream_name: str, begin: Begin, records: list[Record]
+        self, stream_name: str, begin: Begin, records: list[Record], replaces: Replaces | None
     ) -> tuple[Claim | Head, Sequence[Record]]:
         """Claim with as many of the first records as one append takes; return what is left of them."""
         first, rest = first_append(records)
         token = Token.owner(begin.generation_id, round(settings.lease_seconds))
-        opening = Opening(token=token, records=first, mode=self.mode, key=begin.key)
+        may_replace = None if replaces is None else lambda head: replaces(head.begin)
+        opening = Opening(token=token, records=first, mode=self.mode, key=begin.key, replaces=may_replace)
         operation = start(
             opening,
             self._encoder_for,

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
 from .formats.base import ChunkEncoder, EndReason
@@ -41,13 +42,23 @@ class Generation:
     """A generation that this process writes. :meth:`run` is its task; the registry owns it."""
 
     def __init__(
-        self, *, stream: str, owner: str, claim: Claim, encoder: ChunkEncoder, writer: Writer, producer: Producer
+        self,
+        *,
+        stream: str,
+        owner: str,
+        claim: Claim,
+        encoder: ChunkEncoder,
+        writer: Writer,
+        producer: Producer,
+        context: Any = None,
     ) -> None:
         assert claim.token.generation_id is not None
         self.id = claim.token.generation_id
         self.stream = stream
         self.owner = owner
         """Whose limit it counts against."""
+        self.context = context
+        """What the app gave with the start, for its hooks."""
         self.start = claim.start
         """``seq_num`` of its claim: the cursor of a reader that wants all of it."""
         self.end: EndReason | None = None
@@ -85,9 +96,13 @@ class Generation:
             else:
                 continue
             if is_foreign and entry.cursor > self.start:
-                self._is_lost = True
-                self._writer.abandon()
-                self._cancel_producer()
+                self.lose()
+
+    def lose(self) -> None:
+        """Give up: another writer owns the stream, or somebody has ended this generation. The producer is cancelled."""
+        self._is_lost = True
+        self._writer.abandon()
+        self._cancel_producer()
 
     async def run(self, release: Callable[[], None]) -> None:
         """Produce and write until the terminal record is on the log, then tell :attr:`Producer.ended`.

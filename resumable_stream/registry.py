@@ -39,8 +39,10 @@ class Registry:
         self._is_closing = False
 
     @contextmanager
-    def place(self, owner: str) -> Iterator[None]:
+    def place(self, owner: str, *, instead_of: Generation | None = None) -> Iterator[None]:
         """Hold a place for a generation of ``owner`` while it is being started.
+
+        ``instead_of`` is what it may replace, which gives up its own place.
 
         Raises:
             ShuttingDownError: This process takes no new generations.
@@ -49,7 +51,8 @@ class Registry:
         if self.is_draining:
             raise ShuttingDownError
         limit = settings.max_generations_per_owner
-        running = sum(generation.owner == owner for generation in self._generations.values()) if limit else 0
+        others = (generation for generation in self._generations.values() if generation is not instead_of)
+        running = sum(generation.owner == owner for generation in others) if limit else 0
         if limit is not None and owner and running + self._starting[owner] >= limit:
             raise LimitExceededError("Too many answers are being written for you at once. Wait for one to end.")
         self._starting[owner] += 1

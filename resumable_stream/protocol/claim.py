@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -22,6 +22,10 @@ from .head import Head, find_head, is_abandoned, seconds_to_abandonment
 
 TRIM_ALL = 0x7F7F7F7F7F7F7F7F
 """A position beyond every stream, whose 8 bytes are also 8 ASCII characters."""
+REPLACE_ATTEMPTS = 10
+"""How often a start tries to end the generation that it replaces exactly at its tail before it ends it anywhere."""
+LAST_ATTEMPTS = 3
+"""How often it then tries to end it anywhere: each of these can fail only because another start came first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,7 @@ class Claim:
     end: int
     """The position after what was appended with the claim."""
     ended: Ending | None = None
-    """The silent owner's generation that was ended in the same append."""
+    """The generation that was ended in the same append: a silent owner's, or the one that this claim replaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,12 @@ class Opening:
     never claimed is free."""
     key: str = ""
     """Hash of the idempotency key; a generation that has the same is attached to rather than started again."""
+    replaces: Callable[[Head], bool] | None = None
+    """Decides whether a running generation is stopped and replaced by this one; ``None``: no generation is."""
+
+    def may_replace(self, head: Head) -> bool:
+        """Return whether the running generation of ``head`` may be stopped for this one."""
+        return self.mode != "single-use" and self.replaces is not None and self.replaces(head)
 
 
 def start(
@@ -59,25 +69,28 @@ def start(
     guess: str = "",
     resolution_ms: int = 0,
 ) -> Operation[Claim | Head]:
-    """Start a generation: claim a free stream, or take over an abandoned one.
+    """Start a generation: claim a free stream, take over an abandoned one, or replace what runs.
 
     ``guess`` is the token the stream probably has: right, and the start costs one append. ``text`` is told to people
     who wait for the abandoned answer. Returns the head instead if its generation has the same idempotency key.
 
     Raises:
-        GenerationActiveError: Another generation runs, or the stream was for a single use.
+        GenerationActiveError: Another generation runs and is not to be replaced, or the stream was for a single use.
         GenerationLostError: Granted, its reply lost, and ended by somebody since.
         AppendOutcomeUnknownError: It may have been granted; nobody will write under it.
     """
+    replacing = _Replacing(opening, encoder_for)
     head = (yield from find_head()) if opening.key else None
     while not _has_key(head, opening.key):
         if head is None or not _is_taken(head, opening.mode):
             token = guess if head is None else head.token.text
             granted = yield from claim(opening, guess=token, at=_position(head, opening))
-        elif opening.mode == "single-use" or not is_abandoned(head, mode=opening.mode, resolution_ms=resolution_ms):
-            raise _active_error(head, opening.mode, resolution_ms)
-        else:
+        elif opening.mode != "single-use" and is_abandoned(head, mode=opening.mode, resolution_ms=resolution_ms):
             granted = yield from take_over(head, encoder_for, opening, text=text)
+        elif opening.may_replace(head):
+            granted = yield from replacing.attempt(head)
+        else:
+            raise _active_error(head, opening.mode, resolution_ms)
         if granted is not None:
             return granted
         head = yield from find_head()
@@ -162,11 +175,47 @@ def _claim_records(opening: Opening) -> list[Record]:
 def take_over(head: Head, encoder_for: EncoderFactory, opening: Opening, *, text: str) -> Operation[Claim | None]:
     """End a silent owner's generation and claim the stream in the same append; ``None`` if anybody has acted since."""
     closing = Closing(head, encoder_for(head.begin), EndReason.INTERRUPTED, text, cause=Cause.TAKEN_OVER)
-    following = _claim_records(opening)
-    if opening.mode == "shared":
-        # The end of the old generation must outlive the trim, which reaches everything before itself.
-        following = following[1:]
-    ended = yield from closing.end_at_tail(head.tail, following)
+    following = _following_records(opening)
+    return _claimed(opening, (yield from closing.end_at_tail(head.tail, following)), following)
+
+
+class _Replacing:
+    """The attempts of one start to stop what runs and to claim the stream in the same append."""
+
+    def __init__(self, opening: Opening, encoder_for: EncoderFactory) -> None:
+        self._opening = opening
+        self._following = _following_records(opening)
+        self._encoder_for = encoder_for
+        self._closing: Closing | None = None
+        self._attempts = 0
+
+    def attempt(self, head: Head) -> Operation[Claim | None]:
+        """Try once; ``None`` if the owner, or anybody, has acted since ``head`` was found.
+
+        Raises:
+            GenerationActiveError: The bound on attempts is reached; other starts came first each time.
+            AppendOutcomeUnknownError: It may have been granted, and what would tell was trimmed since.
+        """
+        if self._attempts >= REPLACE_ATTEMPTS + LAST_ATTEMPTS:
+            raise GenerationActiveError(head.token.generation_id)
+        if self._closing is None or self._closing.start != head.start:
+            self._closing = Closing(head, self._encoder_for(head.begin), EndReason.STOPPED)
+        self._attempts += 1
+        if self._attempts <= REPLACE_ATTEMPTS:
+            ended = yield from self._closing.end_at_tail(head.tail, self._following)
+        else:
+            ended = yield from self._closing.end_anywhere(self._following)
+        return _claimed(self._opening, ended, self._following)
+
+
+def _following_records(opening: Opening) -> list[Record]:
+    """Lay out a claim that follows the end of another generation in the same append."""
+    records = _claim_records(opening)
+    # The end of the old generation must outlive the trim, which reaches everything before itself.
+    return records[1:] if opening.mode == "shared" else records
+
+
+def _claimed(opening: Opening, ended: Ending | None, following: Sequence[Record]) -> Claim | None:
     if ended is None:
         return None
     return replace(_granted(opening, ended.tail + len(following)), ended=ended)

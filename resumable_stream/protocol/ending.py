@@ -100,15 +100,16 @@ class Closing:
         end = yield from self._append([*records, *following], at=tail)
         return None if end is None else self._ended(end - len(following))
 
-    def end_anywhere(self) -> Operation[Ending | None]:
-        """End wherever the stream is by now.
+    def end_anywhere(self, following: Sequence[Record] = ()) -> Operation[Ending | None]:
+        """End wherever the stream is by now; ``None`` if another owner has it, or nobody.
 
         For an owner that writes so fast that its tail cannot be met: what it has opened since is not known, so nothing
         is closed but the answer as a whole.
         """
         chunks = self._closing_chunks()[-1:]
-        end = yield from self._append(terminal_records(chunks, self._facts, back=None), at=None)
-        return None if end is None else self._ended(end)
+        records = [*terminal_records(chunks, self._facts, back=None), *following]
+        end = yield from self._append(records, at=None, following=len(following))
+        return None if end is None else self._ended(end - len(following))
 
     def _closing_chunks(self) -> list[str]:
         # A copy: the attempt may be refused, and what the encoder has observed must go on from here.
@@ -136,7 +137,7 @@ class Closing:
                     self._encoder.observe(entry.body)
             self._position += len(records)
 
-    def _append(self, records: Sequence[Record], *, at: int | None) -> Operation[int | None]:
+    def _append(self, records: Sequence[Record], *, at: int | None, following: int = 0) -> Operation[int | None]:
         """Append under the owner's token; return the position after that, or ``None`` if it is not on the log."""
         uncertain = False
         while True:
@@ -146,11 +147,12 @@ class Closing:
             except AppendOutcomeUnknownError:
                 uncertain = True
             except (FencingTokenMismatchError, SeqNumMismatchError):
-                return (yield from self._find(records, at)) if uncertain else None
+                return (yield from self._find(records, at, following)) if uncertain else None
 
-    def _find(self, records: Sequence[Record], at: int | None) -> Operation[int | None]:
+    def _find(self, records: Sequence[Record], at: int | None, following: int) -> Operation[int | None]:
         if at is None:
-            return (yield from self._find_end())
+            end = yield from self._find_end()
+            return None if end is None else end + following
         return at + len(records) if (yield from landed(records, at)) else None
 
     def _find_end(self) -> Operation[int | None]:

@@ -94,16 +94,26 @@ randomness = Randomness()
 
 
 class Writer(Actor):
-    """Claims the stream, appends its chunks one append after the other, and ends its generation."""
+    """Claims the stream, appends its chunks one append after the other, and ends its generation.
+
+    Its claim stops a running generation whose letter is in ``replaces``.
+    """
 
     watches_silence = True
 
     def __init__(
-        self, name: str, *appends: Sequence[str], mode: str = "session", key: str = "", guess: str = ""
+        self,
+        name: str,
+        *appends: Sequence[str],
+        mode: str = "session",
+        key: str = "",
+        guess: str = "",
+        replaces: str = "",
     ) -> None:
         self.name = name
         self.guess = guess
-        self._opening = opening(name, mode=mode, key=key)
+        self._replaces = replaces
+        self._opening = opening(name, mode=mode, key=key, replaces=replaces)
         self._appends = appends
 
     def operation(self, stage: Stage) -> Operation[Any]:
@@ -152,8 +162,12 @@ class Writer(Actor):
         fence, begin = log.records[granted.start : granted.end]
         require(fence == Record.fence(self._opening.token.text), "a claim starts where it says")
         require([begin] == with_back(self._opening.records, 1), "a claim ends where it says")
-        reports = reports_of(granted.ended, log) if granted.ended is not None else ()
-        return Stage("write", granted.start, granted.end, 0, reports)
+        if granted.ended is None:
+            return Stage("write", granted.start, granted.end)
+        facts = granted.ended.facts
+        is_stopped = facts.reason is EndReason.STOPPED
+        require(not is_stopped or (facts.generation_id or "Z")[0] in self._replaces, "a start replaces what it may")
+        return Stage("write", granted.start, granted.end, 0, reports_of(granted.ended, log))
 
 
 class Stopper(Actor):

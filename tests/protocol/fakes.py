@@ -6,6 +6,7 @@ from resumable_stream.formats.base import ChunkEncoder, EndReason
 from resumable_stream.layout import HEARTBEAT, Begin, EndFacts, Token, terminal_records, with_back
 from resumable_stream.protocol.claim import Claim, Opening, start
 from resumable_stream.protocol.effects import append_once
+from resumable_stream.protocol.head import Head
 from resumable_stream.records import Record
 
 from .model_log import Log, Stream
@@ -60,17 +61,37 @@ def generation_id(name: str) -> str:
     return name * 20
 
 
-def opening(name: str, *, mode: str = "session", key: str = "") -> Opening:
-    """Make the opening of the generation that a test calls by one letter."""
+def opening(name: str, *, mode: str = "session", key: str = "", replaces: str = "") -> Opening:
+    """Make the opening of the generation that a test calls by one letter; ``replaces`` has those it may replace."""
     begin = Begin(generation_id=generation_id(name), format="text", message_id=f"message-{name}", key=key)
-    return Opening(token=Token.owner(generation_id(name), LEASE_SECONDS), records=[begin.record()], mode=mode, key=key)
+
+    def may_replace(head: Head) -> bool:
+        return (head.token.generation_id or "Z")[0] in replaces
+
+    return Opening(
+        token=Token.owner(generation_id(name), LEASE_SECONDS),
+        records=[begin.record()],
+        mode=mode,
+        key=key,
+        replaces=may_replace if replaces else None,
+    )
 
 
 class ScriptedWriter:
     """An owner that writes what a test tells it to."""
 
-    def __init__(self, stream: Stream, name: str, *, mode: str = "session", key: str = "", guess: str = "") -> None:
-        granted = stream.run(start(opening(name, mode=mode, key=key), encoder_for, text="Gone.", guess=guess))
+    def __init__(
+        self,
+        stream: Stream,
+        name: str,
+        *,
+        mode: str = "session",
+        key: str = "",
+        guess: str = "",
+        replaces: str = "",
+    ) -> None:
+        asked = opening(name, mode=mode, key=key, replaces=replaces)
+        granted = stream.run(start(asked, encoder_for, text="Gone.", guess=guess))
         assert isinstance(granted, Claim)
         self.claim = granted
         self.position = granted.end

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from resumable_stream.formats.base import EndReason
 from resumable_stream.layout import Begin, EndFacts, Token, back_of
 from resumable_stream.protocol.claim import Claim, start
 from resumable_stream.protocol.head import find_head
@@ -15,6 +16,8 @@ from .fakes import encoder_for, generation_id, opening
 from .model_log import LONG_AGO_MS, Log, Stream
 
 UNCLAIMED = Token("")
+REPLACERS = ("P", "Q")
+"""Writers whose start stops what runs; they stop nothing otherwise."""
 EARLIER = generation_id("Z")
 """A generation that was there before everybody."""
 
@@ -44,6 +47,7 @@ class LogChecker:
         for seq_num, record in enumerate(log.records):
             if record.headers == FENCE_HEADERS:
                 newest = self._check_fence(newest, seq_num, record, log.records[seq_num - 1])
+                check_replacement(newest, log.records[seq_num + 1 : seq_num + 2])
             elif not record.is_command:
                 require(not newest.token.is_free, "nothing of a generation stands before its claim or after its end")
                 self._check_record(newest, seq_num, record, begun, is_kept=newest.start >= log.first)
@@ -87,6 +91,14 @@ class LogChecker:
             require(chunk in rest[:1], "chunks stand once and in order")
         elif chunk.startswith("closed") and is_kept:
             require(chunk == f"closed after {len(newest.chunks)}", "who ends a generation has seen all of it")
+
+
+def check_replacement(newest: Newest, after: Sequence[Record]) -> None:
+    """Check that who stops a generation in order to replace it does both at once."""
+    by = newest.end.by[:1] if newest.end is not None and newest.end.reason is EndReason.STOPPED else ""
+    if by in REPLACERS:
+        claim = [Token.parse(record.body).generation_id for record in after if record.headers == FENCE_HEADERS]
+        require(claim == [generation_id(by)], "a start that stops a generation follows it at once")
 
 
 def check_told(log: Log, reports: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +16,13 @@ from resumable_stream.exceptions import (
     GenerationLostError,
     SeqNumMismatchError,
 )
+from resumable_stream.formats.base import EndReason
 from resumable_stream.layout import Token, terminal_records
 from resumable_stream.protocol import claim, effects, ending
 from resumable_stream.protocol.claim import Claim, Opening
 from resumable_stream.protocol.effects import Append, Operation
 from resumable_stream.protocol.ending import Closing, Ending
-from resumable_stream.protocol.head import find_head
+from resumable_stream.protocol.head import Head, find_head
 from resumable_stream.records import AppendAck, Record
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -234,6 +235,52 @@ def look_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claim, "start", start)
 
 
+def replace_in_two_appends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start ends what it replaces first, and claims the stream after that."""
+
+    def attempt(self: claim._Replacing, head: Head) -> Operation[Claim | None]:
+        closing = Closing(head, self._encoder_for(head.begin), EndReason.STOPPED)
+        ended = yield from closing.end_at_tail(head.tail)
+        granted = None if ended is None else (yield from claim.claim(self._opening, guess="end-"))
+        return None if granted is None else replace(granted, ended=ended)
+
+    monkeypatch.setattr(claim._Replacing, "attempt", attempt)
+
+
+def replace_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start swaps the owner's token for its own, and writes no end."""
+
+    def attempt(self: claim._Replacing, head: Head) -> Operation[Claim | None]:
+        try:
+            ack = yield Append(self._following, head.token.text, head.tail)
+        except (AppendConditionError, AppendOutcomeUnknownError):
+            return None
+        return claim._granted(self._opening, ack.end)
+
+    monkeypatch.setattr(claim._Replacing, "attempt", attempt)
+
+
+def replace_what_came_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start decides once that it may replace what runs, and does not ask again when something else runs."""
+    asked: dict[str, bool] = {}
+
+    def may_replace(self: Opening, head: Head) -> bool:
+        return asked.setdefault(self.token.text, True)
+
+    monkeypatch.setattr(Opening, "may_replace", may_replace)
+
+
+def forget_what_follows_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that has lost its reply takes the place of the end for the place of its claim."""
+    find = Closing._find
+    monkeypatch.setattr(Closing, "_find", lambda self, records, at, following: find(self, records, at, 0))
+
+
+def replace_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that may replace what runs tries without a bound, and never gets there."""
+    monkeypatch.setattr(claim._Replacing, "attempt", lambda self, head: find_nothing())
+
+
 MUTANTS = [
     Mutant(append_again_without_a_position, "A", 1, "chunks stand once and in order"),
     Mutant(append_and_hope, "A", 1, "what is acknowledged is on the log"),
@@ -251,5 +298,10 @@ MUTANTS = [
     Mutant(claim_wherever_the_tail_is, "AB", 0, "a key begins one generation", keys=("key", "key")),
     Mutant(stop_whatever_runs, "ABT", 0, "a stop ends the generation it names"),
     Mutant(leave_the_silent_alone, "A", 0, "a waiting reader ends what has lost its writer"),
+    Mutant(replace_in_two_appends, "AP", 0, "a start that stops a generation follows it at once"),
+    Mutant(replace_without_an_end, "AP", 0, "a stream has one owner at a time"),
+    Mutant(replace_what_came_since, "ABP", 0, "a start replaces what it may"),
+    Mutant(forget_what_follows_an_end, "AP", 1, "a claim starts where it says"),
+    Mutant(replace_for_ever, "AP", 0, "every operation comes to an end"),
     Mutant(look_for_ever, "AB", 0, "every operation comes to an end"),
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from resumable_stream.layout import Token
-from resumable_stream.protocol import ending, head
+from resumable_stream.protocol import claim, ending, head
 from resumable_stream.records import Record
 
 from .actors import Actor, Reader, Stopper, Writer, randomness
@@ -24,14 +24,20 @@ from .invariants import LogChecker, check_told
 from .model_log import Log, Stream
 from .mutants import MUTANTS, Mutant
 
-CHUNKS = {"A": ["A1", "A2", "A3"], "B": ["B1"]}
+CHUNKS = {"A": ["A1", "A2", "A3"], "B": ["B1"], "P": ["P1"], "Q": ["Q1"]}
 
 
 def cast_of(letters: str, *, mode: str = "session", keys: tuple[str, str] = ("", "")) -> list[Actor]:
-    """Make those whom the letters name: writers A and B, stoppers S (of anything) and T (of A alone), a reader R."""
+    """Make those whom the letters name.
+
+    Writers A and B; writers that replace what runs: P (A alone) and Q (anything); stoppers S (of anything) and T (of A
+    alone); a reader R.
+    """
     everybody = {
         "A": Writer("A", CHUNKS["A"][:1], CHUNKS["A"][1:], mode=mode, key=keys[0]),
         "B": Writer("B", CHUNKS["B"], mode=mode, key=keys[1]),
+        "P": Writer("P", CHUNKS["P"], mode=mode, key=keys[1], replaces="A"),
+        "Q": Writer("Q", CHUNKS["Q"], mode=mode, replaces="ABPZ"),
         "S": Stopper("S", mode=mode),
         "T": Stopper("T", "A", mode=mode),
         "R": Reader("R", mode=mode),
@@ -110,6 +116,8 @@ LOST = frozenset({"A start: AppendOutcomeUnknownError", "A start: GenerationLost
 STOPPED = frozenset({"S start: Ending", "S start: NoneType"})
 STOPPED_BY_NAME = frozenset({"T start: Ending", "T start: NoneType"})
 INTERRUPTED = frozenset({"R start: Ending", "R start: NoneType"})
+REPLACED = frozenset({"P start: Claim", "P start: Claim with Ending"})
+ATTACHED_TO_REPLACE = frozenset({"A start: Claim", "A start: Head", "P start: Claim", "P start: Head"})
 ATTACHED = frozenset({"A start: Claim", "A start: Head", "B start: Head"})
 
 SCENARIOS = {
@@ -124,6 +132,34 @@ SCENARIOS = {
     "two writers and a reader": Scenario(cast="ABR", faults=2, states=39_804, seen=CONTENDED | LOST | INTERRUPTED),
     "two stoppers that try twice": Scenario(
         cast="AST", faults=3, states=121_164, seen=WRITTEN | STOPPED | STOPPED_BY_NAME, stop_attempts=2
+    ),
+    "a writer that replaces another": Scenario(cast="AP", faults=3, states=1, seen=WRITTEN | REPLACED | LOST),
+    "a writer that replaces another, and tries twice": Scenario(
+        cast="AP", faults=2, states=1, seen=WRITTEN | REPLACED, stop_attempts=2
+    ),
+    "a writer that replaces another, and a stopper": Scenario(
+        cast="APT", faults=1, states=1, seen=WRITTEN | REPLACED | STOPPED_BY_NAME
+    ),
+    "a writer that replaces another, and a reader": Scenario(
+        cast="APR", faults=1, states=1, seen=WRITTEN | REPLACED | INTERRUPTED
+    ),
+    "a writer that may not replace the second": Scenario(
+        cast="ABP", faults=0, states=1, seen=CONTENDED | REPLACED | {"P start: GenerationActiveError"}
+    ),
+    "two writers that replace": Scenario(
+        cast="APQ", faults=0, states=1, seen=WRITTEN | REPLACED | {"Q start: Claim with Ending"}
+    ),
+    "a writer that replaces another, one key": Scenario(
+        cast="AP", faults=2, states=1, seen=ATTACHED_TO_REPLACE, keys=("key", "key")
+    ),
+    "shared, a writer that replaces another": Scenario(
+        cast="AP", faults=1, states=1, seen=WRITTEN | REPLACED, mode="shared"
+    ),
+    "single use, a writer that would replace another": Scenario(
+        cast="AP", faults=1, states=1, seen=WRITTEN | {"P start: GenerationActiveError"}, mode="single-use"
+    ),
+    "a foreign owner that is replaced": Scenario(
+        cast="QS", faults=1, states=1, seen=frozenset({"Q start: Claim with Ending", "S start: Ending"}), log=foreign()
     ),
     "a used stream": Scenario(cast="ABSR", faults=0, states=33_795, seen=CONTENDED | STOPPED | INTERRUPTED, log=used()),
     "one key": Scenario(cast="ABST", faults=1, states=30_708, seen=ATTACHED | LOST | STOPPED, keys=("key", "key")),
@@ -182,6 +218,7 @@ ALL_SCENARIOS = SCENARIOS | MORE_SCENARIOS
 def test_every_promise_holds_in_every_order(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = ALL_SCENARIOS[name]
     monkeypatch.setattr(ending, "STOP_ATTEMPTS", scenario.stop_attempts)
+    monkeypatch.setattr(claim, "REPLACE_ATTEMPTS", scenario.stop_attempts)
     actors = cast_of(scenario.cast, mode=scenario.mode, keys=scenario.keys)
     explorer = explore(actors, faults=scenario.faults, log=scenario.log, mode=scenario.mode)
     assert scenario.seen - set(explorer.outcomes) == set()
@@ -192,6 +229,7 @@ def test_every_promise_holds_in_every_order(name: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.patch.__name__)
 def test_a_protocol_with_a_flaw_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ending, "STOP_ATTEMPTS", mutant.stop_attempts)
+    monkeypatch.setattr(claim, "REPLACE_ATTEMPTS", mutant.stop_attempts)
     explore(cast_of(mutant.cast, keys=mutant.keys), faults=mutant.faults)
     mutant.patch(monkeypatch)
     with pytest.raises(AssertionError, match=mutant.promise):
