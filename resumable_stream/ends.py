@@ -67,9 +67,7 @@ class EndTeller:
         )
         await self._on_end(end)
 
-    async def tell_of_stranger(
-        self, backend: BaseBackend, stream: str, ending: Ending, context: Any = None
-    ) -> None:
+    async def tell_of_stranger(self, backend: BaseBackend, stream: str, ending: Ending, context: Any = None) -> None:
         """Tell of a generation that was ended here for its writer; what the app's hook raises is logged.
 
         ``context`` is what its start was given, if this process has started it.

@@ -37,7 +37,7 @@ def cast_of(letters: str, *, mode: str = "session", keys: tuple[str, str] = ("",
         "A": Writer("A", CHUNKS["A"][:1], CHUNKS["A"][1:], mode=mode, key=keys[0]),
         "B": Writer("B", CHUNKS["B"], mode=mode, key=keys[1]),
         "P": Writer("P", CHUNKS["P"], mode=mode, key=keys[1], replaces="A"),
-        "Q": Writer("Q", CHUNKS["Q"], mode=mode, replaces="ABPZ"),
+        "Q": Writer("Q", CHUNKS["Q"], mode=mode, replaces="ABPQZ"),
         "S": Stopper("S", mode=mode),
         "T": Stopper("T", "A", mode=mode),
         "R": Reader("R", mode=mode),
@@ -117,7 +117,6 @@ STOPPED = frozenset({"S start: Ending", "S start: NoneType"})
 STOPPED_BY_NAME = frozenset({"T start: Ending", "T start: NoneType"})
 INTERRUPTED = frozenset({"R start: Ending", "R start: NoneType"})
 REPLACED = frozenset({"P start: Claim", "P start: Claim with Ending"})
-ATTACHED_TO_REPLACE = frozenset({"A start: Claim", "A start: Head", "P start: Claim", "P start: Head"})
 ATTACHED = frozenset({"A start: Claim", "A start: Head", "B start: Head"})
 
 SCENARIOS = {
@@ -133,33 +132,44 @@ SCENARIOS = {
     "two stoppers that try twice": Scenario(
         cast="AST", faults=3, states=121_164, seen=WRITTEN | STOPPED | STOPPED_BY_NAME, stop_attempts=2
     ),
-    "a writer that replaces another": Scenario(cast="AP", faults=3, states=1, seen=WRITTEN | REPLACED | LOST),
-    "a writer that replaces another, and tries twice": Scenario(
-        cast="AP", faults=2, states=1, seen=WRITTEN | REPLACED, stop_attempts=2
+    "a writer that replaces another": Scenario(
+        cast="AP", faults=2, states=8_000, seen=WRITTEN | REPLACED | LOST, stop_attempts=2
     ),
     "a writer that replaces another, and a stopper": Scenario(
-        cast="APT", faults=1, states=1, seen=WRITTEN | REPLACED | STOPPED_BY_NAME
+        cast="APT", faults=1, states=52_342, seen=WRITTEN | REPLACED | STOPPED_BY_NAME
     ),
     "a writer that replaces another, and a reader": Scenario(
-        cast="APR", faults=1, states=1, seen=WRITTEN | REPLACED | INTERRUPTED
+        cast="APR", faults=1, states=20_896, seen=WRITTEN | REPLACED | INTERRUPTED
     ),
     "a writer that may not replace the second": Scenario(
-        cast="ABP", faults=0, states=1, seen=CONTENDED | REPLACED | {"P start: GenerationActiveError"}
+        cast="ABP", faults=0, states=52_611, seen=CONTENDED | REPLACED | {"P start: GenerationActiveError"}
     ),
     "two writers that replace": Scenario(
-        cast="APQ", faults=0, states=1, seen=WRITTEN | REPLACED | {"Q start: Claim with Ending"}
+        cast="APQ", faults=0, states=135_462, seen=WRITTEN | REPLACED | {"Q start: Claim with Ending"}
     ),
     "a writer that replaces another, one key": Scenario(
-        cast="AP", faults=2, states=1, seen=ATTACHED_TO_REPLACE, keys=("key", "key")
+        cast="AP",
+        faults=2,
+        states=328,
+        seen=frozenset({"A start: Claim", "A start: Head", "P start: Claim", "P start: Head"}),
+        keys=("key", "key"),
     ),
     "shared, a writer that replaces another": Scenario(
-        cast="AP", faults=1, states=1, seen=WRITTEN | REPLACED, mode="shared"
+        cast="AP", faults=1, states=29_902, seen=WRITTEN | REPLACED, mode="shared"
     ),
     "single use, a writer that would replace another": Scenario(
-        cast="AP", faults=1, states=1, seen=WRITTEN | {"P start: GenerationActiveError"}, mode="single-use"
+        cast="AP",
+        faults=1,
+        states=20,
+        seen=frozenset({"A start: Claim", "A write: AppendAck", "P start: GenerationActiveError"}),
+        mode="single-use",
     ),
     "a foreign owner that is replaced": Scenario(
-        cast="QS", faults=1, states=1, seen=frozenset({"Q start: Claim with Ending", "S start: Ending"}), log=foreign()
+        cast="QS",
+        faults=1,
+        states=100,
+        seen=frozenset({"Q start: Claim with Ending", "S start: Ending"}),
+        log=foreign(),
     ),
     "a used stream": Scenario(cast="ABSR", faults=0, states=33_795, seen=CONTENDED | STOPPED | INTERRUPTED, log=used()),
     "one key": Scenario(cast="ABST", faults=1, states=30_708, seen=ATTACHED | LOST | STOPPED, keys=("key", "key")),
@@ -198,6 +208,10 @@ MORE_SCENARIOS = {
     "more: two stoppers that try three times": replace(
         SCENARIOS["two stoppers that try twice"], faults=5, stop_attempts=3
     ),
+    "more: a writer that replaces another, with more faults": replace(
+        SCENARIOS["a writer that replaces another"], faults=4
+    ),
+    "more: two writers that replace": replace(SCENARIOS["two writers that replace"], faults=1),
     "more: two writers and two stoppers": replace(
         SCENARIOS["two writers and a stopper"], cast="ABST", faults=2, states=604_452
     ),
