@@ -6,19 +6,20 @@ square.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .agui_patch import PatchError, apply_patch
+from .agui_messages import Call, MessageList
+from .agui_patch import Budget, Document, PatchError
 from .base import Message, StoredGeneration
-from .conversation import place_user_message
 from .javascript import MISSING
 from .jsontext import decode, mend_surrogates
 
 Event = dict[str, Any]
-Call = dict[str, Any]
 
+MOST_KEPT = 1000
+"""Messages that survive a snapshot which does not have them: more than a client's chat has of thoughts and activities,
+few enough for a snapshot after each event."""
 _OWNED_ACTIVITIES = "authoritativeActivityTypes"
 
 
@@ -26,15 +27,17 @@ class EventFold:
     """Takes the events of a chat, as the client's reducer does."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self._calls: dict[str, tuple[Message, Call]] = {}
+        self._messages = MessageList()
         self._pieces: dict[int, tuple[dict[str, Any], str, list[str]]] = {}
         """What is still in pieces: a message or a function, the field, and the pieces."""
+        self._documents: dict[int, tuple[Message, Document]] = {}
+        """What patches have made of activities."""
+        self._budget = Budget()
 
     def place_user_message(self, message: Message) -> None:
         """Add what the user says; the same message once more takes the place of it and of all that followed."""
-        place_user_message(self.messages, copy.deepcopy(message))
-        self._index_calls()
+        self._messages.cut(message["id"])
+        self._messages.append(_own(message))
 
     def take(self, chunk: str) -> None:
         """Take one event; what does not build messages has no effect."""
@@ -52,7 +55,7 @@ class EventFold:
         for target, name, pieces in self._pieces.values():
             target[name] = mend_surrogates("".join(pieces))
         self._pieces.clear()
-        return self.messages
+        return list(self._messages)
 
     def _grow(self, target: dict[str, Any], name: str, delta: Any) -> None:
         known = self._pieces.get(id(target))
@@ -62,18 +65,6 @@ class EventFold:
         if isinstance(delta, str):
             known[2].append(delta)
 
-    def _find(self, message_id: Any) -> Message | None:
-        # From the end: what is streamed is there, and ids are unique.
-        return next((message for message in reversed(self.messages) if message["id"] == message_id), None)
-
-    def _index_calls(self) -> None:
-        self._calls = {}
-        for message in self.messages:
-            calls = message.get("toolCalls")
-            for call in calls if isinstance(calls, list) else ():
-                if isinstance(call, dict) and isinstance(call.get("id"), str):
-                    self._calls.setdefault(call["id"], (message, call))
-
     def _start_text(self, event: Event) -> None:
         self._start_message(event, event.get("role") or "assistant")
 
@@ -81,17 +72,20 @@ class EventFold:
         self._start_message(event, "reasoning")
 
     def _start_message(self, event: Event, role: str) -> None:
-        message = self._find(event.get("messageId"))
+        message_id = event.get("messageId")
+        message = self._messages.find(message_id)
         if message is None:
-            message = {"id": event.get("messageId"), "role": role, "content": ""}
+            if not isinstance(message_id, str):
+                return
+            message = {"id": message_id, "role": role, "content": ""}
             names = ("name", "subagentRunId") if role != "reasoning" else ("subagentRunId",)
             message |= {name: event[name] for name in names if event.get(name) is not None}
-            self.messages.append(message)
+            self._messages.append(message)
         if message["role"] != "activity":
             _merge_metadata(message, event)
 
     def _grow_message(self, event: Event) -> None:
-        message = self._find(event.get("messageId"))
+        message = self._messages.find(event.get("messageId"))
         if message is not None and message["role"] != "activity":
             if not isinstance(message.get("content"), str):
                 message["content"] = ""
@@ -99,124 +93,163 @@ class EventFold:
             _merge_metadata(message, event)
 
     def _end_message(self, event: Event) -> None:
-        message = self._find(event.get("messageId"))
+        message = self._messages.find(event.get("messageId"))
         if message is not None and message["role"] != "activity":
             _merge_metadata(message, event)
 
     def _start_call(self, event: Event) -> None:
-        call_id = str(event.get("toolCallId"))
-        if call_id in self._calls:
-            _, call = self._calls[call_id]
-            call["function"]["name"] = event.get("toolCallName")
-        else:
+        call_id = event.get("toolCallId")
+        if not isinstance(call_id, str):
+            return
+        call = self._messages.call(call_id)
+        if call is None:
             call = {"id": call_id, "type": "function"}
             call["function"] = {"name": event.get("toolCallName"), "arguments": ""}
-            message = self._message_for_call(event, call_id)
-            message.setdefault("toolCalls", []).append(call)
-            self._calls[call_id] = (message, call)
+            self._messages.add_call(self._message_for_call(event, call_id), call)
+        else:
+            _function_of(call)["name"] = event.get("toolCallName")
         _merge_metadata(call, event)
 
     def _message_for_call(self, event: Event, call_id: str) -> Message:
         parent = event.get("parentMessageId")
-        known = self._find(parent) if parent else None
+        known = self._messages.find(parent) if parent else None
         if known is not None and known["role"] == "assistant":
             return known
-        message_id = parent if parent and known is None else call_id
+        message_id = parent if isinstance(parent, str) and parent and known is None else call_id
         message: Message = {"id": message_id, "role": "assistant", "toolCalls": []}
         if event.get("subagentRunId") is not None:
             message["subagentRunId"] = event["subagentRunId"]
-        self.messages.append(message)
+        self._messages.append(message)
         return message
 
     def _grow_call(self, event: Event) -> None:
-        known = self._calls.get(str(event.get("toolCallId")))
-        if known is not None:
-            self._grow(known[1]["function"], "arguments", event.get("delta"))
-            _merge_metadata(known[1], event)
+        call = self._messages.call(event.get("toolCallId"))
+        if call is not None:
+            self._grow(_function_of(call), "arguments", event.get("delta"))
+            _merge_metadata(call, event)
 
     def _end_call(self, event: Event) -> None:
-        known = self._calls.get(str(event.get("toolCallId")))
-        if known is not None:
-            _merge_metadata(known[1], event)
+        call = self._messages.call(event.get("toolCallId"))
+        if call is not None:
+            _merge_metadata(call, event)
 
     def _answer_call(self, event: Event) -> None:
+        if not isinstance(event.get("messageId"), str) or event.get("role") not in (None, "", "tool"):
+            return
         names = {"id": "messageId", "toolCallId": "toolCallId", "content": "content", "subagentRunId": "subagentRunId"}
         message = {name: event[field] for name, field in names.items() if event.get(field) is not None}
-        message["role"] = event.get("role") or "tool"
+        message["role"] = "tool"
         _merge_metadata(message, event)
-        owner = self._calls.get(str(event.get("toolCallId")))
-        place = self._place_of(owner[0]) + 1 if owner is not None else len(self.messages)
-        while place < len(self.messages) and self.messages[place]["role"] == "tool":
-            place += 1
-        self.messages.insert(place, message)
-
-    def _place_of(self, message: Message) -> int:
-        return next(at for at in range(len(self.messages) - 1, -1, -1) if self.messages[at] is message)
+        self._messages.add_result(event.get("toolCallId"), message)
 
     def _seal(self, event: Event) -> None:
         entity = event.get("entityId")
         if event.get("subtype") == "tool-call":
-            known = self._calls.get(str(entity))
-            target = known[1] if known is not None else None
+            target = self._messages.call(entity)
         else:
-            target = self._find(entity)
+            target = self._messages.find(entity)
         if target is not None and target.get("role") != "activity":
             target["encryptedValue"] = event.get("encryptedValue")
 
     def _replace_messages(self, event: Event) -> None:
         """Replace what the snapshot has; what a backend may know nothing of is kept unless it has any of it."""
-        self.settle()
-        listed = event.get("messages")
-        new = [copy.deepcopy(one) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        by_id = {message.get("id"): message for message in new}
+        by_id = {message["id"]: message for message in _listed(event.get("messages"))}
         owned = _owned_activities(event)
-        roles = {message.get("role") for message in new}
+        roles = {message["role"] for message in by_id.values()}
 
         def is_kept(message: Message) -> bool:
             if message["role"] != "activity":
                 return message["role"] == "reasoning" and "reasoning" not in roles
             if owned is None or owned is MISSING:
                 return owned is MISSING and "activity" not in roles
-            return message.get("activityType") not in owned
+            return str(message.get("activityType")) not in owned
 
-        kept = [by_id.pop(one["id"], one) for one in self.messages if one["id"] in by_id or is_kept(one)]
-        self.messages = kept + list(by_id.values())
-        self._index_calls()
+        known = [
+            (message, by_id.pop(message["id"], None))
+            for message in self._messages
+            if message["id"] in by_id or is_kept(message)
+        ]
+        spare = sum(new is None for _, new in known) - MOST_KEPT
+        survivors = MessageList()
+        for message, new in known:
+            spare -= new is None
+            if new is not None or spare < 0:
+                survivors.append(new or message)
+        for message in by_id.values():
+            survivors.append(message)
+        self._messages = survivors
 
     def _set_activity(self, event: Event) -> None:
-        message = self._find(event.get("messageId"))
-        fresh = {"id": event.get("messageId"), "role": "activity", "activityType": event.get("activityType")}
-        fresh["content"] = copy.deepcopy(event.get("content"))
+        message_id = event.get("messageId")
+        message = self._messages.find(message_id)
+        fresh = {"id": message_id, "role": "activity", "activityType": event.get("activityType")}
+        fresh["content"] = event.get("content")
         fresh |= {"subagentRunId": event["subagentRunId"]} if event.get("subagentRunId") is not None else {}
         if message is None:
+            if not isinstance(message_id, str):
+                return
             message = fresh
-            self.messages.append(message)
+            self._messages.append(message)
         elif event.get("replace") is not False:
             kept = {"metadata": message["metadata"]} if message["role"] == "activity" and "metadata" in message else {}
-            message.clear()
-            message |= kept | fresh
+            self._pieces.pop(id(message), None)
+            self._documents.pop(id(message), None)
+            self._messages.become_activity(message, kept | fresh)
         elif message["role"] != "activity":
             return
         _merge_metadata(message, event)
 
     def _patch_activity(self, event: Event) -> None:
-        message = self._find(event.get("messageId"))
+        message = self._messages.find(event.get("messageId"))
         if message is None or message["role"] != "activity":
             return
         _merge_metadata(message, event)
+        if id(message) not in self._documents:
+            self._documents[id(message)] = message, Document(message.get("content") or {}, self._budget)
+        document = self._documents[id(message)][1]
         try:
-            message["content"] = apply_patch(message.get("content") or {}, event.get("patch") or [])
+            document.apply(event.get("patch") or [])
         except PatchError:
             return
+        message["content"] = document.value
         message["activityType"] = event.get("activityType")
 
     def _start_run(self, event: Event) -> None:
         given = event.get("input")
-        messages = given.get("messages") if isinstance(given, dict) else None
-        for message in messages if isinstance(messages, list) else ():
-            if isinstance(message, dict) and self._find(message.get("id")) is None:
-                self.messages.append(copy.deepcopy(message))
-        self._index_calls()
+        for message in _listed(given.get("messages") if isinstance(given, dict) else None):
+            if self._messages.find(message["id"]) is None:
+                self._messages.append(message)
+
+
+def _listed(messages: Any) -> list[Message]:
+    """Return those of an event's messages that have a role; one without an id is named by its place."""
+    if not isinstance(messages, list):
+        return []
+    return [
+        one if isinstance(one.get("id"), str) else {**one, "id": f"message-{at}"}
+        for at, one in enumerate(messages)
+        if isinstance(one, dict) and isinstance(one.get("role"), str)
+    ]
+
+
+def _own(message: Message) -> Message:
+    """Copy a message as far as events may change it."""
+    copied = {**message}
+    if isinstance(message.get("toolCalls"), list):
+        copied["toolCalls"] = [{**call} if isinstance(call, dict) else call for call in message["toolCalls"]]
+    return copied
+
+
+def _function_of(call: Call) -> dict[str, Any]:
+    """Return what a call says of its function, to be changed."""
+    known = call.get("function")
+    function: dict[str, Any] = known if isinstance(known, _Owned) else _Owned(known if isinstance(known, dict) else {})
+    call["function"] = function
+    return function
+
+
+class _Owned(dict[str, Any]):
+    """An object that this fold has made, and may change."""
 
 
 def _owned_activities(event: Event) -> Any:
@@ -226,15 +259,21 @@ def _owned_activities(event: Event) -> Any:
         return MISSING
     declared = metadata["@ag-ui/client"]
     if not isinstance(declared, dict):
-        return []
+        return frozenset()
     types = declared.get(_OWNED_ACTIVITIES, MISSING)
-    is_list = isinstance(types, list) and all(isinstance(one, str) for one in types)
-    return types if types is MISSING or types is None or is_list else []
+    if isinstance(types, list):
+        return frozenset(types) if all(isinstance(one, str) for one in types) else frozenset()
+    return types if types is MISSING or types is None else frozenset()
 
 
 def _merge_metadata(target: dict[str, Any], event: Event) -> None:
-    if isinstance(event.get("metadata"), dict):
-        target["metadata"] = {**target.get("metadata", {}), **copy.deepcopy(event["metadata"])}
+    new = event.get("metadata")
+    if isinstance(new, dict):
+        # In place: with many events of one message, copies of what is known would cost its square.
+        known = target.get("metadata")
+        if not isinstance(known, _Owned):
+            known = target["metadata"] = _Owned(known if isinstance(known, dict) else {})
+        known |= new
 
 
 _HANDLERS: dict[str, Callable[[EventFold, Event], None]] = {

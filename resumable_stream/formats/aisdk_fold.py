@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .aisdk_chunks import NEWEST_VERSION, is_taken
 from .aisdk_tools import TOOL_PARTS, BrokenStreamError, Chunk, Part, pick
 from .base import Message, StoredGeneration
-from .conversation import continued_message, place_answer, place_user_message
+from .conversation import Conversation, is_continued
 from .jsontext import mend_surrogates
 from .partial_json import UnparsableError, parse_safely
 
@@ -293,17 +293,16 @@ def fold_chunks(
 
 def fold_generations(generations: Iterable[StoredGeneration], *, version: int = NEWEST_VERSION) -> list[Message]:
     """Fold a chat's generations into its messages."""
-    messages: list[Message] = []
+    chat = Conversation()
     for generation in generations:
         for message in generation.user_messages:
-            place_user_message(messages, message)
-        fallback = generation.message_id or generation.generation_id or f"message-{len(messages)}"
+            chat.place_user_message(message)
         answers = fold_chunks(
             generation.chunks,
-            message_id=fallback,
+            message_id=generation.message_id or generation.generation_id or f"message-{len(chat)}",
             version=version,
-            continues=continued_message(messages, generation.message_id),
+            continues=chat.last if is_continued(chat.last, generation.message_id) else None,
         )
         for answer in answers:
-            place_answer(messages, answer)
-    return messages
+            chat.place_answer(answer)
+    return chat.messages()

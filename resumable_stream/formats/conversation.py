@@ -7,39 +7,54 @@ from collections.abc import Callable, Sequence
 from .base import Message, StoredGeneration
 
 
-def place_user_message(messages: list[Message], message: Message) -> None:
-    """Append a user's message; one whose id is there already takes the place of it and of all that followed."""
-    for index, known in enumerate(messages):
-        if known["id"] == message["id"]:
-            del messages[index:]
-            break
-    messages.append(message)
+class Conversation:
+    """The messages of a chat in their order, found by their ids; each id is there once."""
 
+    def __init__(self) -> None:
+        self._messages: dict[str, Message] = {}
 
-def place_answer(messages: list[Message], answer: Message) -> None:
-    """Put an answer in the place of the message with its id, or at the end."""
-    for index in range(len(messages) - 1, -1, -1):
-        if messages[index]["id"] == answer["id"]:
-            messages[index] = answer
-            return
-    messages.append(answer)
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def last(self) -> Message | None:
+        """The newest message."""
+        return next(reversed(self._messages.values()), None)
+
+    def place_user_message(self, message: Message) -> None:
+        """Append a user's message; one whose id is there already takes the place of it and of all that followed."""
+        while message["id"] in self._messages:
+            self._messages.popitem()
+        self._messages[message["id"]] = message
+
+    def place_answer(self, answer: Message) -> None:
+        """Put an answer in the place of the message with its id, or at the end."""
+        self._messages[answer["id"]] = answer
+
+    def messages(self) -> list[Message]:
+        """Return the messages."""
+        return list(self._messages.values())
 
 
 def place_generations(
     generations: Sequence[StoredGeneration], fold_answer: Callable[[StoredGeneration], Message | None]
 ) -> list[Message]:
     """Make the chat of its generations, each with what the user said and its answer, if it has one."""
-    messages: list[Message] = []
+    chat = Conversation()
     for generation in generations:
         for message in generation.user_messages:
-            place_user_message(messages, message)
+            chat.place_user_message(message)
         answer = fold_answer(generation)
         if answer is not None:
-            place_answer(messages, answer)
-    return messages
+            chat.place_answer(answer)
+    return chat.messages()
+
+
+def is_continued(message: Message | None, message_id: str | None) -> bool:
+    """Return whether the answer ``message_id`` continues a chat's last message: if that has this id."""
+    return message is not None and message["role"] == "assistant" and message["id"] == message_id
 
 
 def continued_message(messages: Sequence[Message], message_id: str | None) -> Message | None:
     """Return the message that the answer ``message_id`` continues: the last one, if it has this id."""
-    last = messages[-1] if messages else None
-    return last if last and last["role"] == "assistant" and last["id"] == message_id else None
+    return messages[-1] if messages and is_continued(messages[-1], message_id) else None

@@ -15,7 +15,8 @@ from .javascript import MISSING, parse_json, trim
 from .jsontext import decode
 from .tanstack_chat import StreamedChat
 from .tanstack_messages import Part, error_of_output, extras, text, to_ui_messages, tool_output
-from .tanstack_state import MessageState, merge_metadata, part_of
+from .tanstack_state import MessageState, merge_metadata
+from .tanstack_transcript import Transcript
 
 _SETTLED_BY_PEOPLE = ("approval-requested", "approval-responded")
 
@@ -27,7 +28,7 @@ class StreamFold(StreamedChat):
         """Take what the user says with a generation, and then its chunks."""
         for message in to_ui_messages(generation.user_messages):
             self.place_user_message(message)
-        self.fallback_id = generation.message_id or generation.generation_id or f"message-{len(self.messages)}"
+        self.fallback_id = generation.message_id or generation.generation_id or f"message-{len(self.transcript)}"
         self.forget()
         for chunk in generation.chunks:
             self.take(chunk)
@@ -59,10 +60,10 @@ class StreamFold(StreamedChat):
         if self.pending_id is not None:
             self.rename(self.pending_id, message_id)
             self.pending_id = None
-        message, state = self.by_id.get(message_id), self.states.get(message_id)
+        message, state = self.transcript.get(message_id), self.states.get(message_id)
         if message is None and not (is_made_up and state is not None):
             message, state = self.add(message_id, role), None
-        self.active.setdefault(message_id)
+        self.activate(message_id)
         if state is not None and state.has_calls:
             state.begin_segment()
         elif state is None and message is not None:
@@ -83,7 +84,7 @@ class StreamFold(StreamedChat):
         state.grow_text(delta)
 
     def _end_text(self, event: Part) -> None:
-        message = self.by_id.get(text(event, "messageId"))
+        message = self.transcript.get(text(event, "messageId"))
         if message is not None:
             merge_metadata(message, event)
 
@@ -127,13 +128,13 @@ class StreamFold(StreamedChat):
         state.sign_thought(state.step if state.step is not None else entity, signature)
 
     def _sign_call(self, call_id: str, signature: str) -> None:
-        for part in self.shown_calls(call_id):
+        for part in self.transcript.shown_calls(call_id):
             known = part.get("metadata")
             part["metadata"] = {**(known if isinstance(known, dict) else {}), "thoughtSignature": signature}
-        for state in self.states.values():
-            if call_id in state.calls:
-                call = state.calls[call_id]
-                call.metadata = {**(call.metadata or {}), "thoughtSignature": signature}
+        for state in self.callers(call_id):
+            call = state.calls[call_id]
+            known = call.metadata
+            call.metadata = {**(known if isinstance(known, dict) else {}), "thoughtSignature": signature}
 
     # Calls
 
@@ -142,7 +143,7 @@ class StreamFold(StreamedChat):
         state = self.ensure(parent if isinstance(parent, str) else "")
         state.has_calls = True
         if call_id not in state.calls:
-            self.owners[call_id] = state.id
+            self.begin_call(state, call_id)
             state.begin_call(call_id, event.get("toolCallName"), event.get("metadata"))
 
     def _grow_call(self, event: Part) -> None:
@@ -165,34 +166,40 @@ class StreamFold(StreamedChat):
     def _complete_call(self, state: MessageState, call_id: str) -> None:
         call = state.calls[call_id]
         call.state = "input-complete"
-        states = {part.get("state") for part in self.shown_calls(call_id) if isinstance(part.get("state"), str)}
+        self.open_calls.pop((id(state), call_id), None)
+        states = {
+            part.get("state") for part in self.transcript.shown_calls(call_id) if isinstance(part.get("state"), str)
+        }
         if "error" not in states and states.isdisjoint(_SETTLED_BY_PEOPLE):
             state.show_call(call_id, value=parse_json("".join(call.arguments)))
 
     def _complete_calls(self) -> None:
-        for message_id in self.active:
-            state = self.states.get(message_id)
-            for call_id in state.calls if state is not None else ():
-                if state is not None and state.calls[call_id].state != "input-complete":
-                    self._complete_call(state, call_id)
+        for (_, call_id), state in tuple(self.open_calls.items()):
+            if state.id in self.active and self.states.get(state.id) is state:
+                self._complete_call(state, call_id)
 
     def _answer_call(self, event: Part) -> None:
         call_id, content = text(event, "toolCallId"), event.get("content")
-        message = self.by_id.get(self.owners.get(call_id, "")) or self.message_with_call(call_id)
+        message = self.transcript.get(self.owners.get(call_id, "")) or self.transcript.message_with_call(call_id)
         if message is None:
             return
         is_error = "output-error" in (event.get("state"), extras(event).get("state"))
         state, output = "error" if is_error else "complete", tool_output(content)
-        for part in self.shown_calls(call_id):
+        for part in self.transcript.shown_calls(call_id):
             part |= {"output": output, "state": state}
         result = {"type": "tool-result", "toolCallId": call_id, "content": content, "state": state}
         if is_error and (error := error_of_output(output)):
             result["error"] = error
-        _put(message["parts"], part_of(message, "tool-result", "toolCallId", call_id), result)
+        known = self.transcript.part_of(message, "tool-result", call_id)
+        if known is None:
+            self.transcript.add_part(message, result)
+        else:
+            known.clear()
+            known |= result
 
     def _ask_approval(self, message_id: str, call_id: str, approval_id: Any) -> None:
-        message = self.by_id.get(message_id)
-        part = part_of(message, "tool-call", "id", call_id) if message is not None else None
+        message = self.transcript.get(message_id)
+        part = self.transcript.part_of(message, "tool-call", call_id) if message is not None else None
         if part is not None:
             part |= {"state": "approval-requested", "approval": {"id": approval_id, "needsApproval": True}}
 
@@ -227,14 +234,14 @@ class StreamFold(StreamedChat):
         state = self.active_assistant()
         if state is not None:
             return state.id
-        message = self.message_with_call(call_id)
+        message = self.transcript.message_with_call(call_id)
         return self.owners.get(call_id) or (message["id"] if message is not None else "")
 
     def _finalize(self) -> None:
         self._complete_calls()
         last = None
         for message_id in self.active:
-            message = self.by_id.get(message_id)
+            message = self.transcript.get(message_id)
             if message_id in self.states and message is not None and message["role"] == "assistant":
                 last = message
         # Before a JSON answer that did not end becomes an error: the client looks at what was there before.
@@ -242,17 +249,15 @@ class StreamFold(StreamedChat):
         for message_id in self._structured:
             self._fail_structured(message_id, "Stream ended without structured-output.complete")
         self._structured.clear()
-        self.active.clear()
+        self.deactivate_all()
         if last is not None and is_dropped:
-            self.messages[:] = [one for one in self.messages if one["id"] != last["id"]]
-            self.by_id.pop(last["id"], None)
+            self.transcript.remove(last["id"])
 
     def _is_blank(self, message: Message) -> bool:
         parts = message["parts"]
         if not parts or any(part.get("type") != "text" for part in parts):
             return False
-        self.growth.settle()
-        return not any(trim(text(part, "content")) for part in parts)
+        return not any(trim(piece) for part in parts for piece in self.growth.pieces_of(part, "content"))
 
     def _fail_run(self, event: Part) -> None:
         self._has_error = True
@@ -267,30 +272,29 @@ class StreamFold(StreamedChat):
             self._fail_structured(state.id, event.get("message") or "An error occurred")
 
     def _fail_structured(self, message_id: str, error: Any) -> None:
-        message = self.by_id.get(message_id)
+        message = self.transcript.get(message_id)
         if message is None:
             return
-        self.growth.settle()
-        part = part_of(message, "structured-output")
+        part = self.transcript.part_of(message, "structured-output")
         if part is None:
             failed = {"type": "structured-output", "status": "error", "raw": "", "errorMessage": error}
-            message["parts"].append(failed)
+            self.transcript.add_part(message, failed)
         elif part.get("status") != "complete":
             part |= {"status": "error", "errorMessage": error}
 
     def _replace_messages(self, event: Part) -> None:
-        previous = self.messages
         self.forget()
+        previous = list(self.transcript)
         listed = event.get("messages")
         given = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
         named = [{**one, "id": text(one, "id") or f"{self.fallback_id}-{at}"} for at, one in enumerate(given)]
-        self.messages = to_ui_messages(named, previous)
+        messages = to_ui_messages(named, previous)
         known = {message["id"]: message.get("metadata") for message in previous}
-        for message in self.messages:
+        for message in messages:
             if message.get("metadata") is None and known.get(message["id"]) is not None:
                 message["metadata"] = known[message["id"]]
             message.pop("createdAt", None)
-        self.index()
+        self.transcript = Transcript(messages)
 
     # Events of TanStack AI's own
 
@@ -316,18 +320,10 @@ class StreamFold(StreamedChat):
     def _add_resource(self, value: Part) -> None:
         active = self.active_assistant()
         message_id = self.owners.get(text(value, "toolCallId")) or (active.id if active is not None else "")
-        message = self.by_id.get(message_id)
+        message = self.transcript.get(message_id)
         if message is not None:
             kept = ("resource", "toolCallId", "toolName", "serverId", "meta")
             message["parts"].append({"type": "ui-resource"} | {name: value[name] for name in kept if name in value})
-
-
-def _put(parts: list[Part], existing: Part | None, part: Part) -> None:
-    if existing is None:
-        parts.append(part)
-    else:
-        existing.clear()
-        existing.update(part)
 
 
 _HANDLERS: dict[str, Callable[[StreamFold, Part], None]] = {

@@ -6,7 +6,6 @@ In a client's memory it is one message with ``parts``.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,9 +56,10 @@ def error_of_output(output: Any) -> str:
 
 def _convert(message: Mapping[str, Any]) -> Message:
     if "parts" in message:
-        converted = copy.deepcopy(dict(message))
-        parts = converted["parts"]
-        converted["parts"] = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+        # Parts are changed later, but nothing within them: a copy of each is enough.
+        parts = message["parts"]
+        parts = [{**part} for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+        converted = {**message, "parts": parts}
     else:
         role = text(message, "role")
         convert = _CONVERTERS.get(role)
@@ -68,7 +68,7 @@ def _convert(message: Mapping[str, Any]) -> Message:
         if isinstance(message.get("name"), str):
             converted["name"] = message["name"]
         if isinstance(message.get("metadata"), Mapping):
-            converted["metadata"] = copy.deepcopy(dict(message["metadata"]))
+            converted["metadata"] = message["metadata"]
     _add_resources(converted)
     return converted
 
@@ -81,7 +81,7 @@ def _user_parts(message: Mapping[str, Any]) -> list[Part]:
     content = message.get("content")
     if not isinstance(content, list):
         return _text_parts(content)
-    parts = [copy.deepcopy(part) for part in content if isinstance(part, dict) and part.get("type") != "binary"]
+    parts = [{**part} for part in content if isinstance(part, dict) and part.get("type") != "binary"]
     return [_text_part(part) if part.get("type") == "text" and "text" in part else part for part in parts]
 
 
@@ -111,7 +111,7 @@ def _call_part(call: Mapping[str, Any], metadata: Mapping[str, Any]) -> Part:
     value = parse_json(arguments)
     found = metadata.get(str(call_id), MISSING)
     part |= {"state": "input-complete"} | ({} if value is MISSING else {"input": value})
-    return part if found is MISSING else part | {"metadata": copy.deepcopy(found)}
+    return part if found is MISSING else part | {"metadata": found}
 
 
 def _structured_part(value: Any) -> Part | None:
@@ -119,7 +119,7 @@ def _structured_part(value: Any) -> Part | None:
         return None
     if not isinstance(value.get("raw"), str):
         return None
-    kept = {name: copy.deepcopy(value[name]) for name in ("partial", "data", "errorMessage") if name in value}
+    kept = {name: value[name] for name in ("partial", "data", "errorMessage") if name in value}
     kept |= {"reasoning": value["reasoning"]} if value.get("reasoning") else {}
     return {"type": "structured-output", "status": value["status"], "raw": value["raw"], **kept}
 
@@ -129,7 +129,7 @@ def _result_parts(message: Mapping[str, Any]) -> list[Part]:
     content = message.get("content")
     part = {"type": "tool-result", "toolCallId": message.get("toolCallId"), "id": message["id"]}
     part |= {"content": content if isinstance(content, (str, list)) else ""}
-    part |= {name: copy.deepcopy(message[name]) for name in ("name", "metadata") if name in message}
+    part |= {name: message[name] for name in ("name", "metadata") if name in message}
     return [part | ({"state": "complete"} if error is MISSING else {"state": "error", "error": error})]
 
 
@@ -155,7 +155,7 @@ def _add_resources(message: Message) -> None:
     known = {_resource_key(part) for part in message["parts"] if part.get("type") == "ui-resource"}
     for part in resources if isinstance(resources, list) else ():
         if _is_resource(part) and _resource_key(part) not in known:
-            message["parts"].append(copy.deepcopy(part))
+            message["parts"].append({**part})
 
 
 def _is_resource(part: Any) -> bool:
@@ -205,36 +205,58 @@ def calls_of(messages: Sequence[Message]) -> dict[str, Part]:
     }
 
 
+class _Anchors:
+    """Messages in their order, and which of them results belong to."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._answers: list[Message] = []
+        self._with_call: dict[str, Message] = {}
+
+    def append(self, message: Message) -> None:
+        self.messages.append(message)
+        if message["role"] == "assistant":
+            self._answers.append(message)
+        for part in message["parts"]:
+            if part.get("type") == "tool-call":
+                self._with_call[text(part, "id")] = message
+
+    def add_call(self, message: Message, call: Part) -> None:
+        message["parts"].append(call)
+        self._with_call[text(call, "id")] = message
+
+    def target(self, call_id: str) -> Message | None:
+        """Return the last message with the call, or else the last one that is an answer."""
+        # An answer without parts is none any more when a result has come to it: what was passed over stays so.
+        while self._answers and len(self._answers[-1]["parts"]) == 1 and _is_result(self._answers[-1]):
+            self._answers.pop()
+        return self._with_call.get(call_id) or (self._answers[-1] if self._answers else None)
+
+
 def _anchor_results(messages: list[Message], previous: Sequence[Message]) -> list[Message]:
     """Move each result that came as a message of its own to the call that it answers."""
     known, present = calls_of(previous), calls_of(messages)
-    anchored: list[Message] = []
+    anchors = _Anchors()
     for message in messages:
-        results = [part for part in message["parts"] if part.get("type") == "tool-result"]
-        alone = message["role"] == "assistant" and len(results) == 1 and _is_result(message)
-        call_id = text(results[0], "toolCallId") if alone else ""
-        target = _anchor(anchored, call_id) if alone else None
-        if target is None:
-            anchored.append(message)
+        call_id = _answered_call(message)
+        target = anchors.target(call_id) if call_id is not None else None
+        if target is None or call_id is None:
+            anchors.append(message)
             continue
         if call_id not in present and call_id in known:
-            present[call_id] = copy.deepcopy(known[call_id])
-            target["parts"].append(present[call_id])
+            present[call_id] = {**known[call_id]}
+            anchors.add_call(target, present[call_id])
         target["parts"] += message["parts"]
-    _complete_calls(anchored, known)
-    return anchored
+    _complete_calls(anchors.messages, known)
+    return anchors.messages
 
 
-def _anchor(messages: list[Message], call_id: str) -> Message | None:
-    """Find the message with the call, or else the last one that is an answer."""
-    for message in reversed(messages):
-        if any(part.get("type") == "tool-call" and text(part, "id") == call_id for part in message["parts"]):
-            return message
-    for message in reversed(messages):
-        is_lone_result = len(message["parts"]) == 1 and _is_result(message)
-        if message["role"] == "assistant" and not is_lone_result:
-            return message
-    return None
+def _answered_call(message: Message) -> str | None:
+    """Return the call that a message answers which holds nothing but its result; ``None`` if it is no such message."""
+    if message["role"] != "assistant" or not _is_result(message):
+        return None
+    results = [part for part in message["parts"] if part.get("type") == "tool-result"]
+    return text(results[0], "toolCallId") if len(results) == 1 else None
 
 
 def _complete_calls(messages: list[Message], known: Mapping[str, Part]) -> None:
@@ -251,7 +273,7 @@ def _complete_call(call: Part, previous: Part | None, result: Part | None) -> No
         is_poorer = "output" not in call or call.get("state") in ("input-complete", "input-streaming", "awaiting-input")
         if is_poorer:
             kept = ("output", "state", "approval", "metadata")
-            call |= {name: copy.deepcopy(previous[name]) for name in kept if name in previous}
+            call |= {name: previous[name] for name in kept if name in previous}
     if result is not None and "output" not in call:
         is_error = result.get("state") == "error"
         output = tool_output(result.get("content"))

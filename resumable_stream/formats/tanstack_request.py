@@ -8,7 +8,7 @@ from typing import Any
 from ..exceptions import InvalidRequestError
 from .agui_request import listed_messages, message_id, run_id, thread_id
 from .base import ChatRequest
-from .tanstack_messages import to_ui_messages
+from .tanstack_messages import text, to_ui_messages
 
 _ROLES = ("system", "user", "assistant", "developer", "tool", "reasoning")
 
@@ -52,9 +52,9 @@ def _without_repetitions(messages: list[dict[str, Any]]) -> list[dict[str, Any]]
     if not any("parts" in message for message in messages):
         return messages
     parts = [part for message in messages for part in message.get("parts", ())]
-    answered = [part.get("toolCallId") for part in parts if part["type"] == "tool-result"]
-    return [
-        message
-        for message in messages
-        if not (message["role"] == "reasoning" or (message["role"] == "tool" and message.get("toolCallId") in answered))
-    ]
+    answered = {text(part, "toolCallId") for part in parts if part["type"] == "tool-result"}
+    return [message for message in messages if not _is_repetition(message, answered)]
+
+
+def _is_repetition(message: dict[str, Any], answered: set[str]) -> bool:
+    return message["role"] == "reasoning" or (message["role"] == "tool" and text(message, "toolCallId") in answered)

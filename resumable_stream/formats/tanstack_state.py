@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,11 @@ from .javascript import MISSING
 from .jsontext import encode, mend_surrogates
 from .tanstack_messages import Part, extras, text
 from .tanstack_partial_json import parse_partial
+from .tanstack_transcript import Transcript
+
+MOST_TRIES = 20
+"""Pieces that are left out, one after the other, of a JSON text that cannot be read: an object always can, however it
+ends, and the text of anything else is no structured answer."""
 
 
 class Growth:
@@ -29,6 +33,11 @@ class Growth:
         if id(part) not in self._parts:
             self.add(part, name, [part[name]] if part.get(name) else [])
         return self._parts[id(part)][2]
+
+    def pieces_of(self, part: Part, name: str) -> Sequence[str]:
+        """Return what a field consists of, whether it still grows or not."""
+        known = self._parts.get(id(part))
+        return known[2] if known is not None and known[1] == name else [text(part, name)]
 
     def freeze(self, part: Part, count: int | None = None) -> None:
         """Let a part have its first ``count`` pieces, and no more; by default those that there are."""
@@ -52,7 +61,7 @@ class Growth:
 
 def _show_progress(part: Part, pieces: list[str]) -> None:
     """Show as much of a JSON text as could be read of it, after whichever piece that was."""
-    for count in range(len(pieces), 0, -1):
+    for count in range(len(pieces), max(0, len(pieces) - MOST_TRIES), -1):
         value = parse_partial("".join(pieces[:count]))
         if value is not None and value is not MISSING:
             part["partial"] = value
@@ -77,19 +86,10 @@ class Thought:
     signature: Any = None
 
 
-def part_of(message: Message, kind: str, name: str = "", value: str = "") -> Part | None:
-    """Find the first part of a kind, and of those the one whose field ``name`` is ``value``."""
-    for part in message["parts"]:
-        if part.get("type") == kind and (not name or part.get(name) == value):
-            found: Part = part
-            return found
-    return None
-
-
 class MessageState:
     """One message while it is streamed."""
 
-    def __init__(self, message: Message, role: str, growth: Growth) -> None:
+    def __init__(self, message: Message, role: str, growth: Growth, transcript: Transcript) -> None:
         self.message = message
         self.role = role
         self.segment: list[str] = []
@@ -100,6 +100,7 @@ class MessageState:
         self.thoughts: dict[str, Thought] = {}
         self.calls: dict[str, Call] = {}
         self._growth = growth
+        self._transcript = transcript
         self._text_part: Part | None = None
 
     @property
@@ -111,6 +112,14 @@ class MessageState:
     def _parts(self) -> list[Part]:
         parts: list[Part] = self.message["parts"]
         return parts
+
+    def _part(self, kind: str, **name: str) -> Part:
+        """Return the part of a kind and name; made if it is not there."""
+        part = self._transcript.part_of(self.message, kind, *name.values())
+        if part is None:
+            part = {"type": kind, **name}
+            self._transcript.add_part(self.message, part)
+        return part
 
     def begin_segment(self) -> None:
         """Begin a text after calls."""
@@ -164,10 +173,7 @@ class MessageState:
         self._show_thought(step, thought)
 
     def _show_thought(self, step: str, thought: Thought) -> None:
-        part = part_of(self.message, "thinking", "stepId", step)
-        if part is None:
-            part = {}
-            self._parts.append(part)
+        part = self._part("thinking", stepId=step)
         part.clear()
         part |= {"type": "thinking", "stepId": step}
         part |= {"signature": thought.signature} if thought.signature else {}
@@ -196,10 +202,7 @@ class MessageState:
     def show_call(self, call_id: str, *, value: Any = MISSING) -> None:
         """Show a call as it is; what else the part says of it stays."""
         call = self.calls[call_id]
-        part = part_of(self.message, "tool-call", "id", call_id)
-        if part is None:
-            part = {"type": "tool-call", "id": call_id}
-            self._parts.append(part)
+        part = self._part("tool-call", id=call_id)
         part |= {"name": call.name, "state": call.state}
         if value is not MISSING and value is not None:
             part["input"] = value
@@ -211,10 +214,7 @@ class MessageState:
         """Show a JSON answer with its new piece."""
         if not delta:
             return
-        part = part_of(self.message, "structured-output")
-        if part is None:
-            part = {"type": "structured-output"}
-            self._parts.append(part)
+        part = self._part("structured-output")
         for outdated in ("data", "errorMessage"):
             part.pop(outdated, None)
         part["status"] = "streaming"
@@ -223,19 +223,23 @@ class MessageState:
 
     def complete_structured(self, value: Part) -> None:
         """Show the whole of a JSON answer."""
-        part = part_of(self.message, "structured-output")
-        if part is not None:
-            self._growth.freeze(part)
-        raw = text(value, "raw") or (text(part, "raw") if part is not None else "")
+        part = self._part("structured-output")
+        self._growth.freeze(part)
+        raw = text(value, "raw") or text(part, "raw")
         if not raw and "object" in value:
             raw = encode(value["object"])
-        if part is None:
-            part = {}
-            self._parts.append(part)
         part.clear()
         part |= {"type": "structured-output", "status": "complete", "raw": raw}
-        part |= {name: copy.deepcopy(value["object"]) for name in ("data", "partial") if "object" in value}
+        part |= {name: value["object"] for name in ("data", "partial") if "object" in value}
         part |= {"reasoning": value["reasoning"]} if "reasoning" in value else {}
+
+
+class _Owned(dict[str, Any]):
+    """An object that this fold has made, and may change."""
+
+
+def _own(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, _Owned) else _Owned(value or {})
 
 
 def merge_metadata(message: Message, event: Mapping[str, Any]) -> None:
@@ -243,9 +247,10 @@ def merge_metadata(message: Message, event: Mapping[str, Any]) -> None:
     incoming = event.get("metadata")
     if not isinstance(incoming, dict):
         return
-    merged = {**(message.get("metadata") or {}), **incoming}
-    new = extras(event)
-    if isinstance(incoming.get("tanstack"), dict):
-        known = extras(message)
-        merged["tanstack"] = {**known, **{name: new[name] for name in new if name not in ("content", "args")}}
-    message["metadata"] = merged
+    known, new = extras(message), incoming.get("tanstack")
+    # In place: with many events of one message, copies of what is known would cost its square.
+    merged = message["metadata"] = _own(message.get("metadata"))
+    merged |= incoming
+    if isinstance(new, dict):
+        merged["tanstack"] = _own(known)
+        merged["tanstack"] |= {name: new[name] for name in new if name not in ("content", "args")}

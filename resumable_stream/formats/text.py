@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from .base import ChatRequest, ChunkEncoder, ChunkFormat, Dialect, EndReason, GenerationFacts, Message, StoredGeneration
-from .conversation import place_answer, place_user_message
+from .conversation import Conversation
 from .deltas import Chunk, Item
 from .items import ItemReader, may_be_encoded
 from .jsontext import decode, encode, encode_text, mend_surrogates
@@ -101,14 +101,14 @@ class TextFormat(ChunkFormat):
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into ``{id, role, content}`` messages."""
-        messages: list[Message] = []
+        chat = Conversation()
         for generation in generations:
             for message in generation.user_messages:
-                place_user_message(messages, message)
-            answer = _fold_answer(generation, fallback_id=f"message-{len(messages)}")
+                chat.place_user_message(message)
+            answer = _fold_answer(generation, fallback_id=f"message-{len(chat)}")
             if answer is not None:
-                place_answer(messages, answer)
-        return messages
+                chat.place_answer(answer)
+        return chat.messages()
 
     def fold_answer(self, generation: StoredGeneration) -> Message | None:
         """Fold one generation's text; events are not part of it."""

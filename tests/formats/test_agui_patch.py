@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.formats.agui_patch import PatchError, apply_patch
+from resumable_stream.formats.agui_patch import Document, PatchError
+
+
+def apply_patch(value: Any, patch: Any) -> Any:
+    document = Document(value)
+    try:
+        document.apply(patch)
+    except PatchError:
+        assert document.value == value, "a patch that fails changes nothing"
+        raise
+    return document.value
+
 
 DOCUMENT = {"steps": ["one", "two"], "a/b": {"~": 1}}
 

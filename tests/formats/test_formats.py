@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from resumable_stream.formats import ChunkFormat, get_format
 from resumable_stream.formats.aisdk import AISDKFormat
-from resumable_stream.formats.conversation import continued_message, place_answer, place_user_message
+from resumable_stream.formats.conversation import Conversation, continued_message
 from resumable_stream.formats.text import TextFormat
 
 
@@ -76,26 +76,34 @@ def message(message_id: str, role: str = "user", **fields: Any) -> dict[str, Any
     return {"id": message_id, "role": role, **fields}
 
 
+def conversation(*messages: dict[str, Any]) -> Conversation:
+    chat = Conversation()
+    for one in messages:
+        chat.place_answer(one)
+    return chat
+
+
 class TestConversation:
-    def test_a_new_message_comes_last(self):
-        messages = [message("u1")]
-        place_user_message(messages, message("u2"))
-        assert messages == [message("u1"), message("u2")]
+    def test_new_message_comes_last(self):
+        chat = conversation(message("u1"))
+        chat.place_user_message(message("u2"))
+        assert chat.messages() == [message("u1"), message("u2")]
 
-    def test_a_known_message_takes_the_place_of_itself_and_of_all_that_followed(self):
-        messages = [message("u1"), message("a1", "assistant"), message("u2")]
-        place_user_message(messages, message("u1", text="edited"))
-        assert messages == [message("u1", text="edited")]
+    def test_known_message_replaces_itself_and_all_that_followed(self):
+        chat = conversation(message("u1"), message("a1", "assistant"), message("u2"))
+        chat.place_user_message(message("u1", text="edited"))
+        assert chat.messages() == [message("u1", text="edited")]
 
-    def test_a_new_answer_comes_last(self):
-        messages = [message("u1")]
-        place_answer(messages, message("a1", "assistant"))
-        assert messages == [message("u1"), message("a1", "assistant")]
+    def test_new_answer_comes_last(self):
+        chat = conversation(message("u1"))
+        chat.place_answer(message("a1", "assistant"))
+        assert chat.messages() == [message("u1"), message("a1", "assistant")]
+        assert chat.last == message("a1", "assistant")
 
-    def test_a_known_answer_takes_its_own_place_alone(self):
-        messages = [message("a1", "assistant"), message("u2")]
-        place_answer(messages, message("a1", "assistant", text="more"))
-        assert messages == [message("a1", "assistant", text="more"), message("u2")]
+    def test_known_answer_replaces_only_itself(self):
+        chat = conversation(message("a1", "assistant"), message("u2"))
+        chat.place_answer(message("a1", "assistant", text="more"))
+        assert chat.messages() == [message("a1", "assistant", text="more"), message("u2")]
 
     @pytest.mark.parametrize(
         ("messages", "message_id", "continues"),
