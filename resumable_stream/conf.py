@@ -32,12 +32,14 @@ class Setting(Generic[T]):
         kind: type | tuple[type, ...],
         env: str | None = None,
         minimum: float | None = None,
+        maximum: float | None = None,
         choices: tuple[str, ...] = (),
     ) -> None:
         self._default = default
         self._kind = kind
         self._env = env
         self._minimum = minimum
+        self._maximum = maximum
         self._choices = choices
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -72,6 +74,8 @@ class Setting(Generic[T]):
             return f"{where} must be {self._kind_name()}, not {value!r}."
         if self._minimum is not None and isinstance(value, (int, float)) and value < self._minimum:
             return f"{where} must be at least {self._minimum}, not {value!r}."
+        if self._maximum is not None and isinstance(value, (int, float)) and value > self._maximum:
+            return f"{where} must be at most {self._maximum}, not {value!r}."
         if self._choices and value not in self._choices:
             return f"{where} must be one of {', '.join(map(repr, self._choices))}, not {value!r}."
         return None
@@ -115,6 +119,12 @@ class Settings:
     """Most chunks in one append; never over 1000."""
     max_pending_bytes = Setting[int](256 * 1024, kind=int, minimum=1)
     """Bytes of one generation that may wait for their append before the producer is made to wait."""
+    max_body_bytes = Setting[int](20 * 1024 * 1024, kind=int, minimum=1024)
+    """Largest JSON body of a request, in bytes. Chat clients post the whole chat with each message, with what answers
+    have brought into it (pictures, documents), so Django's ``DATA_UPLOAD_MAX_MEMORY_SIZE`` does not hold for these."""
+    max_json_depth = Setting[int](512, kind=int, minimum=32, maximum=512)
+    """Levels of nesting that a body or a frame may have, and by 16 more than a chunk may: what an answer brings into a
+    chat, its client sends back inside of messages."""
     max_chunk_bytes = Setting[int](16 * 1024 * 1024, kind=int, minimum=1024)
     """Largest chunk, in bytes; a larger one fails the generation."""
     append_timeout_seconds = Setting[float](30, kind=NUMBER, minimum=0)
@@ -137,8 +147,8 @@ class Settings:
 
     max_subscriptions_per_socket = Setting[int](100, kind=int, minimum=1)
     """Streams that one websocket may follow at once. Each counts as a reader of its owner too."""
-    max_frame_bytes = Setting[int](2_621_440, kind=int, minimum=1)
-    """Largest frame that a websocket may send, in bytes; as large as what Django takes in a request's body."""
+    max_frame_bytes = Setting[int](16 * 1024 * 1024, kind=int, minimum=1)
+    """Largest frame that a websocket may send, in bytes; as large as what uvicorn lets through by default."""
     socket_idle_seconds = Setting[float](300, kind=NUMBER, minimum=1)
     """A websocket that follows nothing and says nothing for so long is closed."""
     allowed_origins = Setting[list[str] | tuple[str, ...]]((), kind=(list, tuple))

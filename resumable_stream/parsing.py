@@ -6,14 +6,13 @@ import json
 import re
 from typing import Any, NoReturn
 
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from django.http.request import RawPostDataException
 
+from .conf import settings
 from .exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
+from .formats.jsontext import is_deeper_than
 
-MAX_DEPTH = 64
-"""Levels of nesting in a body: far more than any client's messages have, far fewer than what exhausts a stack."""
 MAX_CURSOR = 2**63 - 1
 _CHAT_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~-]{1,128}\Z", re.ASCII)
 _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
@@ -32,20 +31,35 @@ def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]
 
     Raises:
         UnsupportedMediaTypeError: Its content type is not JSON.
-        RequestTooLargeError: It is larger than ``DATA_UPLOAD_MAX_MEMORY_SIZE``.
+        RequestTooLargeError: It is larger than ``MAX_BODY_BYTES``.
         InvalidRequestError: It is not a JSON object, or nested too deeply.
     """
-    try:
-        raw = request.body
-    except RequestDataTooBig as error:
-        raise RequestTooLargeError(TOO_LARGE_TEXT) from error
-    except RawPostDataException as error:
-        raise InvalidRequestError("The request's body was already read as a form. Send JSON.") from error
+    raw = _read_body(request)
     if not raw and not required:
         return {}
     if request.content_type != "application/json" and not (request.content_type or "").endswith("+json"):
         raise UnsupportedMediaTypeError("Send the request as JSON, with the content type application/json.")
     return parse_object(raw, "The request's body")
+
+
+def _read_body(request: HttpRequest) -> bytes:
+    """Read the body up to our own limit; Django's ``DATA_UPLOAD_MAX_MEMORY_SIZE`` is for forms."""
+    limit = settings.max_body_bytes
+    if not hasattr(request, "_body") and not getattr(request, "_read_started", False):
+        # What was really sent counts: a Content-Length may be missing, or not true. The server has put the body into a
+        # temporary file, so one byte too many is all that is read of a body that is too large.
+        raw = request.read(limit + 1)
+        if len(raw) > limit:
+            raise RequestTooLargeError(TOO_LARGE_TEXT)
+        request._body = raw  # type: ignore[attr-defined]  # For hooks that look at ``request.body``.
+        return raw
+    try:
+        raw = request.body
+    except RawPostDataException as error:
+        raise InvalidRequestError("The request's body was already read as a form. Send JSON.") from error
+    if len(raw) > limit:
+        raise RequestTooLargeError(TOO_LARGE_TEXT)
+    return raw
 
 
 def parse_object(raw: str | bytes, what: str) -> dict[str, Any]:
@@ -60,23 +74,14 @@ def parse_object(raw: str | bytes, what: str) -> dict[str, Any]:
         raise InvalidRequestError(f"{what} is not valid JSON.") from error
     if not isinstance(value, dict):
         raise InvalidRequestError(f"{what} must be a JSON object.")
-    if _is_deeper_than(value, MAX_DEPTH):
-        raise InvalidRequestError(f"{what} is nested more than {MAX_DEPTH} levels deep.")
+    depth = settings.max_json_depth
+    if is_deeper_than(value, depth):
+        raise InvalidRequestError(f"{what} is nested more than {depth} levels deep.")
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _is_deeper_than(value: object, limit: int) -> bool:
-    level: list[Any] = [value]
-    for _ in range(limit):
-        nested = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [inner for items in nested for inner in items if isinstance(inner, (dict, list))]
-        if not level:
-            return False
-    return True
 
 
 def parse_chat_id(value: object, name: str = "id") -> str:

@@ -14,6 +14,7 @@ from .backends.base import BaseBackend
 from .conf import settings
 from .driver import perform
 from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
+from .formats.jsontext import is_text_deeper_than
 from .layout import HEARTBEAT, MAX_APPEND_BYTES, Chunk, EndFacts, chunk_records, terminal_records, with_back
 from .pacing import LEAST_SECONDS, Pacer
 from .preview import Preview
@@ -23,6 +24,8 @@ from .records import MAX_BATCH_RECORDS, Record, utf8_length
 
 BACK_HEADER_BYTES = 64
 """Room for the header on the last record of an append."""
+MESSAGE_LEVELS = 16
+"""Levels that a message has around what a chunk brought: more than any client's, which have about six."""
 COMPANY_SECONDS = 0.05
 """How long a chunk whose append is due may wait for the next one, where appends keep more than the least distance."""
 
@@ -53,6 +56,7 @@ class Writer:
         # Read once for each generation: several times for each chunk would be felt.
         self._limit = settings.max_pending_bytes
         self._max_chunk_bytes = settings.max_chunk_bytes
+        self._max_depth = settings.max_json_depth - MESSAGE_LEVELS
         self._max_records = min(MAX_BATCH_RECORDS, settings.batch_size)
         self._patience_seconds = settings.append_timeout_seconds
         self._end: tuple[Sequence[str], EndFacts] | None = None
@@ -73,7 +77,8 @@ class Writer:
         """Queue a chunk.
 
         Raises:
-            InvalidRecordError: It is larger than ``MAX_CHUNK_BYTES``, or no Unicode text.
+            InvalidRecordError: It is larger than ``MAX_CHUNK_BYTES``, nested so deeply that its client could not send
+                it back, or no Unicode text.
         """
         try:
             size = utf8_length(chunk)
@@ -83,6 +88,11 @@ class Writer:
             raise InvalidRecordError(
                 f"A chunk of {size} bytes is over the limit of {self._max_chunk_bytes}. Yield smaller chunks, or "
                 "raise RESUMABLE_STREAM['MAX_CHUNK_BYTES']."
+            )
+        if is_text_deeper_than(chunk, self._max_depth):
+            raise InvalidRecordError(
+                f"A chunk is nested more than {self._max_depth} levels deep, so that its client could not send it back "
+                "in a message. Yield flatter values, or raise RESUMABLE_STREAM['MAX_JSON_DEPTH']."
             )
         self.put_records(chunk_records(chunk))
         if self.preview is not None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from resumable_stream.exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from resumable_stream.parsing import (
-    MAX_DEPTH,
     parse_body,
     parse_chat_id,
     parse_cursor,
@@ -51,9 +50,16 @@ def test_no_body_is_an_empty_object_where_none_is_needed() -> None:
 
 @pytest.mark.parametrize("kind", ["objects", "lists"])
 def test_bodies_may_be_nested_so_deep_and_no_deeper(kind: str) -> None:
-    assert parse_body(post(nested(MAX_DEPTH, kind=kind)))
-    with pytest.raises(InvalidRequestError, match="64 levels"):
-        parse_body(post(nested(MAX_DEPTH + 1, kind=kind)))
+    assert parse_body(post(nested(512, kind=kind)))
+    with pytest.raises(InvalidRequestError, match="512 levels"):
+        parse_body(post(nested(513, kind=kind)))
+
+
+def test_the_depth_of_bodies_is_a_setting(settings: Any) -> None:
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_JSON_DEPTH": 40}
+    assert parse_body(post(nested(40, kind="lists")))
+    with pytest.raises(InvalidRequestError, match="40 levels"):
+        parse_body(post(nested(41, kind="lists")))
 
 
 @given(st.binary(max_size=200))
@@ -62,10 +68,30 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
         assert isinstance(parse_body(post(content)), dict)
 
 
-def test_a_body_over_djangos_limit_is_too_large(settings: Any) -> None:
+def test_a_body_has_a_limit_of_our_own(settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_BODY_BYTES": 2000}
+    request = post(b'{"a": "more than Django takes"}')
+    assert parse_body(request) == {"a": "more than Django takes"}
+    assert request.body == b'{"a": "more than Django takes"}'
     with pytest.raises(RequestTooLargeError):
-        parse_body(post(b'{"a": "too much"}'))
+        parse_body(post(b'{"a": "%s"}' % (b"x" * 2000)))
+
+
+def test_what_was_sent_counts_and_not_what_its_length_was_said_to_be(settings: Any) -> None:
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_BODY_BYTES": 2000}
+    request = post(b'{"a": "%s"}' % (b"x" * 2000))
+    request.META["CONTENT_LENGTH"] = "5"
+    with pytest.raises(RequestTooLargeError):
+        parse_body(request)
+
+
+def test_a_body_that_a_middleware_has_read_has_the_same_limit(settings: Any) -> None:
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_BODY_BYTES": 2000}
+    request = post(b'{"a": "%s"}' % (b"x" * 2000))
+    assert request.body
+    with pytest.raises(RequestTooLargeError):
+        parse_body(request)
 
 
 def test_a_body_that_was_read_as_a_form_cannot_be_read_again() -> None:

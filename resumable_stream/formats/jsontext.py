@@ -74,6 +74,30 @@ def decode(text: str) -> Any:
         raise TypeError("The JSON is nested too deeply.") from error
 
 
+def is_deeper_than(value: object, limit: int) -> bool:
+    """Return whether a decoded value is nested more than ``limit`` levels deep; works level by level."""
+    level: list[Any] = [value]
+    for _ in range(limit):
+        nested = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [inner for items in nested for inner in items if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def is_text_deeper_than(text: str, limit: int) -> bool:
+    """Return whether a JSON text is nested more than ``limit`` levels deep; most texts are too short to be."""
+    if text.count("{") + text.count("[") <= limit:
+        return False
+    try:
+        value = decode(text)
+    except TypeError:
+        return True
+    except ValueError:
+        return False  # No JSON, and so not nested.
+    return isinstance(value, (dict, list)) and is_deeper_than(value, limit)
+
+
 def mend_surrogates(text: str) -> str:
     """Join halves of surrogate pairs that arrived in different pieces, as joining strings does in JavaScript."""
     try:
