@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 Mode = Literal["single-use", "shared", "session"]
 MODES = ("single-use", "shared", "session")
 DEFAULT_ERROR_TEXT = "An error occurred."
+MAX_ASKS_CHARACTERS = 256
 STOP_WAIT_SECONDS = 5.0
 """How long a stop waits for its terminal record before it answers."""
 
@@ -70,6 +71,13 @@ Replaces = Callable[[Begin | None], bool]
 
 async def _default_on_error(_context: Any, _error: Exception) -> str:
     return DEFAULT_ERROR_TEXT
+
+
+def _asked_by(user_messages: Sequence[Message]) -> str:
+    """Return the id of the message that a generation answers, if it is short enough to be stated as a fact."""
+    newest = user_messages[-1] if user_messages else {}
+    asks = newest.get("id") if newest.get("role") == "user" else None
+    return asks if isinstance(asks, str) and len(asks) <= MAX_ASKS_CHARACTERS else ""
 
 
 class ChatEngine:
@@ -173,6 +181,7 @@ class ChatEngine:
             actor=actor,
             key=key_hash(idempotency_key),
             run_id=run_id,
+            asks=_asked_by(user_messages),
             protocol_version=protocol_version,
         )
         facts = GenerationFacts(

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
+from .asking import read_request, replaces
 from .chat import ResumableChat
 from .ends import End
 from .engine import DEFAULT_ERROR_TEXT, Mode
@@ -50,6 +51,13 @@ class ChatHooks:
 
     Default: the app's label and the class's name, ``"support.SupportChat"``. Chats are found under it, so declare it
     before you rename the class."""
+    interrupts = False
+    """Whether a question that is asked while an answer runs stops that answer, rather than being refused.
+
+    Regenerating an answer and editing a question always do, and so does a question from a page that has gone on from
+    the unfinished answer."""
+    allows_system_messages = False
+    """Whether clients may send messages with the roles ``system`` and ``developer``."""
     action = ""
     """Which of a view's routes this instance serves."""
     kwargs: Mapping[str, Any] = {}
@@ -185,6 +193,10 @@ class ChatHooks:
         place = place_segments(self.chat_name(), url_parameters(request, self.kwargs))
         return "/".join([*place, quote(await self.owner_of(request), safe="@")])
 
+    def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
+        """Read what the format's clients POST to start a turn; raises as :func:`~.asking.read_request`."""
+        return read_request(self.chat.format, body, allows_system_messages=self.allows_system_messages)
+
     async def start_options(
         self, request: HttpRequest, chat_id: str, asked: ChatRequest, body: dict[str, Any], *, idempotency_key: str = ""
     ) -> dict[str, Any]:
@@ -208,6 +220,7 @@ class ChatHooks:
             "generation_id": generation_id,
             "message_id": turn.message_id,
             "user_messages": _brought(asked),
+            "replaces": replaces(asked, interrupts=self.interrupts),
             "idempotency_key": idempotency_key,
             "run_id": asked.run_id or "",
             "protocol_version": asked.protocol_version,

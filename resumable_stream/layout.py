@@ -115,6 +115,8 @@ class Begin:
     """Hash of the idempotency key of the start."""
     run_id: str = ""
     """The client's own name for the generation; empty if it has none."""
+    asks: str = ""
+    """The id of the user's message that it answers; empty if it continues an answer."""
     protocol_version: str = ""
     """The version of its protocol that the client has named; empty if it named none."""
 
@@ -128,6 +130,7 @@ class Begin:
             "rs-actor": self.actor,
             "rs-key": self.key,
             "rs-run": self.run_id,
+            "rs-asks": self.asks,
             "rs-protocol": self.protocol_version,
         }
         return Record("", (("rs", "begin"), *((name, value) for name, value in facts.items() if value)))
@@ -144,6 +147,7 @@ class Begin:
             actor=facts.get("rs-actor", ""),
             key=facts.get("rs-key", ""),
             run_id=facts.get("rs-run", ""),
+            asks=facts.get("rs-asks", ""),
             protocol_version=facts.get("rs-protocol", ""),
         )
 

@@ -51,7 +51,7 @@ def _read_body(request: HttpRequest) -> bytes:
         raw = request.read(limit + 1)
         if len(raw) > limit:
             raise RequestTooLargeError(TOO_LARGE_TEXT)
-        request._body = raw  # type: ignore[attr-defined]  # For hooks that look at ``request.body``.
+        request._body = raw  # For hooks that look at ``request.body``.
         return raw
     try:
         raw = request.body

@@ -26,7 +26,6 @@ from .parsing import (
     parse_flag,
     parse_generation_id,
     parse_idempotency_key,
-    parse_message_id,
     parse_open_runs,
     parse_wait,
     wants_events,
@@ -77,9 +76,8 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         if self.action == "stop":
             return await self._stop(request, {**self.parse_body(request, required=False), "id": chat_id})
         body = self.parse_body(request)
-        asked = self.name_run(request, self.chat.format.parse_request(body))
+        asked = self.name_run(request, self.read_request(body))
         chat_id = parse_chat_id(asked.chat_id)
-        parse_message_id(asked.message_id)
         key = parse_idempotency_key(request) or asked.run_id or ""
         stream_name = await self.find_stream(request, chat_id, "start")
         if stream_name is None:
@@ -158,7 +156,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
 
     async def _stop(self, request: HttpRequest, body: dict[str, Any]) -> HttpResponseBase:
         chat_id = parse_chat_id(body.get("id") or (self.names_runs and body.get("threadId")))
-        generation_id = parse_generation_id(body.get("generation"))
+        generation_id = parse_generation_id(body.get("generation", body.get("activeStreamId")))
         stream_name = await self.find_stream(request, chat_id, "stop")
         if stream_name is None:
             return plain(HTTPStatus.NOT_FOUND, NOT_FOUND_TEXT)

@@ -397,7 +397,7 @@ async def test_a_ping_is_answered(log: FaultyLog) -> None:
         ("NaN", 1007),
         ('{"type": "ping", "x": NaN}', 1007),
         ("[" * 5000, 1007),
-        ('{"a":' * 70 + "1" + "}" * 70, 1007),
+        ('{"a":' * 520 + "1" + "}" * 520, 1007),
     ],
 )
 @in_virtual_time

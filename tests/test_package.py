@@ -52,6 +52,7 @@ LAYERS = (
         "doors",
         [
             "parsing",
+            "asking",
             "turns",
             "sessions",
             "naming",

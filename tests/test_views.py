@@ -435,8 +435,9 @@ async def test_json_with_a_suffix_and_parameters_is_json(log: FaultyLog) -> None
 
 
 @in_virtual_time
-async def test_a_body_that_is_too_large_is_refused(log: FaultyLog) -> None:
-    exchange = await Visitor().post("/api/chat", question(text="x" * 10_000_000))
+async def test_a_body_that_is_too_large_is_refused(settings: Any) -> None:
+    use_faulty_log(settings, MAX_BODY_BYTES=10_000)
+    exchange = await Visitor().post("/api/chat", question(text="x" * 10_000))
 
     assert exchange.status == 413
     assert "too large" in exchange.text

@@ -19,11 +19,31 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
         InvalidRequestError: Something is missing or has the wrong type.
     """
     messages = [parse_message(message, where) for where, message in _listed_messages(body)]
+    trigger, named = body.get("trigger"), body.get("messageId")
+    return ChatRequest(
+        chat_id=body.get("id"),
+        messages=messages,
+        message_id=_continued_id(messages, trigger, named),
+        # An edit is sent as any question, but names the message that it puts in the place of an earlier one.
+        is_asked_anew=trigger == "regenerate-message"
+        or (named is not None and named == messages[-1]["id"] and messages[-1]["role"] == "user"),
+        says_trigger=isinstance(trigger, str),
+    )
+
+
+def _continued_id(messages: list[Message], trigger: Any, named: Any) -> str | None:
+    """Return the id of the answer that is to be continued, if one is.
+
+    The client names it where a tool's output or an approval belongs to an earlier answer. Otherwise it is as the AI
+    SDK's own server has it: an answer to an assistant message continues that message, under its id.
+    """
     last = messages[-1]
-    # As the AI SDK's own server has it: an answer to an assistant message (after a tool's output or an approval)
-    # continues that message, under its id.
-    message_id = last["id"] if last["role"] == "assistant" else None
-    return ChatRequest(chat_id=body.get("id"), messages=messages, message_id=message_id)
+    if trigger != "regenerate-message" and isinstance(named, str) and named != last["id"]:
+        if any(message["id"] == named and message["role"] == "assistant" for message in messages):
+            return named
+        if last["role"] == "assistant":
+            raise InvalidRequestError("'messageId' names an answer that the request does not carry. Send it along.")
+    return last["id"] if last["role"] == "assistant" else None
 
 
 def _listed_messages(body: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -42,6 +42,11 @@ class ChatRequest:
     """The messages of the request in their order; at least one."""
     message_id: str | None = None
     """The id the answer must have, where the request fixes one (it continues an assistant message)."""
+    is_asked_anew: bool = False
+    """Whether it asks again from an earlier point of the chat (regenerates an answer, edits a question): what comes
+    after that point is replaced, also where it is still being written."""
+    says_trigger: bool = False
+    """Whether its client would have said so if it asked anew."""
     run_id: str | None = None
     """The client's own name for the run it asks for, not yet validated; the same again asks for the same run."""
     protocol_version: str = ""

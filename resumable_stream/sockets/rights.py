@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from ..conf import settings
 from ..exceptions import InvalidRequestError
 from ..hooks import ChatHooks, resolve
-from ..parsing import parse_chat_id, parse_message_id, parse_run_id
+from ..parsing import parse_chat_id, parse_run_id
 from ..registry import Place, runtime
 from ..responses import NOT_FOUND_TEXT
 from ..sessions import as_of_now, copy_of, keep_session
@@ -88,9 +88,8 @@ class Rights:
         async with self._asking, own_thread():
             request = copy_of(await self._current())
             request.method = "POST"
-            asked = self._hooks.chat.format.parse_request(command.body)
+            asked = self._hooks.read_request(command.body)
             chat_id = parse_chat_id(asked.chat_id)
-            parse_message_id(asked.message_id)
             run_id = parse_run_id(asked.run_id)
             name = await self._find(request, chat_id, "start")
             options = await self._hooks.start_options(
