@@ -56,10 +56,14 @@ class AGUIEncoder(ChunkEncoder):
         """The calls of our own, and whether their input has been sent."""
         self._finished: Event | None = None
         """The producer's own last ``RUN_FINISHED``, unless more came after it."""
+        self._error: Event | None = None
+        """The producer's own first error, which is put off to the end: clients take nothing after it."""
 
     @property
     def end(self) -> EndReason | None:
-        """How the producer's own last event said that it ended."""
+        """How the producer's own last event said that it ended; an error of its own has the last word."""
+        if self.run.end is None and self._error is not None:
+            return EndReason.FAILED
         if self.run.end is not None or self._finished is None:
             return self.run.end
         outcome = self._finished.get("outcome")
@@ -72,7 +76,7 @@ class AGUIEncoder(ChunkEncoder):
         return self.run.take()
 
     def encode(self, item: object) -> list[str]:
-        """Encode one item; nothing after the producer's own error."""
+        """Encode one item; an error of the producer's own waits for what follows it."""
         if type(item) is str and not may_be_encoded(item):
             self._write("text", item)
         else:
@@ -87,6 +91,9 @@ class AGUIEncoder(ChunkEncoder):
         """Complete calls, close what is open, and send the producer's ``RUN_FINISHED``, or one of our own."""
         finished = self._finished
         self._encode_items(self._reader.flush())
+        if self._error is not None:
+            self.end_with_error(self._error, EndReason.FAILED)
+            return self.run.take()
         self.run.finish(self.finished_event(finished or {}), self.end or EndReason.FINISHED)
         return self.run.take()
 
@@ -96,8 +103,8 @@ class AGUIEncoder(ChunkEncoder):
         return self.run.take()
 
     def fail(self, text: str) -> list[str]:
-        """Close what is open, and end with the error: it is the last event that clients read."""
-        self.end_with_error({"message": text}, EndReason.FAILED)
+        """Close what is open, and end with the error, the producer's own if it has one: clients read nothing more."""
+        self.end_with_error(self._error or {"message": text}, EndReason.FAILED)
         return self.run.take()
 
     def interrupt(self, text: str) -> list[str]:
@@ -150,7 +157,7 @@ class AGUIEncoder(ChunkEncoder):
             return
         self._finished = event if kind == "RUN_FINISHED" else None
         if kind == "RUN_ERROR":
-            self.end_with_error(event, EndReason.FAILED)
+            self._error = self._error or event
         elif kind != "RUN_FINISHED":
             self.pass_on(event, chunk.text if event is chunk.data else None)
 

@@ -12,6 +12,7 @@ from typing import Any
 from .agui_messages import Call, MessageList
 from .agui_patch import Budget, Document, PatchError
 from .base import Message, StoredGeneration
+from .conversation import is_broken_off
 from .javascript import MISSING
 from .jsontext import decode, mend_surrogates
 
@@ -33,6 +34,10 @@ class EventFold:
         self._documents: dict[int, tuple[Message, Document]] = {}
         """What patches have made of activities."""
         self._budget = Budget()
+        self._begun: list[Message] = []
+        """Texts that the current generation has begun."""
+        self._broken_off: dict[int, Message] = {}
+        """Those of generations that were broken off."""
 
     def place_user_message(self, message: Message) -> None:
         """Add what the user says; the same message once more takes the place of it and of all that followed."""
@@ -50,12 +55,22 @@ class EventFold:
         if handler is not None:
             handler(self, event)
 
+    def end_generation(self, *, is_broken_off: bool) -> None:
+        """Take note that a generation has ended; what it has begun without content is left out if it broke off."""
+        if is_broken_off:
+            self._broken_off |= {id(message): message for message in self._begun}
+        self._begun.clear()
+
     def settle(self) -> list[Message]:
         """Return the messages."""
         for target, name, pieces in self._pieces.values():
             target[name] = mend_surrogates("".join(pieces))
         self._pieces.clear()
-        return list(self._messages)
+        return [message for message in self._messages if not self._is_nothing(message)]
+
+    def _is_nothing(self, message: Message) -> bool:
+        is_empty = message["role"] == "assistant" and not (message.get("content") or message.get("toolCalls"))
+        return is_empty and id(message) in self._broken_off
 
     def _grow(self, target: dict[str, Any], name: str, delta: Any) -> None:
         known = self._pieces.get(id(target))
@@ -81,6 +96,7 @@ class EventFold:
             names = ("name", "subagentRunId") if role != "reasoning" else ("subagentRunId",)
             message |= {name: event[name] for name in names if event.get(name) is not None}
             self._messages.append(message)
+            self._begun.append(message)
         if message["role"] != "activity":
             _merge_metadata(message, event)
 
@@ -300,6 +316,7 @@ def _take_generation(fold: EventFold, generation: StoredGeneration) -> None:
         fold.place_user_message(message)
     for chunk in generation.chunks:
         fold.take(chunk)
+    fold.end_generation(is_broken_off=is_broken_off(generation))
 
 
 def fold_generations(generations: Sequence[StoredGeneration]) -> list[Message]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .aisdk_chunks import CHUNK_TYPES, NEWEST_VERSION, OLDEST_VERSION
 from .aisdk_encoder import AISDKEncoder
-from .aisdk_fold import fold_chunks, fold_generations
+from .aisdk_fold import fold_answers, fold_generations
 from .aisdk_rebuild import rebuild
 from .aisdk_request import parse_request
 from .base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
@@ -57,8 +57,8 @@ class AISDKFormat(ChunkFormat):
 
     def fold_answer(self, generation: StoredGeneration) -> Message | None:
         """Fold one generation into its UI message."""
-        answers = fold_chunks(
-            generation.chunks,
+        answers = fold_answers(
+            generation,
             message_id=generation.message_id or generation.generation_id or "message-0",
             version=self._fold_version,
             continues=continued_message(generation.user_messages, generation.message_id),

@@ -34,6 +34,10 @@ _REQUIRED_VALUES = {
     "message-metadata": "messageMetadata",
 }
 _ENDS = {"finish": EndReason.FINISHED, "abort": EndReason.STOPPED, "error": EndReason.FAILED}
+# Chunks that say how the answer ended need no message to be there. Without one, clients make none.
+_NEED_NO_START = ("start", "abort", "error")
+# What may follow an abort that stays the end.
+_AFTER_ABORT = ("finish", "finish-step", "message-metadata", "text-end", "reasoning-end")
 
 _OpenPart = tuple[str, str]
 """Kind ("text" or "reasoning") and id."""
@@ -49,21 +53,18 @@ class PartTracker:
         """In the order in which they were opened."""
         self.step_is_open = False
 
-    @property
-    def is_over(self) -> bool:
-        """Whether clients take nothing more: after an error they stop, and after an abort there is nothing."""
-        return self.end in (EndReason.FAILED, EndReason.STOPPED)
-
     def note(self, kind: str, chunk: Mapping[str, Any]) -> None:
         """Take note of one chunk."""
         self.started = True
+        if self.end is EndReason.STOPPED and kind not in _AFTER_ABORT:
+            self.end = None
         if kind in ("text-start", "reasoning-start", "text-delta", "reasoning-delta"):
             # A delta counts too: in version 7, a part may go on after the step it began in.
             self.open_parts[_part_of(kind, chunk)] = None
         elif kind in ("text-end", "reasoning-end"):
             self.open_parts.pop(_part_of(kind, chunk), None)
         elif kind in _ENDS:
-            self.end = _ENDS[kind]
+            self.end = self.end or _ENDS[kind]
         elif kind == "start-step":
             self.step_is_open = True
         elif kind in ("finish-step", "reset-step"):
@@ -91,21 +92,24 @@ class AISDKEncoder(ChunkEncoder):
         self._parts = PartTracker()
         # Chunks on their way out. Where an item cannot be encoded, those before it stay here for what ends the answer.
         self._pending: list[str] = []
+        self._error: Chunk | None = None
+        """The producer's own error, which is put off to the end: clients take nothing after it."""
+        self._is_done = False
         self._own_part: _OpenPart | None = None
         self._own_delta = ""
         self._own_count = 0
 
     @property
     def end(self) -> EndReason | None:
-        """How the producer's own last chunk said that it ended."""
-        return self._parts.end
+        """How the producer's own last chunk said that it ended; an error of its own has the last word."""
+        return EndReason.FAILED if self._error is not None else self._parts.end
 
     def start(self) -> list[str]:
         """Return nothing: the producer may have a ``start`` of its own, with an id and metadata."""
         return []
 
     def encode(self, item: object) -> list[str]:
-        """Encode one item; nothing after the producer's own error or abort."""
+        """Encode one item; an error of the producer's own waits for what follows it."""
         if type(item) is str and not may_be_encoded(item):
             self._encode_delta("text", item)
         else:
@@ -128,6 +132,8 @@ class AISDKEncoder(ChunkEncoder):
         """Complete calls, close parts and step, and send ``finish`` if the producer has not."""
         self._encode_items(self._reader.flush())
         self._close_parts()
+        if self._error is not None:
+            return self._end_with_error(self._error)
         if self.end is None:
             self._close_step()
             self._send({"type": "finish"})
@@ -137,18 +143,26 @@ class AISDKEncoder(ChunkEncoder):
         """Close parts and step, and send ``abort``."""
         self._close_parts()
         self._close_step()
-        self._send({"type": "abort"})
-        return self._take_pending()
+        return self._end_with({"type": "abort"})
 
     def fail(self, text: str) -> list[str]:
-        """Close parts, and send the error: it is the last chunk that clients read."""
-        self._close_parts()
-        self._send({"type": "error", "errorText": text})
-        return self._take_pending()
+        """Close parts, and send the error, the producer's own if it has one: it is the last chunk that clients read."""
+        return self._end_with_error(self._error or _error(text))
 
     def interrupt(self, text: str) -> list[str]:
         """End as after a failure: the AI SDK knows no other word for it."""
-        return self.fail(text)
+        return self._end_with_error(_error(text))
+
+    def _end_with_error(self, error: Chunk) -> list[str]:
+        self._close_parts()
+        return self._end_with(error.data, error.text)
+
+    def _end_with(self, chunk: Mapping[str, Any], text: str | None = None) -> list[str]:
+        """Send the last chunk, unless the producer's own is it."""
+        if self._parts.end is not EndReason.STOPPED:
+            self._send(chunk, text)
+        self._is_done = True
+        return self._take_pending()
 
     def _take_pending(self) -> list[str]:
         pending, self._pending = self._pending, []
@@ -156,14 +170,19 @@ class AISDKEncoder(ChunkEncoder):
 
     def _send(self, chunk: Mapping[str, Any], text: str | None = None) -> None:
         """Put a chunk on its way, after our own ``start`` if there was none, and before the end of the answer."""
-        if self._parts.is_over:
+        if self._is_over:
             return
         encoded = text or encode(chunk)
         kind = str(chunk["type"])
-        if not self._parts.started and kind != "start":
+        if not self._parts.started and kind not in _NEED_NO_START:
             self._send({"type": "start", "messageId": self.message_id})
         self._parts.note(kind, chunk)
         self._pending.append(encoded)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is sent; where the log already has an error, clients would take nothing more."""
+        return self._is_done or self._parts.end is EndReason.FAILED
 
     def _close(self, part: _OpenPart) -> None:
         if part in self._parts.open_parts:
@@ -190,8 +209,10 @@ class AISDKEncoder(ChunkEncoder):
                 self._encode_tool(item)
 
     def _encode_delta(self, kind: str, delta: str) -> None:
-        if not delta or self._parts.is_over:
+        if not delta or self._is_over:
             return
+        if self._parts.end is EndReason.STOPPED:
+            self._parts.end = None
         part = self._own_part
         if part is None or part[0] != kind or part not in self._parts.open_parts:
             self._close_own_part()
@@ -216,6 +237,9 @@ class AISDKEncoder(ChunkEncoder):
     def _encode_chunk(self, chunk: Chunk) -> None:
         kind = self._kind(chunk.data)
         if kind == "done":
+            return
+        if kind == "error":
+            self._error = self._error or chunk
             return
         if kind == "start":
             self._encode_start(chunk.data)
@@ -258,6 +282,11 @@ class AISDKEncoder(ChunkEncoder):
     def _encode_tool(self, item: ToolItem) -> None:
         self._close_own_part()
         self._send(_tool_chunk(item))
+
+
+def _error(text: str) -> Chunk:
+    data = {"type": "error", "errorText": text}
+    return Chunk(data, encode(data))
 
 
 def _tool_chunk(item: ToolItem) -> dict[str, Any]:

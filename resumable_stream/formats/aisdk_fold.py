@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .aisdk_chunks import NEWEST_VERSION, is_taken
 from .aisdk_tools import TOOL_PARTS, BrokenStreamError, Chunk, Part, pick
 from .base import Message, StoredGeneration
-from .conversation import Conversation, is_continued
+from .conversation import Conversation, is_broken_off, is_continued
 from .jsontext import mend_surrogates
 from .partial_json import UnparsableError, parse_safely
 
@@ -291,14 +291,24 @@ def fold_chunks(
     return fold.messages()
 
 
+def fold_answers(
+    generation: StoredGeneration, *, message_id: str, version: int, continues: Message | None
+) -> list[Message]:
+    """Fold one generation into its messages; an answer that was broken off before its first part is none."""
+    answers = fold_chunks(generation.chunks, message_id=message_id, version=version, continues=continues)
+    if is_broken_off(generation) and continues is None:
+        return [answer for answer in answers if any(part["type"] != "step-start" for part in answer["parts"])]
+    return answers
+
+
 def fold_generations(generations: Iterable[StoredGeneration], *, version: int = NEWEST_VERSION) -> list[Message]:
     """Fold a chat's generations into its messages."""
     chat = Conversation()
     for generation in generations:
         for message in generation.user_messages:
             chat.place_user_message(message)
-        answers = fold_chunks(
-            generation.chunks,
+        answers = fold_answers(
+            generation,
             message_id=generation.message_id or generation.generation_id or f"message-{len(chat)}",
             version=version,
             continues=chat.last if is_continued(chat.last, generation.message_id) else None,

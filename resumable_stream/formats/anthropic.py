@@ -16,7 +16,7 @@ from ..exceptions import InvalidRequestError
 from .anthropic_encoder import AnthropicEncoder
 from .anthropic_fold import fold_events
 from .base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
-from .conversation import place_generations
+from .conversation import is_broken_off, place_generations
 from .jsontext import decode
 
 _ROLES = ("system", "user", "assistant")
@@ -58,8 +58,10 @@ class AnthropicFormat(ChunkFormat):
         return place_generations(generations, self.fold_answer)
 
     def fold_answer(self, generation: StoredGeneration) -> Message | None:
-        """Fold one generation into the message that the SDK makes of it."""
-        return fold_events(generation.chunks)
+        """Fold one generation into the message that the SDK makes of it; none if it was broken off before a block."""
+        message = fold_events(generation.chunks)
+        is_nothing = message is not None and not message["content"] and is_broken_off(generation)
+        return None if is_nothing else message
 
 
 def _parse_message(value: Any, where: str) -> Message:

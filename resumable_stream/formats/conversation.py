@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .base import Message, StoredGeneration
+from .base import EndReason, Message, StoredGeneration
+
+_BROKEN_OFF = frozenset((EndReason.STOPPED, EndReason.FAILED, EndReason.INTERRUPTED))
+
+
+def is_broken_off(generation: StoredGeneration) -> bool:
+    """Return whether the generation ended before its producer did; an answer of it without content is left out."""
+    return generation.end in _BROKEN_OFF
 
 
 class Conversation:

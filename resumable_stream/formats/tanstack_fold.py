@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .base import Message, StoredGeneration
+from .conversation import is_broken_off
 from .javascript import MISSING, parse_json, trim
 from .jsontext import decode
 from .tanstack_chat import StreamedChat
@@ -32,6 +33,14 @@ class StreamFold(StreamedChat):
         self.forget()
         for chunk in generation.chunks:
             self.take(chunk)
+        if is_broken_off(generation):
+            self._drop_empty()
+
+    def _drop_empty(self) -> None:
+        """Leave out answers that have come to nothing."""
+        for state in self.states.values():
+            if state.role == "assistant" and not state.message["parts"]:
+                self.transcript.remove(state.id)
 
     def forget(self) -> None:
         """Forget what was being streamed."""

@@ -85,9 +85,18 @@ def comparable(messages: list[dict[str, Any]]) -> Any:
     return json.loads(encode(messages), parse_int=float)
 
 
-played = st.lists(
-    st.tuples(st.lists(items_and_snapshots, max_size=10), st.sampled_from(list(ENDS))), min_size=1, max_size=3
-)
+def runs_of(produced: st.SearchStrategy[Any]) -> st.SearchStrategy[list[tuple[list[Any], str]]]:
+    """Several runs, each of what is produced and its end; none comes after one that waits for people."""
+    run = st.tuples(st.lists(produced, max_size=10), st.sampled_from(list(ENDS)))
+    return st.lists(run, min_size=1, max_size=3).filter(lambda runs: not any(waits(items) for items, _ in runs[:-1]))
+
+
+def waits(items: list[Any]) -> bool:
+    outcomes = [item.get("outcome") for item in items if isinstance(item, dict)]
+    return any(outcome["type"] == "interrupt" for outcome in outcomes if outcome)
+
+
+played = runs_of(items_and_snapshots)
 
 
 def play(
@@ -148,13 +157,7 @@ class TestTheStockClient:
 
 class TestAClientBefore10:
     @settings(max_examples=150)
-    @given(
-        played=st.lists(
-            st.tuples(st.lists(items_of_every_version, max_size=8), st.sampled_from(list(ENDS))),
-            min_size=1,
-            max_size=3,
-        )
-    )
+    @given(played=runs_of(items_of_every_version))
     def test_it_takes_every_run(self, old_agui: NodeClient, played: list[tuple[list[Any], str]]):
         client = old_agui.ask("runs", runs=as_runs(play(FORMAT, played, protocol_version="")))
         assert client["errors"] == []
@@ -226,9 +229,14 @@ class TestTheRun:
         assert encoder.end is EndReason.FAILED
         assert [json.loads(chunk) for chunk in chunks] == [
             STARTED,
-            *text("a-0", "Hel"),
+            *text("a-0", "Hel", "lo"),
             {"type": "RUN_ERROR", "message": "Full.", "code": "x"},
         ]
+
+    @pytest.mark.parametrize("end", ["finish", "fail"])
+    def test_of_several_errors_of_the_producer_the_first_is_told(self, end: str):
+        errors = [{"type": "RUN_ERROR", "message": message} for message in ("first", "second")]
+        assert events(*errors, end=end) == [STARTED, errors[0]]
 
     @pytest.mark.parametrize(
         ("outcome", "end"),

@@ -126,7 +126,6 @@ class TestText:
             {"type": "custom", "kind": "a.b"},
             FINISH,
             ABORT,
-            {"type": "error", "errorText": "x"},
         ],
     )
     def test_the_part_is_closed_before_another_begins(self, chunk: dict[str, Any]):
@@ -209,6 +208,19 @@ class TestChunks:
         assert stream(chunk, ending="finish")[3:] == [available, FINISH]
 
 
+OWN_ERROR = {"type": "error", "errorText": "own"}
+ERROR = {"type": "error", "errorText": "Sorry."}
+# As the AI SDK streams what it recorded of a parallel call whose first and last events were cut: the error comes first.
+PARALLEL_CALLS = [
+    {"type": "start-step"},
+    {"type": "tool-input-start", "toolCallId": "c1", "toolName": "weather"},
+    {"type": "tool-input-available", "toolCallId": "c1", "toolName": "weather", "input": {"city": "Bern"}},
+    {"type": "tool-input-start", "toolCallId": "c2", "toolName": "weather"},
+    {"type": "tool-input-available", "toolCallId": "c2", "toolName": "weather", "input": {"city": "Basel"}},
+    {"type": "finish-step"},
+]
+
+
 class TestEndings:
     def test_an_answer_without_content_is_an_empty_message(self):
         assert stream(ending="finish") == [START, FINISH]
@@ -217,8 +229,8 @@ class TestEndings:
         ("ending", "last"),
         [("stop", ABORT), *((name, {"type": "error", "errorText": "Sorry."}) for name in ("fail", "interrupt"))],
     )
-    def test_an_answer_that_never_began_begins_before_it_ends(self, ending: str, last: dict[str, Any]):
-        assert stream(ending=ending) == [START, last]
+    def test_an_answer_that_ends_before_it_begins_makes_no_message(self, ending: str, last: dict[str, Any]):
+        assert stream(ending=ending) == [last]
 
     @pytest.mark.parametrize("ending", ENDINGS)
     def test_whatever_is_open_is_closed(self, ending: str):
@@ -238,11 +250,35 @@ class TestEndings:
     def test_the_producers_own_finish_is_not_repeated(self):
         assert stream("a", FINISH, ending="finish")[-2:] == [{"type": "text-end", "id": "text-1"}, FINISH]
 
-    @pytest.mark.parametrize("own", [ABORT, {"type": "error", "errorText": "own"}])
+    def test_the_producers_own_error_waits_for_what_follows_it(self):
+        items = ["Hel", OWN_ERROR, "lo", *PARALLEL_CALLS, FINISH]
+        assert stream(*items, ending="finish") == [START, *text(1, "Hel", "lo"), *PARALLEL_CALLS, FINISH, OWN_ERROR]
+
+    def test_of_several_errors_of_the_producer_the_first_is_told(self):
+        assert stream(OWN_ERROR, {"type": "error", "errorText": "second"}, ending="finish") == [OWN_ERROR]
+
+    @pytest.mark.parametrize(
+        ("ending", "last"), [("finish", OWN_ERROR), ("fail", OWN_ERROR), ("stop", ABORT), ("interrupt", ERROR)]
+    )
+    def test_the_producers_own_error_is_in_its_own_words(self, ending: str, last: dict[str, Any]):
+        assert stream("a", OWN_ERROR, ending=ending) == [START, *text(1, "a"), last]
+
+    def test_an_error_before_the_first_part_makes_no_message(self):
+        assert stream(OWN_ERROR, ending="finish") == [OWN_ERROR]
+
     @pytest.mark.parametrize("ending", ENDINGS)
-    def test_nothing_follows_the_producers_own_abort_or_error(self, own: dict[str, Any], ending: str):
-        late = [own, "late", {"type": "finish-step"}, FINISH, {"type": "start", "messageMetadata": 1}]
-        assert stream(START, *late, ending=ending) == [START, own]
+    def test_the_producers_own_abort_is_not_repeated(self, ending: str):
+        begun = {"type": "text-start", "id": "a"}
+        assert stream(START, begun, ABORT, ending=ending) == [START, begun, ABORT, {"type": "text-end", "id": "a"}]
+
+    def test_what_follows_the_producers_own_abort_is_kept(self):
+        assert stream("a", ABORT, "b", ending="finish") == [START, *text(1, "a"), ABORT, *text(2, "b"), FINISH]
+
+    @pytest.mark.parametrize("late", [FINISH, {"type": "finish-step"}])
+    def test_an_abort_that_nothing_but_an_end_follows_is_the_end(self, late: dict[str, Any]):
+        encoder = make_encoder()
+        encode_all(encoder, ["a", ABORT, late])
+        assert encoder.end is EndReason.STOPPED
 
     @pytest.mark.parametrize(
         ("own", "reason"),
@@ -333,4 +369,5 @@ def test_clients_take_what_is_encoded_however_it_ends(ai: AIClient, data: st.Dat
 
     failed = ending in ("fail", "interrupt") and encoder.end is EndReason.FAILED
     assert (shown["statuses"], shown.get("error")) == ((["error"], "Sorry.") if failed else (["ready"], None))
-    assert [message["id"] for message in shown["messages"]] == [encoder.message_id]
+    makes_message = any(chunk["type"] not in ("abort", "error") for chunk in decoded(chunks))
+    assert [message["id"] for message in shown["messages"]] == [encoder.message_id] * makes_message

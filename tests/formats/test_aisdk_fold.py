@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resumable_stream.formats import StoredGeneration
+from resumable_stream.formats import EndReason, StoredGeneration
 from resumable_stream.formats import aisdk_tools as tools_module
 from resumable_stream.formats.aisdk import AISDKFormat
 from resumable_stream.formats.aisdk_fold import AnswerFold, fold_chunks
@@ -326,10 +326,10 @@ class TestAnswer:
     def test_a_generation_without_chunks_has_no_answer(self):
         assert AISDKFormat().fold_answer(self.stored()) is None
 
-    def test_an_answer_that_failed_before_its_first_word_is_an_empty_message(self):
-        start, error = {"type": "start", "messageId": "a1"}, {"type": "error", "errorText": "x"}
-        answer = AISDKFormat().fold_answer(self.stored(start, error))
-        assert answer == {"id": "a1", "role": "assistant", "parts": []}
+    @pytest.mark.parametrize("end", [EndReason.FAILED, EndReason.STOPPED, EndReason.INTERRUPTED])
+    def test_an_answer_that_was_broken_off_before_its_first_part_is_none(self, end: EndReason):
+        begun = {"type": "start", "messageId": "a1"}, {"type": "start-step"}, {"type": "finish-step"}
+        assert AISDKFormat().fold_answer(self.stored(*begun, end=end)) is None
 
     def test_an_answer_that_continues_a_message_of_the_request_includes_it(self):
         brought_along = {"id": "a1", "role": "assistant", "parts": [{"type": "text", "text": "so far"}]}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from resumable_stream.formats import ChunkFormat, get_format
+from resumable_stream.formats import ChunkFormat, EndReason, GenerationFacts, StoredGeneration, get_format
 from resumable_stream.formats.aisdk import AISDKFormat
 from resumable_stream.formats.conversation import Conversation, continued_message
 from resumable_stream.formats.text import TextFormat
@@ -118,3 +118,33 @@ class TestConversation:
     )
     def test_only_the_last_message_is_continued(self, messages: list[Any], message_id: str | None, continues: bool):
         assert continued_message(messages, message_id) == (messages[-1] if continues else None)
+
+
+_USER = {
+    "aisdk": {"id": "u", "role": "user", "parts": [{"type": "text", "text": "Hello"}]},
+    "tanstack": {"id": "u", "role": "user", "parts": [{"type": "text", "content": "Hello"}]},
+}
+_BEGINNINGS: dict[str, list[Any]] = {
+    "aisdk": [{"type": "start"}, {"type": "start-step"}],
+    "agui": [{"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}],
+    "tanstack": [{"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}],
+    "anthropic": [{"type": "message_start", "message": {}}],
+    "text": [],
+}
+
+
+@pytest.mark.parametrize("end", [EndReason.STOPPED, EndReason.FAILED, EndReason.INTERRUPTED])
+@pytest.mark.parametrize("is_begun", [False, True], ids=["nothing", "a beginning"])
+@pytest.mark.parametrize("name", list(_BEGINNINGS))
+def test_an_answer_that_is_broken_off_before_its_first_part_is_no_message(name: str, is_begun: bool, end: EndReason):
+    format_ = get_format(name)
+    user = _USER.get(name, {"id": "u", "role": "user", "content": "Hello"})
+    encoder = format_.encoder(GenerationFacts(generation_id="g", message_id="m", user_messages=[user]))
+    chunks = encoder.start()
+    for item in _BEGINNINGS[name] if is_begun else ():
+        chunks += encoder.encode(item)
+    endings = {EndReason.STOPPED: encoder.stop, EndReason.FAILED: lambda: encoder.fail("Sorry.")}
+    chunks += endings.get(end, lambda: encoder.interrupt("Gone."))()
+    stored = StoredGeneration(generation_id="g", message_id="m", user_messages=[user], chunks=chunks, end=end)
+    assert format_.fold([stored]) == [user]
+    assert format_.fold_answer(stored) is None

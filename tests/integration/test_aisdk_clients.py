@@ -248,6 +248,30 @@ async def test_a_failing_model_shows_an_error_and_none_of_its_insides(browser: B
     assert await told_by_server(browser, chat) == state.messages
 
 
+async def test_an_answer_that_fails_before_its_first_part_is_no_message(browser: Browser) -> None:
+    chat = new_id()
+    tab = await sent(browser, chat, {"fail": "secret detail"})
+
+    state = await tab.settled()
+
+    assert (state.status, state.error) == ("error", "An error occurred.")
+    assert [message["role"] for message in state.messages] == ["user"]
+    assert await told_by_server(browser, chat) == state.messages
+
+
+async def test_what_follows_an_error_of_the_producer_is_kept(browser: Browser) -> None:
+    chat = new_id()
+    calls = ({"type": "tool-input-available", "toolCallId": f"c{n}", "toolName": "t", "input": {}} for n in (1, 2))
+    steps = ({"type": "start-step"}, *calls, {"type": "finish-step"}, {"type": "finish"})
+    tab = await sent(browser, chat, {"type": "error", "errorText": "The first event was cut."}, *steps)
+
+    state = await tab.settled()
+
+    assert (state.status, state.error) == ("error", "The first event was cut.")
+    assert [part["type"] for part in state.answer["parts"]] == ["step-start", "tool-t", "tool-t"]
+    assert await told_by_server(browser, chat) == state.messages
+
+
 async def test_a_second_message_at_once_is_refused_and_disturbs_nothing(browser: Browser, control: Visitor) -> None:
     chat, gate = new_id(), new_id()
     first = await sent(browser, chat, "One at ", {"gate": gate}, "a time.")
