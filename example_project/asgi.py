@@ -13,11 +13,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
 # First: it loads the apps, and with them all that the routes below refer to.
 django_application = get_asgi_application()
 
+from resumable_stream.asgi import DrainOnShutdown  # noqa: E402
 from resumable_stream.consumers import StreamConsumer  # noqa: E402
 
 from .views import DemoChat  # noqa: E402
 
-application = ProtocolTypeRouter(
+protocols = ProtocolTypeRouter(
     {
         "http": django_application,
         # A site with logins takes AuthMiddlewareStack instead; here visitors have a session and nothing else.
@@ -26,3 +27,5 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+# For servers that tell the application of their end by the lifespan alone: hypercorn, and workers that are recycled.
+application = DrainOnShutdown(protocols)

@@ -12,6 +12,7 @@ from django.core.checks import CheckMessage, Error, Info, Warning, register  # n
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from .asgi import DrainOnShutdown
 from .backends import backends
 from .conf import SETTING_NAME, known_settings, settings, user_settings
 
@@ -184,6 +185,8 @@ def _validates_origins(path: str | None) -> bool:
         routed = import_string(path) if path else None
     except ImportError:
         return False  # The server will say so.
+    if isinstance(routed, DrainOnShutdown):
+        routed = routed.application
     layer = getattr(routed, "application_mapping", {}).get("websocket")
     while layer is not None and type(layer).__name__ != "OriginValidator":
         # What Channels' own middleware calls the next one.

@@ -20,6 +20,7 @@ from .conf import settings
 from .exceptions import LimitExceededError, ShuttingDownError
 from .generation import LAST_WORDS_SECONDS, Generation
 from .hub import Hub
+from .listening import watch_listening
 from .pacing import Pacer
 
 logger = logging.getLogger(__name__)
@@ -178,6 +179,8 @@ class Runtime:
         """Called when readers are sent away; for those who hold a connection open without reading."""
         self._readers: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
+        self._draining: asyncio.Task[None] | None = None
+        self._is_server_watched = False
         self._last_has_left: asyncio.Event | None = None
 
     def reader_place(self, owner: str) -> Place:
@@ -202,8 +205,30 @@ class Runtime:
     async def drain(self, grace_seconds: float) -> None:
         """End this loop's work: generations first, then readers, which will reconnect elsewhere by cursor.
 
-        Returns when the readers have been sent what the log has for them, or after five seconds.
+        Returns when the readers have been sent what the log has for them, or after five seconds. This is done once,
+        with the grace of whoever asks first, however many ask.
         """
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain(grace_seconds), name="drain")
+        await asyncio.shield(self._draining)
+
+    def watch_server(self, address: object) -> None:
+        """Drain when the server that listens at ``address`` (as ASGI's ``scope["server"]``) closes its socket.
+
+        Servers that recycle a worker do so without any signal, and then wait for its connections to end.
+        """
+        if self._is_server_watched:
+            return
+        self._is_server_watched = True
+        watch_listening(self._loop, address, self._server_has_left)
+
+    def _server_has_left(self) -> None:
+        grace = settings.shutdown_grace_seconds
+        logger.info("server listens no more: draining, grace=%s s", grace)
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain(grace), name="drain")
+
+    async def _drain(self, grace_seconds: float) -> None:
         await self.registry.drain(grace_seconds)
         self.hub.close()
         for depart in tuple(self.departures):
@@ -216,6 +241,16 @@ class Runtime:
 
 
 _runtimes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = weakref.WeakKeyDictionary()
+
+
+async def drain(grace_seconds: float | None = None) -> None:
+    """End the running event loop's work as at SIGTERM, if there is any: see :meth:`Runtime.drain`.
+
+    ``grace_seconds``: how long running generations may go on; default ``SHUTDOWN_GRACE_SECONDS``.
+    """
+    found = _runtimes.get(asyncio.get_running_loop())
+    if found is not None:
+        await found.drain(settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds)
 
 
 def runtime() -> Runtime:

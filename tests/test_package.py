@@ -33,6 +33,7 @@ LAYERS = (
             "generation",
             "history",
             "hub",
+            "listening",
             "opening",
             "pacing",
             "passages",

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from resumable_stream import shutdown
 from resumable_stream.engine import ChatEngine
@@ -14,6 +16,8 @@ from resumable_stream.shutdown import notice_signals
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import Producer
+
+LOOPS = [pytest.param(asyncio.SelectorEventLoop, id="asyncio"), pytest.param(uvloop.new_event_loop, id="uvloop")]
 
 
 class Server:
@@ -71,6 +75,91 @@ async def test_the_server_hears_of_the_signal_when_this_process_has_drained() ->
 
     assert server.got == [signal.SIGTERM]
     assert drain.graces == [7]
+
+
+@pytest.mark.parametrize("make_loop", LOOPS)
+def test_a_server_that_takes_signals_through_its_loop_hears_of_them_after_the_drain(make_loop: Any) -> None:
+    """As granian and gunicorn's own ASGI worker do."""
+    got: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+
+        def handle(number: int) -> None:
+            got.append(number)
+            told.set()
+
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            loop.add_signal_handler(number, handle, number)
+        drain = Drain()
+        notice_signals(loop, drain)
+        signal.raise_signal(signal.SIGTERM)
+        await drain.begun.wait()
+        # What it does not wait for comes through meanwhile.
+        signal.raise_signal(signal.SIGUSR1)
+        await told.wait()
+        assert got == [signal.SIGUSR1]
+        told.clear()
+        drain.gate.set()
+        await told.wait()
+        assert got == [signal.SIGUSR1, signal.SIGTERM]
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("make_loop", LOOPS)
+def test_a_second_signal_reaches_a_loops_handler_at_once(make_loop: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, told.set)
+        drain = Drain()
+        notice_signals(loop, drain)
+        signal.raise_signal(signal.SIGTERM)
+        await drain.begun.wait()
+        assert not told.is_set()
+        signal.raise_signal(signal.SIGTERM)
+        await told.wait()
+        drain.gate.set()
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+async def test_a_forked_child_takes_its_signals_itself() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+    drain = Drain()
+    notice_signals(loop, drain)
+    child = os.fork()
+    if not child:
+        signal.raise_signal(signal.SIGTERM)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - it ends at once
+    await asyncio.sleep(0)
+
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert drain.graces == []
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def test_nothing_is_left_open_of_loops_that_have_ended() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+        notice_signals(asyncio.get_running_loop(), Drain())
+
+    asyncio.run(main())
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(5):
+        asyncio.run(main())
+
+    assert len(os.listdir("/dev/fd")) == before
 
 
 async def test_ctrl_c_gives_no_time() -> None:

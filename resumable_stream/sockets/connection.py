@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from django.http import HttpRequest
 
+from ..asgi import require_asgi
 from ..conf import settings
 from ..exceptions import InvalidRequestError, ShuttingDownError
 from ..hooks import ChatHooks
@@ -95,6 +96,7 @@ class Connection:
 
     def open(self) -> None:
         """Begin: do what the URL asks for, and look after the socket from now on."""
+        require_asgi(self._request)
         try:
             # Counts for nobody's limit: the process waits for it before it ends.
             self._place = runtime().reader_place("")

@@ -10,8 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from ..support.patience import PATIENCE_SECONDS
 from ..support.ports import free_port
@@ -20,6 +23,7 @@ from .log import Log
 REPOSITORY = Path(__file__).parents[2]
 APPLICATION = "tests.integration.project.asgi:application"
 KINDS = ("daphne", "uvicorn")
+"""Servers on which nearly everything is tested."""
 
 _LONG = str(2 * PATIENCE_SECONDS)
 # Servers are as patient as the tests. By default they give up on a handshake or a client that is slow, or close an idle
@@ -28,6 +32,23 @@ PATIENT = {
     "daphne": ["--websocket_connect_timeout", _LONG, "--ping-interval", _LONG, "--application-close-timeout", _LONG],
     "uvicorn": ["--timeout-keep-alive", _LONG, "--ws-ping-interval", _LONG],
 }
+
+
+def _command(kind: str, port: int) -> list[str]:
+    """Return a module and its arguments, up to the application."""
+    bind = f"127.0.0.1:{port}"
+    uvicorn = ["uvicorn", "--host", "127.0.0.1", "--port", str(port), "--no-access-log", *PATIENT["uvicorn"]]
+    gunicorn = ["gunicorn", "-b", bind, "--no-control-socket", "--worker-tmp-dir", "/dev/shm"]
+    return {
+        "daphne": ["daphne", "-b", "127.0.0.1", "-p", str(port), "--no-server-name", *PATIENT["daphne"]],
+        "uvicorn": uvicorn,
+        "uvicorn-workers": [*uvicorn, "--workers", "2"],
+        "gunicorn-uvicorn": [*gunicorn, "-k", "uvicorn_worker.UvicornWorker"],
+        "gunicorn-asgi": [*gunicorn, "-k", "asgi"],
+        # By itself it cuts the readers' connections after 3 s.
+        "hypercorn": ["hypercorn", "-b", bind, "--graceful-timeout", _LONG],
+        "granian": ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)],
+    }[kind]
 
 
 def wait_for(what: str, condition: Callable[[], object]) -> None:
@@ -95,10 +116,17 @@ class Server:
         return self._running().wait(PATIENCE_SECONDS)
 
     def kill(self) -> None:
-        """End the process with SIGKILL, if it still runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        """End the process with SIGKILL, if it still runs, and its workers."""
+        if self._process is None:
+            return
+        workers: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            workers = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
+        self._process.wait()
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
 
     def restart(self) -> None:
         """Start again on the same port and files, after the process has ended."""
@@ -119,14 +147,17 @@ class Server:
 
 
 def scripted_server(
-    kind: str, directory: Path, *, log: Log, settings_module: str = "settings", **stream_settings: Any
+    kind: str,
+    directory: Path,
+    *,
+    log: Log,
+    settings_module: str = "settings",
+    application: str = APPLICATION,
+    options: Sequence[str] = (),
+    **stream_settings: Any,
 ) -> Server:
     """Describe a server of the test project; ``stream_settings`` are keys of ``RESUMABLE_STREAM``."""
     port = free_port()
-    options = {
-        "daphne": ["-b", "127.0.0.1", "-p", str(port), "--no-server-name"],
-        "uvicorn": ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"],
-    }[kind]
-    command = [sys.executable, "-m", kind, *options, *PATIENT[kind], APPLICATION]
+    command = [sys.executable, "-m", *_command(kind, port), *options, application]
     environment = {"DJANGO_SETTINGS_MODULE": f"tests.integration.project.{settings_module}"}
     return Server(command, port=port, directory=directory, log=log, environment=environment, **stream_settings)

@@ -1,4 +1,4 @@
-"""The ASGI application that daphne and uvicorn serve."""
+"""The ASGI application that the tests' servers serve."""
 
 import os
 
@@ -10,6 +10,7 @@ from django.urls import path, re_path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.integration.project.settings")
 django_application = get_asgi_application()
 
+from resumable_stream.asgi import DrainOnShutdown  # noqa: E402
 from resumable_stream.consumers import EventStreamConsumer, StreamConsumer  # noqa: E402
 from resumable_stream.sockets.aisdk import AISDKDialect  # noqa: E402
 from resumable_stream.sockets.tanstack import TanStackDialect  # noqa: E402
@@ -22,7 +23,7 @@ sockets = [
     path("api/chat/socket/aisdk", StreamConsumer.as_asgi(view=ScriptedChat, dialects=[AISDKDialect])),
     path("api/native/socket", StreamConsumer.as_asgi(view=NativeTanStackChat, dialects=[TanStackDialect])),
 ]
-application = ProtocolTypeRouter(
+application_without_lifespan = ProtocolTypeRouter(
     {
         # The consumer's event streams stand beside the view's own, at a prefix of their own.
         "http": URLRouter(
@@ -31,3 +32,4 @@ application = ProtocolTypeRouter(
         "websocket": SessionMiddlewareStack(URLRouter(sockets)),
     }
 )
+application = DrainOnShutdown(application_without_lifespan)

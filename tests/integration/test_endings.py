@@ -1,0 +1,285 @@
+"""How processes end, on every server that the manual names: by SIGTERM, and recycled after so many requests.
+
+Whatever the server does, an answer in progress has its grace (also if its reader has gone), what is left ends as
+interrupted on the log before the process goes, and readers who wait are sent away. All servers run at once, once with
+all kinds of readers and once with nobody left; the tests below look at what has become of each. What holds here is what
+the table in docs/deployment.md says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from resumable_stream.layout import Decoder, Ended
+
+from ..support.patience import PATIENCE_SECONDS
+from .conftest import running
+from .log import sqlite_log
+from .servers import Server, scripted_server
+from .sockets import Socket, socket_of
+from .visitor import Gathered, Reading, Visitor, expect, new_id
+
+SERVERS = ("daphne", "uvicorn", "uvicorn-workers", "gunicorn-uvicorn", "gunicorn-asgi", "hypercorn", "granian")
+MAX_REQUESTS = 30
+RECYCLED = {
+    "uvicorn": ["--limit-max-requests", str(MAX_REQUESTS)],
+    "gunicorn-uvicorn": ["--max-requests", str(MAX_REQUESTS)],
+    "gunicorn-asgi": ["--max-requests", str(MAX_REQUESTS)],
+    "hypercorn": ["--max-requests", str(MAX_REQUESTS)],
+}
+SHORT = {"count": 60, "every_ms": 25}
+"""An answer that ends within the grace."""
+SHORT_TEXT = "".join(f"{number} " for number in range(60))
+ENDLESS = {"count": 1_000_000, "every_ms": 25}
+GRACE_SECONDS = 6
+
+
+@dataclass
+class Ending:
+    """What became of everybody in a process that ended."""
+
+    watched: Gathered = field(default_factory=Gathered)
+    """A short answer, its reader attached."""
+    endless: Gathered = field(default_factory=Gathered)
+    """An endless answer, its reader attached."""
+    live: Gathered = field(default_factory=Gathered)
+    """A reader who waits for what comes next in a chat."""
+    socket_is_closed: bool = False
+    """Whether the server has closed a websocket that follows a chat."""
+    polled: httpx.Response | None = None
+    """The answer to a long poll that had nothing to get."""
+    refusal: int | None = None
+    """The status of a message that was sent while the process was ending; ``None`` if it got none."""
+    forsaken: list[tuple[str, str | None]] = field(default_factory=list)
+    """Reason and cause of the end, on the log, of a short answer whose reader has gone; the process is gone too."""
+    interrupted: list[tuple[str, str | None]] = field(default_factory=list)
+    """Those of the endless answer, likewise."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to end a server."""
+
+    kind: str
+    is_recycled: bool = False
+    has_lifespan: bool = True
+
+    def __str__(self) -> str:
+        way = "recycled" if self.is_recycled else "sigterm"
+        return f"{way}-{self.kind}{'' if self.has_lifespan else '-without-lifespan'}"
+
+    @asynccontextmanager
+    async def server(self, directory: Path) -> AsyncIterator[Server]:
+        """Start the server."""
+        directory.mkdir()  # noqa: ASYNC240 - of a local disk
+        application = "application" if self.has_lifespan else "application_without_lifespan"
+        server = scripted_server(
+            self.kind,
+            directory,
+            log=sqlite_log(directory),
+            application=f"tests.integration.project.asgi:{application}",
+            options=RECYCLED[self.kind] if self.is_recycled else (),
+            SHUTDOWN_GRACE_SECONDS=GRACE_SECONDS,
+        )
+        with running(server):
+            yield server
+
+    async def end(self, server: Server) -> None:
+        """Have the server end its worker."""
+        if not self.is_recycled:
+            server.terminate()
+            return
+        async with httpx.AsyncClient(base_url=server.base) as client:
+            for _ in range(MAX_REQUESTS):
+                with suppress(httpx.TransportError):
+                    await client.get("/csrf", headers={"Connection": "close"})
+
+    async def wait(self, server: Server) -> None:
+        """Wait until the process is gone that had all the work, or until the one in its place serves."""
+        if not self.is_recycled or self.kind == "uvicorn":
+            await asyncio.to_thread(server.wait)
+            return
+        async with httpx.AsyncClient(base_url=server.base, timeout=PATIENCE_SECONDS) as client:
+            served = None
+            while served is None:
+                with suppress(httpx.TransportError):
+                    served = await client.get("/csrf")
+            await expect(served, 200)
+
+
+CASES = [*(Case(kind) for kind in SERVERS), *(Case(kind, is_recycled=True) for kind in RECYCLED)]
+WITHOUT_LIFESPAN = [
+    Case("hypercorn", has_lifespan=False),
+    Case("uvicorn", is_recycled=True, has_lifespan=False),
+    Case("gunicorn-asgi", is_recycled=True, has_lifespan=False),
+]
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+Results = dict[Case, Any]
+
+
+@pytest.fixture(scope="module")
+def with_readers(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """End every server in every way while there are all kinds of readers."""
+    return at_once(CASES, ended_with_readers, tmp_path_factory.mktemp("readers"))
+
+
+@pytest.fixture(scope="module")
+def with_nobody(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """End every server in every way while it writes one answer, whose reader has gone; give that answer's end."""
+    return at_once([*CASES, *WITHOUT_LIFESPAN], ended_with_nobody, tmp_path_factory.mktemp("nobody"))
+
+
+def at_once(cases: list[Case], work: Callable[[Case, Path], Awaitable[Any]], directory: Path) -> Results:
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*(work(case, directory / str(case)) for case in cases), return_exceptions=True)
+
+    return dict(zip(cases, asyncio.run(all_of_them()), strict=True))
+
+
+def of(results: Results, case: Case) -> Any:
+    found = results[case]
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+async def ended_with_nobody(case: Case, directory: Path) -> tuple[str, str | None]:
+    async with case.server(directory) as server:
+        chat = new_id()
+        async with Visitor(server.base) as visitor, visitor.starting(chat, {"count": 120, "every_ms": 25}) as response:
+            await Reading(response).take(3)
+        await case.end(server)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (ends := await ends_of(server, chat)):  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.05)
+        await case.wait(server)
+        return ends[0]
+
+
+async def ended_with_readers(case: Case, directory: Path) -> Ending:
+    """Have one of each kind of reader, end the server, and see what comes of them all."""
+    found = Ending()
+    watched, endless, forsaken, quiet = new_id(), new_id(), new_id(), new_id()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(case.server(directory))
+        visitor = await stack.enter_async_context(Visitor(server.base))
+        first = await visitor.ask(quiet, "Hello.")
+        # Long before the rest: nothing else tells when it has arrived.
+        polling = asyncio.create_task(long_poll(visitor, quiet, first.cursor))
+        async with visitor.starting(forsaken, SHORT) as response:
+            await Reading(response).take(3)
+        readings = [
+            await stack.enter_async_context(open_reader(visitor, chat, steps))
+            for chat, steps in ((watched, SHORT), (endless, ENDLESS))
+        ]
+        live = await stack.enter_async_context(live_reader(visitor, quiet, first.cursor))
+        socket = await stack.enter_async_context(socket_of(visitor))
+        await socket.say("subscribe", quiet, live=True)
+        await socket.hear_until("caught_up")
+        await case.end(server)
+        # A worker that is recycled has a successor, who may answer by now.
+        refusing = asyncio.create_task(refusal_of(visitor)) if not case.is_recycled else None
+        found.watched, found.endless, found.live = await asyncio.gather(*(one.rest() for one in [*readings, live]))
+        found.socket_is_closed = await is_closed(socket)
+        found.polled, found.refusal = await polling, await refusing if refusing is not None else None
+        await case.wait(server)
+        found.forsaken = await ends_of(server, forsaken)
+        found.interrupted = await ends_of(server, endless)
+    return found
+
+
+@asynccontextmanager
+async def open_reader(visitor: Visitor, chat: str, steps: dict[str, Any]) -> AsyncIterator[Reading]:
+    async with visitor.starting(chat, steps) as response:
+        reading = Reading(response)
+        await reading.take(3)
+        yield reading
+
+
+@asynccontextmanager
+async def live_reader(visitor: Visitor, chat: str, cursor: int) -> AsyncIterator[Reading]:
+    query = httpx.QueryParams({"id": chat, "from": cursor, "live": 1})
+    async with visitor.http.stream("GET", f"{visitor.prefix}/replay", params=query) as response:
+        await expect(response, 200)
+        yield Reading(response)
+
+
+async def long_poll(visitor: Visitor, chat: str, cursor: int) -> httpx.Response | None:
+    query = httpx.QueryParams({"id": chat, "from": cursor, "live": 1, "wait": PATIENCE_SECONDS})
+    try:
+        return await visitor.http.get(f"{visitor.prefix}/replay", params=query)
+    except httpx.TransportError:
+        return None
+
+
+async def refusal_of(visitor: Visitor) -> int | None:
+    """Send messages until one is refused; ``None`` if the server takes no connection by then."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                response = await visitor.http.post(visitor.prefix, json=visitor.body(new_id(), "Hello."))
+            except httpx.TransportError:
+                return None
+            if response.status_code != 200:
+                return response.status_code
+
+
+async def is_closed(socket: Socket) -> bool:
+    try:
+        while True:
+            await socket.hear()
+    except ConnectionClosed:
+        return True
+
+
+async def ends_of(server: Server, chat: str) -> list[tuple[str, str | None]]:
+    entries = Decoder(0).feed(await server.log.records_of(chat))
+    return [(entry.facts.reason.value, entry.facts.cause) for entry in entries if isinstance(entry, Ended)]
+
+
+@every_case
+def test_an_answer_that_ends_within_the_grace_is_whole(with_readers: Results, case: Case) -> None:
+    found = of(with_readers, case)
+    assert found.watched.complete
+    assert found.watched.text == SHORT_TEXT
+    assert found.forsaken == [("finished", None)]
+
+
+@every_case
+def test_an_answer_that_outlasts_the_grace_ends_as_interrupted_before_its_process_goes(
+    with_readers: Results, case: Case
+) -> None:
+    found = of(with_readers, case)
+    assert found.interrupted == [("interrupted", "shutdown")]
+    # Its reader is told, or torn off: nothing looks like a whole answer.
+    assert found.endless.types[-1] == "error" if found.endless.complete else not found.endless.complete
+
+
+@every_case
+def test_readers_who_wait_are_sent_away_and_nothing_new_begins(with_readers: Results, case: Case) -> None:
+    found = of(with_readers, case)
+    assert not found.live.complete
+    assert found.socket_is_closed
+    assert found.polled is not None
+    assert found.refusal in (503, None)
+
+
+@every_case
+def test_an_answer_whose_only_reader_has_gone_finishes(with_nobody: Results, case: Case) -> None:
+    assert of(with_nobody, case) == ("finished", None)
+
+
+@pytest.mark.parametrize("case", WITHOUT_LIFESPAN, ids=str)
+def test_without_lifespan_an_answer_that_nobody_reads_ends_as_interrupted_at_once(
+    with_nobody: Results, case: Case
+) -> None:
+    assert of(with_nobody, case) == ("interrupted", "shutdown")
