@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register  # noqa: A004 - Django's name for it
 from django.core.exceptions import ImproperlyConfigured
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
+from django.urls import URLResolver, get_resolver
 from django.utils.module_loading import import_string
 
 from .asgi import DrainOnShutdown
 from .backends import backends
 from .conf import SETTING_NAME, known_settings, settings, user_settings
+from .formats.html import HTMLFormat
+from .views import ResumableChatView
 
 TAG = "resumable_stream"
 
@@ -22,6 +27,7 @@ E001_NOT_A_DICTIONARY = "resumable_stream.E001"
 E002_BAD_VALUE = "resumable_stream.E002"
 E003_BAD_BACKEND = "resumable_stream.E003"
 E004_BAD_CHAT_VIEW = "resumable_stream.E004"
+E005_NO_TEMPLATES = "resumable_stream.E005"
 W001_UNKNOWN_SETTING = "resumable_stream.W001"
 W002_BACKEND_FORGETS = "resumable_stream.W002"
 W003_NO_ASGI = "resumable_stream.W003"
@@ -30,6 +36,7 @@ W005_NO_SESSIONS = "resumable_stream.W005"
 W006_ANY_ORIGIN = "resumable_stream.W006"
 I001_GZIP = "resumable_stream.I001"
 
+ANSWER_TEMPLATE = "resumable_stream/answer.html"
 PROXY_IDLE_SECONDS = 60
 """After this long without a byte nginx, ALB and others cut a connection, unless told otherwise."""
 GZIP_MIDDLEWARE = "django.middleware.gzip.GZipMiddleware"
@@ -103,6 +110,40 @@ def check_chat_view(**_: Any) -> list[CheckMessage]:
         hint = "Name your ResumableChatView subclass by its dotted path, for instance 'support.views.SupportChat'."
         return [Error(f"{SETTING_NAME}['CHAT_VIEW'] = {path!r}: {error}", hint=hint, id=E004_BAD_CHAT_VIEW)]
     return []
+
+
+@register(TAG)
+def check_templates(**_: Any) -> list[CheckMessage]:
+    """Look for the templates that views of the format ``html`` render, if any view of that format is routed."""
+    views = {view.__name__ for view in _routed_views() if view.format == "html" or isinstance(view.format, HTMLFormat)}
+    if not views:
+        return []
+    try:
+        get_template(ANSWER_TEMPLATE)
+    except (TemplateDoesNotExist, ImproperlyConfigured) as error:
+        names = ", ".join(sorted(views))
+        return [
+            Error(
+                f"{names}: format 'html' renders templates, and {ANSWER_TEMPLATE} is not found: {error}",
+                hint="Have an engine in TEMPLATES with APP_DIRS on, and 'resumable_stream' in INSTALLED_APPS.",
+                id=E005_NO_TEMPLATES,
+            )
+        ]
+    return []
+
+
+def _routed_views() -> Iterator[type[ResumableChatView]]:
+    if not getattr(django_settings, "ROOT_URLCONF", None):
+        return
+    waiting = list(get_resolver().url_patterns)
+    while waiting:
+        pattern = waiting.pop()
+        if isinstance(pattern, URLResolver):
+            waiting += pattern.url_patterns
+            continue
+        view = getattr(pattern.callback, "view_class", None)
+        if isinstance(view, type) and issubclass(view, ResumableChatView):
+            yield view
 
 
 @register(TAG)

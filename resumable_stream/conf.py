@@ -76,8 +76,9 @@ class Setting(Generic[T]):
             return f"{where} must be at least {self._minimum}, not {value!r}."
         if self._maximum is not None and isinstance(value, (int, float)) and value > self._maximum:
             return f"{where} must be at most {self._maximum}, not {value!r}."
-        if self._choices and value not in self._choices:
-            return f"{where} must be one of {', '.join(map(repr, self._choices))}, not {value!r}."
+        if self._choices and isinstance(value, str) and value not in self._choices:
+            others = "".join(f"a {kind.__name__} or " for kind in self._kinds() if kind is not str)
+            return f"{where} must be {others}one of {', '.join(map(repr, self._choices))}, not {value!r}."
         return None
 
     def _from_environment(self, text: str) -> Any:
@@ -89,8 +90,10 @@ class Setting(Generic[T]):
             ) from None
 
     def _kind_name(self) -> str:
-        kinds = self._kind if isinstance(self._kind, tuple) else (self._kind,)
-        return " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        return " or ".join("None" if kind is type(None) else kind.__name__ for kind in self._kinds())
+
+    def _kinds(self) -> tuple[type, ...]:
+        return self._kind if isinstance(self._kind, tuple) else (self._kind,)
 
 
 NUMBER = (int, float)
@@ -151,7 +154,7 @@ class Settings:
     """Largest frame that a websocket may send, in bytes; as large as what uvicorn lets through by default."""
     socket_idle_seconds = Setting[float](300, kind=NUMBER, minimum=1)
     """A websocket that follows nothing and says nothing for so long is closed."""
-    allowed_origins = Setting[list[str] | tuple[str, ...]]((), kind=(list, tuple))
+    allowed_origins = Setting[list[str] | tuple[str, ...] | str]((), kind=(list, tuple, str), choices=("*",))
     """Origins (``https://app.example.com``) whose pages may open websockets, beside the site's own and those in
     ``CSRF_TRUSTED_ORIGINS``; ``"*"`` for any."""
 

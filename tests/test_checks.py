@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,14 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import SessionMiddlewareStack
 from django.core.checks import CheckMessage, run_checks
+from django.test import override_settings
+from django.urls import include, path
 
-from resumable_stream import checks
+from resumable_stream import ResumableChatView, checks
+from resumable_stream.backends.sqlite.backend import CHECK_UNWRITABLE
+from resumable_stream.conf import SQLITE_BACKEND
+
+from .support.manual import UrlConf
 
 MEMORY = {"default": {"BACKEND": "resumable_stream.backends.memory.MemoryBackend"}}
 
@@ -131,6 +139,65 @@ def test_a_keep_alive_that_proxies_do_not_wait_for(settings: Any) -> None:
     assert ids() == [checks.W004_KEEPALIVE_TOO_LONG]
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may become somebody else for a moment")
+@pytest.mark.parametrize("part", ["directory", "file", "write-ahead log"])
+def test_a_log_that_this_user_cannot_write(settings: Any, part: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "streams.sqlite3")
+        change(settings, BACKENDS={"default": {"BACKEND": SQLITE_BACKEND, "OPTIONS": {"path": str(file)}}})
+        assert found() == []
+        Path(directory).chmod(0o755 if part == "directory" else 0o777)
+        if part == "file":
+            file.touch(mode=0o644)
+        if part == "write-ahead log":
+            Path(f"{file}-wal").touch(mode=0o644)
+        os.seteuid(65534)
+        try:
+            (message,) = found()
+        finally:
+            os.seteuid(0)
+        assert message.id == CHECK_UNWRITABLE
+        assert directory in message.msg
+        assert list(Path(directory).iterdir()) == {"directory": [], "file": [file]}.get(part, [Path(f"{file}-wal")])
+
+
+def test_a_log_below_what_is_no_directory(settings: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    file = tmp_path / "file" / "below" / "streams.sqlite3"
+    change(settings, BACKENDS={"default": {"BACKEND": SQLITE_BACKEND, "OPTIONS": {"path": str(file)}}})
+    (message,) = found()
+
+    assert message.id == CHECK_UNWRITABLE
+
+
+class PageChat(ResumableChatView):
+    format = "html"
+
+
+@pytest.mark.parametrize(
+    "templates", [[], [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": False}]]
+)
+def test_pages_without_templates(settings: Any, templates: Any) -> None:
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/", include([path("chat", include(PageChat.urls()))])))):
+        assert found() == []
+        settings.TEMPLATES = templates
+        (message,) = found()
+    assert found() == []
+
+    assert message.id == checks.E005_NO_TEMPLATES
+    assert "PageChat" in message.msg
+
+
+def test_origins_may_be_the_word_for_all_of_them(settings: Any) -> None:
+    change(settings, ALLOWED_ORIGINS="*")
+    assert ids() == [checks.W006_ANY_ORIGIN]
+    change(settings, ALLOWED_ORIGINS="https://*.example.com")
+    (message,) = found()
+
+    assert message.id == checks.E002_BAD_VALUE
+    assert "must be a list or a tuple or one of '*'" in message.msg
+
+
 def test_no_sessions(settings: Any) -> None:
     settings.MIDDLEWARE = []
 
@@ -165,8 +232,8 @@ def test_every_message_has_a_hint(settings: Any) -> None:
 def test_ids_are_unique_and_all_ours() -> None:
     package = Path(inspect.getfile(checks)).parent
     constants: list[str] = []
-    for path in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
                 value = node.value.value
                 if isinstance(value, str) and value.startswith("resumable_stream.") and value[-3:].isdigit():

@@ -627,11 +627,12 @@ async def test_where_rights_cannot_be_asked_for_readers_end_and_may_come_again(
         ("https://app.example.com", [], ["https://*.example.com"], True),
         ("https://example.com.evil", [], ["https://*.example.com"], False),
         ("http://evil.example", ["*"], [], True),
+        ("http://evil.example", "*", [], True),
     ],
 )
 @in_virtual_time
 async def test_pages_of_other_sites_open_no_socket(
-    log: FaultyLog, settings: Any, origin: str | None, allowed: list[str], trusted: list[str], is_open: bool
+    log: FaultyLog, settings: Any, origin: str | None, allowed: list[str] | str, trusted: list[str], is_open: bool
 ) -> None:
     use_settings(settings, ALLOWED_ORIGINS=allowed)
     settings.CSRF_TRUSTED_ORIGINS = trusted

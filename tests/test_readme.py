@@ -17,6 +17,7 @@ from django.urls import include, path
 
 from resumable_stream import checks, exceptions
 from resumable_stream.backends.s2 import CHECK_UNENCRYPTED
+from resumable_stream.backends.sqlite.backend import CHECK_UNWRITABLE
 from resumable_stream.conf import Settings, known_settings
 
 from .support.manual import ROOT, UrlConf, code_blocks
@@ -50,7 +51,9 @@ def test_the_settings_table_names_every_setting_with_its_default() -> None:
 
 
 def test_the_checks_table_names_every_check() -> None:
-    ids = {CHECK_UNENCRYPTED} | {value for name, value in vars(checks).items() if re.match(r"[EWI]\d{3}_", name)}
+    ids = {CHECK_UNENCRYPTED, CHECK_UNWRITABLE} | {
+        value for name, value in vars(checks).items() if re.match(r"[EWI]\d{3}_", name)
+    }
     assert set(table_under("System checks")) == ids
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name for it
 
 from ...exceptions import BackendUnavailableError, InvalidBackendError
 from ...records import AppendAck, FollowBatch, ReadBatch, Record, StreamList, StreamTail, validate_stream_name
@@ -26,6 +27,7 @@ from .requests import Append, Delete
 from .watcher import Watcher
 from .writer import Writer
 
+CHECK_UNWRITABLE = "resumable_stream.W102"
 DEFAULT_NAME = "resumable_stream.sqlite3"
 RETRY_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between a follower's tries to read a file that fails."""
@@ -50,6 +52,7 @@ class SQLiteBackend(BaseBackend):
             raise self._invalid(f"OPTIONS has unknown {', '.join(unknown)}. Known are {', '.join(known)}.")
         file = LogFile(self._path(options), self._seconds(options, "timeout_seconds", 5.0))
         retention = self._seconds(options, "retention_seconds", None)
+        self._file = file
         self.path = file.path
         """Where the log is."""
         self._followers = Followers()
@@ -59,6 +62,20 @@ class SQLiteBackend(BaseBackend):
         close_before_fork(self._watcher, self._writer, self._readers)
         _open.add(self)
         weakref.finalize(self, _abandon, self._watcher, self._writer, self._readers).atexit = False
+
+    def check(self) -> list[CheckMessage]:
+        """Report a file that the current user cannot write."""
+        path = self._file.unwritable()
+        if path is None:
+            return []
+        return [
+            Warning(
+                f"The backend {self.alias!r} keeps its log in {self.path}, and this user cannot write to {path}.",
+                hint="Give the server's user write permission for the file and its directory, or set OPTIONS['path']. "
+                "If the server runs as another user, silence this.",
+                id=CHECK_UNWRITABLE,
+            )
+        ]
 
     async def append(
         self,

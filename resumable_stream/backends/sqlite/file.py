@@ -94,6 +94,15 @@ class LogFile:
         self.timeout_seconds = timeout_seconds
         """How long to wait for another process's lock."""
 
+    def unwritable(self) -> Path | None:
+        """Return the file, or the directory that it is to be made in, if this user cannot write there."""
+        files = (self.path, *(self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm")))
+        for path in files:
+            if path.exists() and not _is_accessible(path, os.R_OK | os.W_OK):
+                return path
+        directory = next(parent for parent in self.path.absolute().parents if parent.exists())
+        return None if directory.is_dir() and _is_accessible(directory, os.W_OK | os.X_OK) else directory
+
     def connect(self) -> Connection:
         """Open the file, make it if there is none.
 
@@ -201,3 +210,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _is_accessible(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
