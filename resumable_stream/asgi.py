@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -9,9 +10,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
+from .exceptions import HTTPVersionError
 from .registry import drain, runtime
 
-__all__ = ["DrainOnShutdown", "drain", "require_asgi"]
+__all__ = ["DrainOnShutdown", "drain", "require_asgi", "require_framing"]
+
+logger = logging.getLogger(__name__)
+
+HTTP_1_0 = ("1.0", "1", "0.9")
+"""As servers write it; granian without the zero."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -59,3 +66,18 @@ def require_asgi(request: HttpRequest) -> None:
             "daphne or another ASGI server (for development: put 'daphne' first in INSTALLED_APPS)."
         )
     runtime().watch_server(request.scope.get("server"))
+
+
+def require_framing(request: HttpRequest) -> None:
+    """Refuse to stream an answer over HTTP/1.0, before anything is started.
+
+    There the end of the connection is the end of the body: whatever breaks, clients take what they have for the whole
+    answer. nginx before 1.29.7 speaks HTTP/1.0 to its upstreams unless it is told otherwise.
+
+    Raises:
+        HTTPVersionError: Always for such a request; the message says what to set.
+    """
+    scope: MutableMapping[str, Any] = getattr(request, "scope", {})
+    if scope.get("http_version") in HTTP_1_0:
+        logger.error("stream over HTTP/1.0 refused path=%s: set proxy_http_version 1.1 in nginx", request.path)
+        raise HTTPVersionError

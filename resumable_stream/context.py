@@ -29,7 +29,7 @@ from typing import Any, cast
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from .asgi import require_asgi
+from .asgi import require_asgi, require_framing
 from .async_views import AsyncViewMixin
 from .conf import settings
 from .ends import OnEnd
@@ -237,6 +237,7 @@ class ResumableStreamMixin(AsyncViewMixin):
     :class:`~resumable_stream.views.ResumableChatView`.
     """
 
+    request: HttpRequest
     content_type = "text/plain; charset=utf-8"
     """Of the responses. With ``"text/event-stream"`` the strings must be the text of Server-Sent Events: an idle
     response then gets a comment wherever one event has ended and the next has not begun."""
@@ -261,6 +262,7 @@ class ResumableStreamMixin(AsyncViewMixin):
         """
         if stream is None:
             return plain(HTTPStatus.UNPROCESSABLE_ENTITY, DONE_TEXT)
+        require_framing(self.request)
         place = runtime().reader_place(owner)
         is_events = self.content_type.startswith(CONTENT_TYPE)
         body = _body(stream, place, is_events=is_events)

@@ -20,6 +20,7 @@
     ├── IncompleteStreamError        .reason, .text  a stream ended before its source came to its end
     ├── InvalidRequestError          a client's mistake; the message is for the client
     │   ├── CursorLostError          the cursor leads nowhere (any more)
+    │   ├── HTTPVersionError         a stream was asked for over HTTP/1.0
     │   ├── RequestTooLargeError
     │   └── UnsupportedMediaTypeError
     ├── LimitExceededError           .retry_after
@@ -207,6 +208,18 @@ class UnsupportedMediaTypeError(InvalidRequestError):
     """The request's body is not JSON."""
 
     status_code = 415
+
+
+class HTTPVersionError(InvalidRequestError):
+    """A stream was asked for over HTTP/1.0, where a broken connection looks like the end of an answer."""
+
+    status_code = 505
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Answers cannot be streamed over HTTP/1.0, where a connection that breaks looks like the end of an answer. "
+            "Have the proxy speak HTTP/1.1 to the server (nginx: proxy_http_version 1.1;)."
+        )
 
 
 class LimitExceededError(ResumableStreamError):

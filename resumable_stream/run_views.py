@@ -15,6 +15,7 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
+from .asgi import require_framing
 from .exceptions import InvalidRequestError
 from .formats.base import ChatRequest, Message, StoredGeneration
 from .history import fold_history
@@ -57,6 +58,7 @@ class RunDoors(ChatHooks):
 
     async def join(self, request: HttpRequest, chat_id: str, stream_name: str, run_id: str) -> HttpResponseBase:
         """Answer with the run from its start, or with what follows the request's cursor."""
+        require_framing(request)
         return await self.chat.join(
             stream_name,
             run_id,

@@ -13,7 +13,7 @@ from django.urls import URLPattern
 from django.utils.module_loading import import_string
 from django.views import View
 
-from .asgi import require_asgi
+from .asgi import require_asgi, require_framing
 from .async_views import AsyncViewMixin
 from .conf import SETTING_NAME, settings
 from .exceptions import ResumableStreamError
@@ -128,6 +128,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             return await self.answer_form(request, chat_id, stream_name, asked, body, key)
         delivery = self.delivery or self.chat.default_delivery
         if delivery == "response":
+            require_framing(request)
             await self.note_run(request, chat_id, asked.run_id)
         return await self.chat.make_resumable(
             stream_name,
@@ -146,6 +147,8 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         cursor: int | None,
         **options: Any,
     ) -> HttpResponseBase:
+        if options.get("wait_seconds") is None:
+            require_framing(request)
         return await self.chat.replay(
             stream_name,
             cursor=cursor,

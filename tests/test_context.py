@@ -659,3 +659,11 @@ async def test_the_readme_reads_a_report_that_is_being_written_or_was(log: Fault
 
     assert [await read(stream) for stream in (first, second, await names["report"]("r"))] == ["Once "] * 3
     assert source.calls == 1
+
+
+@in_virtual_time
+async def test_a_text_over_http_1_0_is_refused(log: FaultyLog) -> None:
+    sources["s"] = of("Once ")
+    refused = await Visitor(http_version="1.0").post("/story/s")
+
+    assert refused.status == 505

@@ -17,6 +17,7 @@ from resumable_stream.exceptions import (
     FencingTokenMismatchError,
     GenerationActiveError,
     GenerationLostError,
+    HTTPVersionError,
     InvalidBackendError,
     InvalidRecordError,
     InvalidRequestError,
@@ -238,6 +239,7 @@ FOR_CLIENTS: list[ResumableStreamError] = [
     RequestTooLargeError("Say less."),
     UnsupportedMediaTypeError("Say JSON."),
     GenerationActiveError("g1"),
+    HTTPVersionError(),
     LimitExceededError("Slowly.", retry_after=9),
     ShuttingDownError(retry_after=3),
 ]

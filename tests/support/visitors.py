@@ -115,7 +115,8 @@ class Exchange:
 class Visitor:
     """Makes requests, with the cookies that it was given."""
 
-    def __init__(self, *, csrf: bool = True, **headers: str) -> None:
+    def __init__(self, *, csrf: bool = True, http_version: str = "1.1", **headers: str) -> None:
+        self.http_version = http_version
         token = "t" * 32
         self.cookies: dict[str, str] = {"csrftoken": token} if csrf else {}
         self.headers = {"X_CSRFToken": token, **headers} if csrf else headers
@@ -165,7 +166,7 @@ class Visitor:
         return {
             "type": "http",
             "asgi": {"version": "3.0"},
-            "http_version": "1.1",
+            "http_version": self.http_version,
             "method": method,
             "scheme": "http",
             "path": path,
