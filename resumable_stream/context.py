@@ -57,7 +57,7 @@ DONE_TEXT = "Stream is already done"
 _FIRST_BYTES = b": stream\n\n"
 _EVENT_ENDS = ("\n\n", "\r\n\r\n", "\r\r")
 
-OnStreamError = Callable[[str, Exception], Awaitable[str]]
+OnStreamError = Callable[[str, Exception], Awaitable[str] | str]
 
 
 class StringStream(AsyncIterator[str]):
@@ -135,8 +135,8 @@ class ResumableStreamContext:
         prefix: What the streams' names on the log begin with, before the id. The default keeps ids, which mostly come
             from clients, out of the names of chats. With ``""`` the id is the name, as it is to a Node service that
             uses the npm package's own generic context on the same basin.
-        on_error: ``async (stream_id, error) -> str``: words a source's failure for people.
-        on_end: ``async (end)``: called once a stream's end is on the log, in the process that wrote it, with the whole
+        on_error: ``(stream_id, error) -> str``: words a source's failure for people.
+        on_end: ``(end)``: called once a stream's end is on the log, in the process that wrote it, with the whole
             text in ``end.message["content"]`` and the stream's id in ``end.begin.chat_id``.
     """
 

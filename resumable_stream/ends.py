@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .app_code import call
 from .backends.base import BaseBackend
 from .formats.base import ChunkFormat, EndReason, Message
 from .history import read_generations
@@ -36,7 +37,7 @@ class End:
     """What :meth:`ResumableChat.start` was given; ``None`` if another process's generation was ended here."""
 
 
-OnEnd = Callable[[End], Awaitable[None]]
+OnEnd = Callable[[End], Awaitable[None] | None]
 
 
 class EndTeller:
@@ -49,13 +50,32 @@ class EndTeller:
     async def tell(
         self, backend: BaseBackend, stream: str, start: int, begin: Begin | None, facts: EndFacts, context: Any = None
     ) -> None:
-        """Tell of the generation whose claim is at ``start``; what the app's hook raises is the caller's."""
+        """Tell of the generation whose claim is at ``start``; where that fails, it is logged what was lost."""
         if self._on_end is None:
             return
+        try:
+            end = await self._end_of(backend, stream, start, begin, facts, context)
+            # With a connection of its own: that of the answer may have been closed by the database meanwhile.
+            async with own_thread():
+                await call(self._on_end, end)
+        except Exception:  # an app's hook, or the log; the generation itself has ended properly
+            logger.exception(
+                "on_end failed: the answer is on the log, but what on_end does with it was not done "
+                "stream=%s chat=%s generation=%s message=%s reason=%s",
+                stream,
+                begin.chat_id if begin is not None else "",
+                facts.generation_id,
+                begin.message_id if begin is not None else "",
+                facts.reason.value,
+            )
+
+    async def _end_of(
+        self, backend: BaseBackend, stream: str, start: int, begin: Begin | None, facts: EndFacts, context: Any
+    ) -> End:
         generations, _ = await read_generations(backend, stream, start=start, count=1)
         # In shared mode the next generation may have trimmed this one away already.
         answer = next((one for one in generations if one.generation_id in (None, facts.generation_id)), None)
-        end = End(
+        return End(
             reason=facts.reason,
             text=facts.text,
             message=self._format.fold_answer(answer) if answer is not None else None,
@@ -65,7 +85,6 @@ class EndTeller:
             cause=facts.cause,
             context=context,
         )
-        await self._on_end(end)
 
     async def tell_of_stranger(self, backend: BaseBackend, stream: str, ending: Ending, context: Any = None) -> None:
         """Tell of a generation that was ended here for its writer; what the app's hook raises is logged.
@@ -79,8 +98,4 @@ class EndTeller:
             facts.generation_id,
             facts.reason.value,
         )
-        try:
-            async with own_thread():
-                await self.tell(backend, stream, ending.start, ending.begin, facts, context)
-        except Exception:  # an app's hook; what it was told of has happened
-            logger.exception("on_end failed stream=%s generation=%s", stream, facts.generation_id)
+        await self.tell(backend, stream, ending.start, ending.begin, facts, context)

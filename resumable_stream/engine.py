@@ -14,7 +14,9 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import Promise
 
+from .app_code import call, stays_in_loop
 from .backends import backends
 from .backends.base import BaseBackend
 from .conf import settings
@@ -36,6 +38,7 @@ from .reader import Reader
 from .records import Record
 from .registry import runtime
 from .runs import Runs
+from .threads import own_thread
 from .writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -64,7 +67,7 @@ class Start:
 # The same for the same name, so that readers of one stream share the frames that were encoded for it.
 _shared_format = lru_cache(maxsize=64)(get_format)
 
-OnError = Callable[[Any, Exception], Awaitable[str]]
+OnError = Callable[[Any, Exception], Awaitable[str] | str]
 Replaces = Callable[[Begin | None], bool]
 """Decides from what a running generation stated about itself whether another one replaces it."""
 
@@ -80,6 +83,12 @@ def _asked_by(user_messages: Sequence[Message]) -> str:
     return asks if isinstance(asks, str) and len(asks) <= MAX_ASKS_CHARACTERS else ""
 
 
+def _words(value: object) -> str:
+    if isinstance(value, (str, Promise)):
+        return str(value)
+    raise TypeError(f"on_error() must return the words for people as str, not {type(value).__name__}.")
+
+
 class ChatEngine:
     """Chats of one format on one log.
 
@@ -88,8 +97,8 @@ class ChatEngine:
         mode: How generations map to streams: ``"session"`` (one growing log per chat), ``"shared"`` (reused, only the
             newest kept) or ``"single-use"`` (a stream each).
         backend: Alias of the log in the ``BACKENDS`` setting.
-        on_error: ``async (context, error) -> str``: words a producer's failure for people.
-        on_end: ``async (end)``: called after a generation's terminal record is on the log, in the process that wrote
+        on_error: ``(context, error) -> str``: words a producer's failure for people.
+        on_end: ``(end)``: called after a generation's terminal record is on the log, in the process that wrote
             it; at most once per generation (not at all if that process dies in between).
     """
 
@@ -148,7 +157,8 @@ class ChatEngine:
         Args:
             stream_name: At most 512 bytes.
             source: An async or sync iterable of chunks, or a callable that returns one (or a coroutine that gives
-                one). A callable is called only once the claim is granted: a start that is refused costs nothing.
+                one). A callable that is neither a coroutine nor a generator function is called in a thread, and any
+                only once the claim is granted: a start that is refused costs nothing.
             generation_id: 20 characters of ``[A-Za-z0-9_-]``, never used before. Default: random.
             message_id: Id of the answer. Default: the generation's.
             user_messages: Stored with the generation, so that the chat can be read back from the log.
@@ -263,7 +273,9 @@ class ChatEngine:
     def _producer(self, source: object, stream_name: str, claim: Claim, begin: Begin, context: Any) -> Producer:
         async def describe(error: Exception) -> str:
             try:
-                return str(await self._on_error(context, error))
+                # With a database connection of its own, as on_end.
+                async with own_thread():
+                    return _words(await call(self._on_error, context, error))
             except Exception:  # an app's hook; the generation must end all the same
                 logger.exception("on_error failed stream=%s generation=%s", stream_name, begin.generation_id)
                 return DEFAULT_ERROR_TEXT
@@ -271,7 +283,9 @@ class ChatEngine:
         async def ended(facts: EndFacts) -> None:
             await self._ends.tell(self.backend, stream_name, claim.start, begin, facts, context)
 
-        return Producer(open=source if callable(source) else lambda: source, describe=describe, ended=ended)
+        return Producer(
+            open=source if callable(source) else stays_in_loop(lambda: source), describe=describe, ended=ended
+        )
 
     def _encoder_for(self, begin: Begin | None) -> ChunkEncoder:
         """Make the encoder that ends somebody else's generation."""

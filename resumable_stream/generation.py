@@ -10,6 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.functional import Promise
+
+from .app_code import call, guarded
 from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
 from .formats.base import ChunkEncoder, EndReason
 from .layout import Cause, Claimed, Ended, EndFacts, Entry
@@ -112,45 +115,43 @@ class Generation:
         it cancels. Then it first ends the generation as ``interrupted``, if the log takes that in time.
         """
         logger.info("generation started stream=%s generation=%s", self.stream, self.id)
-        async with own_thread():
-            pump = self._pump = asyncio.create_task(self._produce(), name=f"producer {self.id}")
-            if self.end is not None:
-                self._cancel_producer()  # Ended before it began: the producer is never asked.
-            cancelled: asyncio.CancelledError | None = None
+        pump = self._pump = asyncio.create_task(self._produce_in_own_thread(), name=f"producer {self.id}")
+        if self.end is not None:
+            self._cancel_producer()  # Ended before it began: the producer is never asked.
+        cancelled: asyncio.CancelledError | None = None
+        try:
             try:
-                try:
-                    facts = await self._write()
-                except asyncio.CancelledError as error:
-                    cancelled, facts = error, await self._write_last_words()
-                self._is_lost = facts is None
-            finally:
-                self._cancel_producer()
-                release()
-                self.is_over.set()
-            if facts is not None:
-                await self._tell(facts, within=LAST_WORDS_SECONDS if cancelled is not None else None)
-            if cancelled is not None:
-                raise cancelled
-            # A producer that is slow to notice its cancellation holds up nobody but itself.
-            await asyncio.wait({pump})
+                facts = await self._write()
+            except asyncio.CancelledError as error:
+                cancelled, facts = error, await self._write_last_words()
+            self._is_lost = facts is None
+        finally:
+            self._cancel_producer()
+            release()
+            self.is_over.set()
+        if facts is not None:
+            await self._tell(facts, within=LAST_WORDS_SECONDS if cancelled is not None else None)
+        if cancelled is not None:
+            raise cancelled
+        # A producer that is slow to notice its cancellation holds up nobody but itself.
+        await asyncio.wait({pump})
 
     def _cancel_producer(self) -> None:
         # Once: a second cancellation would cut short what the producer does to clean up.
         if self._pump is not None and not self._pump.cancelling():
             self._pump.cancel()
 
+    async def _produce_in_own_thread(self) -> None:
+        # Shared with no hook: a provider's blocking call may hold it for ever.
+        async with own_thread():
+            await self._produce()
+
     async def _produce(self) -> None:
         """Move the producer's items to the writer; the top of a task, so every failure ends here."""
         try:
-            async with aclosing(items_of(self._producer.open())) as items:
-                async for item in items:
-                    if self.end is not None or self._is_lost:
-                        return
-                    for chunk in self._encoder.encode(item):
-                        self._writer.put(chunk)
-                    if self._writer.is_full:
-                        await self._writer.wait_for_room()
-            if self.end is None:
+            with guarded():
+                await self._pass_on_items()
+            if self.end is None and not self._is_lost:
                 reason = self._encoder.end or EndReason.FINISHED
                 # Here rather than in _decide: what cannot be finished has failed.
                 chunks = self._encoder.finish()
@@ -163,6 +164,18 @@ class Generation:
             await self._fail(_caused_by(error))
         except Exception as error:  # noqa: BLE001 - whatever a producer raises must end its generation properly
             await self._fail(error)
+
+    async def _pass_on_items(self) -> None:
+        async with aclosing(items_of(await call(self._producer.open))) as items:
+            async for item in items:
+                if self.end is not None or self._is_lost:
+                    return
+                # gettext_lazy() and the like, in the language of the request that has started this.
+                text_or_item = str(item) if isinstance(item, Promise) else item
+                for chunk in self._encoder.encode(text_or_item):
+                    self._writer.put(chunk)
+                if self._writer.is_full:
+                    await self._writer.wait_for_room()
 
     async def _fail(self, error: Exception) -> None:
         if self.end is not None or self._is_lost:
@@ -233,8 +246,8 @@ class Generation:
         try:
             async with asyncio.timeout(within):
                 await self._producer.ended(facts)
-        except Exception:  # an app's hook; the generation itself has ended properly
-            logger.exception("on_end failed stream=%s generation=%s", self.stream, self.id)
+        except TimeoutError:
+            logger.error("on_end was cut short: the event loop ends stream=%s generation=%s", self.stream, self.id)
 
 
 def _caused_by(error: BaseException) -> Exception:

@@ -6,16 +6,16 @@ always an :class:`~django.http.HttpRequest`; that of a websocket is made of its 
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from collections.abc import Awaitable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
+from .app_code import call, stays_in_loop
 from .asking import read_request, replaces
 from .chat import ResumableChat
 from .ends import End
@@ -37,7 +37,7 @@ T = TypeVar("T")
 class ChatHooks:
     """One kind of chat: how it looks, whose it is, and who answers.
 
-    The hooks may be coroutines or plain functions; plain ones must not block.
+    The hooks may be coroutines or plain functions; plain ones run in a thread, where they may use the ORM.
     """
 
     format: str | ChunkFormat = "aisdk"
@@ -74,6 +74,7 @@ class ChatHooks:
         """
         raise NotImplementedError(f"{type(self).__name__} must define generate(self, turn).")
 
+    @stays_in_loop
     def get_stream_name(self, request: HttpRequest, chat_id: str) -> str | Awaitable[str]:
         """Name the stream of a chat: ``chat/<view>/<URL parameters>/<owner>/<chat id>``.
 
@@ -94,6 +95,7 @@ class ChatHooks:
         """
         return check_name(cls.name, cls) if cls.name else default_name(cls)
 
+    @stays_in_loop
     def get_owner(self, request: HttpRequest) -> str | Awaitable[str]:
         """Name who is asking: the signed-in user, or a random id kept in the visitor's session.
 
@@ -135,6 +137,7 @@ class ChatHooks:
             return True
         return request.method == "POST" and self.action != "stop"
 
+    @stays_in_loop
     def authorize(self, request: HttpRequest, chat_id: str, action: str) -> bool | Awaitable[bool]:
         """Tell whether the request may ``read``, ``start`` or ``stop`` the chat; a refusal is answered as 404.
 
@@ -142,6 +145,7 @@ class ChatHooks:
         """
         return True
 
+    @stays_in_loop
     def on_error(self, turn: Turn, error: Exception) -> str | Awaitable[str]:
         """Word a failure of :meth:`generate` for people. The error itself is logged, and told to nobody."""
         return DEFAULT_ERROR_TEXT
@@ -169,9 +173,10 @@ class ChatHooks:
 
     async def find_stream(self, request: HttpRequest, chat_id: str, action: str) -> str | None:
         """Name the chat's stream, or return ``None`` where the request has no right to ``action``."""
-        if not await resolve(self.authorize(request, chat_id, action)):
+        if not await call(self.authorize, request, chat_id, action):
             return None
-        return await resolve(self.get_stream_name(request, chat_id))
+        name: str = await call(self.get_stream_name, request, chat_id)
+        return name
 
     @property
     def names_runs(self) -> bool:
@@ -215,7 +220,7 @@ class ChatHooks:
             actor=owner,
         )
         return {
-            "source": lambda: self.generate(turn),
+            "source": partial(self.generate, turn),
             "owner": owner,
             "generation_id": generation_id,
             "message_id": turn.message_id,
@@ -231,23 +236,25 @@ class ChatHooks:
 
     async def owner_of(self, request: HttpRequest) -> str:
         """Return whose limits the request counts for."""
-        return await resolve(self.get_owner(request))
+        owner: str = await call(self.get_owner, request)
+        return owner
 
     def read_check(self, request: HttpRequest, chat_id: str) -> Check:
         """Return what tells whether a reader may still read."""
 
         async def check() -> bool:
             now = await as_of_now(request)
-            return now is not None and bool(await resolve(self.authorize(now, chat_id, "read")))
+            return now is not None and bool(await call(self.authorize, now, chat_id, "read"))
 
         return check
 
     async def _on_error(self, turn: Turn, error: Exception) -> str:
-        return await resolve(self.on_error(turn, error))
+        words: str = await call(self.on_error, turn, error)
+        return words
 
     async def _on_end(self, end: End) -> None:
         turn = end.context if end.context is not None else Turn.of_stranger(end.begin)
-        await resolve(self.on_end(turn, end))
+        await call(self.on_end, turn, end)
 
 
 def _brought(asked: ChatRequest) -> list[Message]:
@@ -255,11 +262,6 @@ def _brought(asked: ChatRequest) -> list[Message]:
     last = asked.messages[-1]
     is_stored = last.get("role") == "user" or continued_message(asked.messages, asked.message_id) is not None
     return [last] if is_stored else []
-
-
-async def resolve(value: T | Awaitable[T]) -> T:
-    """Await what a hook gave, if it must be."""
-    return await value if inspect.isawaitable(value) else value
 
 
 def _without_chat_id(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .generation import LAST_WORDS_SECONDS, Generation
 from .hub import Hub
 from .listening import watch_listening
 from .pacing import Pacer
+from .threads import context_of_request
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Registry:
             self._starting += Counter()
 
     def start(self, backend: BaseBackend, generation: Generation) -> None:
-        """Run a claimed generation in a task of its own, in a fresh context: nothing of the request goes with it."""
+        """Run a claimed generation in a task of its own, in the language and time zone of the starting request."""
         key = backend.alias, generation.stream
         follow = self._hub.attach(backend, generation.stream, generation.start)
         follow.listeners.append(generation.notice)
@@ -78,7 +79,7 @@ class Registry:
                 del self._generations[key]
 
         task = asyncio.get_running_loop().create_task(
-            generation.run(release), name=f"generation {generation.id}", context=contextvars.Context()
+            generation.run(release), name=f"generation {generation.id}", context=context_of_request()
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -89,9 +90,10 @@ class Registry:
     async def carry_through(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await ``coroutine`` in a task of its own, which goes on if the caller is cancelled.
 
-        In a fresh context too: it may outlive the request, and the thread that Django keeps for it.
+        It may outlive the request, and the thread that Django keeps for it; see
+        :func:`~resumable_stream.threads.context_of_request`.
         """
-        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+        task = asyncio.get_running_loop().create_task(coroutine, context=context_of_request())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 
+from .threads import kept_thread
+
 Source = AsyncIterable[Any] | Iterable[Any] | Awaitable[AsyncIterable[Any] | Iterable[Any]]
 
 _EXHAUSTED: Final = object()
@@ -34,12 +36,13 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
         finally:
             await _aclose(iterator)
     elif isinstance(source, Iterable) and not isinstance(source, (str, bytes, dict)):
-        sync_iterator: Iterator[Any] = await sync_to_async(source.__iter__)()
-        try:
-            async for item in _in_thread(sync_iterator):
-                yield item
-        finally:
-            await _close(sync_iterator)
+        with kept_thread():
+            sync_iterator: Iterator[Any] = await sync_to_async(source.__iter__)()
+            try:
+                async for item in _in_thread(sync_iterator):
+                    yield item
+            finally:
+                await _close(sync_iterator)
     else:
         raise TypeError(
             f"generate() gave {type(source).__name__}, which cannot be iterated. Make it an async generator "

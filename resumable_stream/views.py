@@ -38,7 +38,7 @@ from .run_views import RunDoors
 class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
     """Serves one kind of chat. Subclass it, write :meth:`generate`, and include :meth:`urls` in a URLconf.
 
-    The hooks may be coroutines or plain functions; plain ones must not block.
+    The hooks may be coroutines or plain functions; plain ones run in a thread, where they may use the ORM.
     """
 
     delivery: Delivery | None = None

@@ -146,7 +146,7 @@ async def test_a_start_whose_caller_goes_away_runs_all_the_same(log: FaultyLog) 
 
 
 @in_virtual_time
-async def test_nothing_of_the_request_goes_with_the_generation(log: FaultyLog) -> None:
+async def test_context_variables_of_the_start_hold_in_the_generation_and_its_hooks(log: FaultyLog) -> None:
     request: ContextVar[str] = ContextVar("request", default="none")
     seen: list[str] = []
 
@@ -161,7 +161,7 @@ async def test_nothing_of_the_request_goes_with_the_generation(log: FaultyLog) -
     await ChatEngine(format="text", on_end=on_end).start("s", source)
     await settle()
 
-    assert seen == ["none", "none"]
+    assert seen == ["one", "one"]
 
 
 @in_virtual_time
@@ -668,9 +668,7 @@ async def test_an_on_end_that_raises_is_logged_and_harms_nothing(
 
     assert log.ends("s") == ["finished"]
     assert log.ends("t") == ["stopped"]
-    assert [record.getMessage().split(" stream")[0] for record in caplog.records if record.exc_info] == [
-        "on_end failed"
-    ] * 2
+    assert [record.getMessage().split(":")[0] for record in caplog.records if record.exc_info] == ["on_end failed"] * 2
     assert (await engine.start("s", Producer())).is_new
 
 

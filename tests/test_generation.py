@@ -422,7 +422,7 @@ def test_an_event_loop_that_ends_waits_for_nothing_that_hangs(
     run_in_virtual_time(main)
 
     assert log.ends("s") == ([] if part == "the log" else ["interrupted"])
-    told = {"the log": "log did not take the end in time", "on_end": "on_end failed"}[part]
+    told = {"the log": "log did not take the end in time", "on_end": "on_end was cut short"}[part]
     assert told in caplog.text
 
 
@@ -455,7 +455,7 @@ async def test_a_producer_is_not_asked_for_more_than_the_log_can_take(settings: 
 
 
 @in_virtual_time
-async def test_sync_code_of_one_generation_shares_a_thread_and_no_context_with_others(log: FaultyLog) -> None:
+async def test_sync_code_of_one_generation_shares_a_thread_and_the_context_of_its_start(log: FaultyLog) -> None:
     variable: ContextVar[str] = ContextVar("variable", default="none")
     threads: dict[str, set[int]] = {}
     seen: list[str] = []
@@ -474,7 +474,7 @@ async def test_sync_code_of_one_generation_shares_a_thread_and_no_context_with_o
 
     assert [len(idents) for idents in threads.values()] == [1, 1]
     assert threading.get_ident() not in threads["a"] | threads["b"]
-    assert set(seen) == {"none"}
+    assert set(seen) == {"the request's"}
 
 
 @in_virtual_time
@@ -484,6 +484,7 @@ async def test_a_producers_database_connections_are_closed_in_its_thread(log: Fa
     def source() -> Iterator[str]:
         # Each thread has a connection of its own, which is there as soon as it is asked for anything.
         connection.close = lambda: threads.append(threading.get_ident())  # type: ignore[method-assign]
+        connection.connection = object()
         threads.append(threading.get_ident())
         yield connection.vendor
 
@@ -491,5 +492,5 @@ async def test_a_producers_database_connections_are_closed_in_its_thread(log: Fa
     await asyncio.wait(runtime().registry._tasks)
 
     assert log.chunks("s") == ['"sqlite"']
-    assert len(threads) == 2
+    assert len(threads) >= 2
     assert len(set(threads)) == 1

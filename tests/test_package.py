@@ -30,6 +30,7 @@ LAYERS = (
     (
         "running",
         [
+            "app_code",
             "generation",
             "history",
             "hub",

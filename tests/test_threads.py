@@ -25,6 +25,10 @@ from resumable_stream.threads import own_thread, release_thread
 class Connections:
     """Stands in for Django's: one for each thread that has asked for it."""
 
+    connection = "open"
+    in_atomic_block = False
+    autocommit = True
+
     def __init__(self) -> None:
         self.open: set[threading.Thread] = set()
 
@@ -32,8 +36,8 @@ class Connections:
         self.open.add(threading.current_thread())
         return threading.current_thread()
 
-    def all(self, *, initialized_only: bool) -> list[Any]:
-        return [self] if threading.current_thread() in self.open else []
+    def all(self, *, initialized_only: bool = False) -> list[Any]:
+        return [self] if initialized_only and threading.current_thread() in self.open else []
 
     def close(self) -> None:
         self.open.remove(threading.current_thread())

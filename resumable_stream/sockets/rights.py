@@ -9,9 +9,10 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from ..app_code import call
 from ..conf import settings
 from ..exceptions import InvalidRequestError
-from ..hooks import ChatHooks, resolve
+from ..hooks import ChatHooks
 from ..parsing import parse_chat_id, parse_run_id
 from ..registry import Place, runtime
 from ..responses import NOT_FOUND_TEXT
@@ -117,7 +118,7 @@ class Rights:
         async with self._asking, own_thread():
             request = await self._current()
             authorize = self._hooks.authorize
-            return {key for key, chat_id in chats.items() if not await resolve(authorize(request, chat_id, "read"))}
+            return {key for key, chat_id in chats.items() if not await call(authorize, request, chat_id, "read")}
 
     async def _find(self, request: HttpRequest, chat_id: str, action: str) -> str:
         name = await self._hooks.find_stream(request, chat_id, action)
