@@ -51,7 +51,7 @@ class DemoChat(ResumableChatView):
 
     async def generate(self, turn: Turn) -> AsyncIterator[Item]:
         """Answer with the model that the settings name."""
-        async with aclosing(chosen_model().answer(turn.messages)) as items:
+        async with aclosing(chosen_model().answer(await turn.history())) as items:
             async for item in items:
                 yield item
 

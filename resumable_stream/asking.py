@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .engine import Replaces
@@ -26,7 +27,15 @@ def read_request(format_: ChunkFormat, body: Mapping[str, Any], *, allows_system
     if not allows_system_messages:
         _refuse_server_roles(body)
         _refuse_server_roles({"messages": asked.messages})
-    return asked
+    return replace(asked, is_history=_is_history(body.get("messages")))
+
+
+def _is_history(messages: Any) -> bool:
+    """Return whether a request has the chat as its page shows it, each message under an id of the page's own."""
+    if not isinstance(messages, list) or len(messages) < 2:
+        return False
+    ids = [message.get("id") if isinstance(message, dict) else None for message in messages]
+    return all(isinstance(message_id, str) and message_id for message_id in ids)
 
 
 def _refuse_server_roles(body: Mapping[str, Any]) -> None:

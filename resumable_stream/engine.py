@@ -142,6 +142,9 @@ class ChatEngine:
         generation_id: str | None = None,
         message_id: str | None = None,
         user_messages: Sequence[Message] = (),
+        history: Sequence[Message] = (),
+        told: Collection[str] = (),
+        page: str = "",
         idempotency_key: str = "",
         run_id: str = "",
         protocol_version: str = "",
@@ -162,6 +165,9 @@ class ChatEngine:
             generation_id: 20 characters of ``[A-Za-z0-9_-]``, never used before. Default: random.
             message_id: Id of the answer. Default: the generation's.
             user_messages: Stored with the generation, so that the chat can be read back from the log.
+            history: Stored before them, and all of them together in the place of what the stream has of the chat.
+            told: Ids of answers among the stored messages that no generation has written.
+            page: What a request of the same page can be known by.
             idempotency_key: A start with the key of the stream's newest generation returns that one.
             run_id: The client's own name for the generation, for formats that tell it. Default: the generation's id.
             protocol_version: The version of its protocol that the client has named, for formats that heed it.
@@ -192,6 +198,8 @@ class ChatEngine:
             key=key_hash(idempotency_key),
             run_id=run_id,
             asks=_asked_by(user_messages),
+            page=page,
+            whole=len(history) + len(user_messages) if history else 0,
             protocol_version=protocol_version,
         )
         facts = GenerationFacts(
@@ -202,7 +210,9 @@ class ChatEngine:
             protocol_version=protocol_version,
             user_messages=user_messages,
         )
-        starting = self._start(stream_name, source, begin, facts, owner, context, is_previewed, replaces)
+        encoder = self.format.encoder(facts)
+        records = opening_records(begin, [*history, *user_messages], encoder, told=told)
+        starting = self._start(stream_name, source, begin, records, encoder, owner, context, is_previewed, replaces)
         # A client that goes away just now must leave no claim behind that nobody writes under.
         return await runtime().registry.carry_through(starting)
 
@@ -211,14 +221,13 @@ class ChatEngine:
         stream_name: str,
         source: object,
         begin: Begin,
-        facts: GenerationFacts,
+        records: list[Record],
+        encoder: ChunkEncoder,
         owner: str,
         context: Any,
         is_previewed: bool,
         replaces: Replaces | None,
     ) -> Start:
-        encoder = self.format.encoder(facts)
-        records = opening_records(begin, facts.user_messages, encoder)
         here = runtime()
         replaced = here.registry.get(self.backend, stream_name) if replaces is not None else None
         with here.registry.place(owner, instead_of=replaced):

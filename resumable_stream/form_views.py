@@ -46,7 +46,7 @@ class FormDoors(ChatHooks):
 
         The URL names where the answer begins, for a client that comes back to it without a cursor.
         """
-        options = await self.start_options(request, chat_id, asked, body, idempotency_key=key)
+        options = await self.start_options(request, chat_id, stream_name, asked, body, idempotency_key=key)
         started = await self.chat.start(stream_name, **options)
         url = f"{request.path.rstrip('/')}/{chat_id}/stream?from={started.cursor}"
         html = self.chat.format.render_turn(options["user_messages"], started.generation_id, url)

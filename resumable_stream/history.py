@@ -11,6 +11,7 @@ from .driver import REQUEST_PATIENCE_SECONDS, read_patiently
 from .exceptions import RecordsTrimmedError
 from .formats.base import ChunkFormat, EndReason, Message, StoredGeneration
 from .layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
+from .records import MAX_BATCH_RECORDS
 
 OPENING_RECORDS = 10
 """Enough for what stands before a generation's first chunk, unless a message is larger than an append."""
@@ -25,6 +26,8 @@ class _Building:
     message_id: str | None = None
     run_id: str | None = None
     user_messages: list[Message] = field(default_factory=list)
+    whole: int = 0
+    told: set[str] = field(default_factory=set)
     chunks: list[str] = field(default_factory=list)
     end: EndReason | None = None
 
@@ -33,7 +36,10 @@ class _Building:
             self.chunks.append(entry.body)
         elif isinstance(entry, UserMessage):
             self.user_messages.append(entry.message)
+            if entry.is_told:
+                self.told.add(str(entry.message.get("id")))
         elif isinstance(entry, Began):
+            self.whole = entry.begin.whole
             self.message_id = entry.begin.message_id or None
             self.run_id = entry.begin.run_id or None
         elif isinstance(entry, Claimed):
@@ -49,6 +55,9 @@ class _Building:
             message_id=self.message_id,
             run_id=self.run_id,
             user_messages=self.user_messages,
+            # One whose writer died before all of them were stored replaces nothing.
+            is_whole=0 < self.whole <= len(self.user_messages),
+            told=frozenset(self.told),
             chunks=self.chunks,
             end=end,
         )
@@ -61,11 +70,9 @@ async def read_brought_messages(backend: BaseBackend, stream: str, start: int) -
     """
     messages: list[Message] = []
     decoder = Decoder(start)
-    position = start
+    position, limit = start, OPENING_RECORDS
     while True:
-        batch = await read_patiently(
-            backend, stream, position, OPENING_RECORDS, patience_seconds=REQUEST_PATIENCE_SECONDS
-        )
+        batch = await read_patiently(backend, stream, position, limit, patience_seconds=REQUEST_PATIENCE_SECONDS)
         for entry in decoder.feed(batch.records):
             if isinstance(entry, (Chunk, Ended)):
                 return messages
@@ -73,7 +80,8 @@ async def read_brought_messages(backend: BaseBackend, stream: str, start: int) -
                 messages.append(entry.message)
         if not batch.records:
             return messages
-        position = batch.records[-1].seq_num + 1
+        # A chat that was stored as a whole has more.
+        position, limit = batch.records[-1].seq_num + 1, MAX_BATCH_RECORDS
 
 
 async def read_generations(
@@ -120,9 +128,12 @@ def _built(found: list[_Building]) -> list[StoredGeneration]:
     return [building.built(is_last=building is found[-1]) for building in found]
 
 
-async def fold_history(format_: ChunkFormat, generations: Sequence[StoredGeneration]) -> list[Message]:
-    """Fold what a stream holds, without the answer of a generation that is still running."""
-    settled = [one if one.end is not None else replace(one, chunks=()) for one in generations]
+async def fold_history(
+    format_: ChunkFormat, generations: Sequence[StoredGeneration], *, with_running: bool = False
+) -> list[Message]:
+    """Fold what a stream holds, by default without the answer of a generation that is still running."""
+    first = next((at for at in reversed(range(len(generations))) if generations[at].is_whole), 0)
+    settled = [one if with_running or one.end is not None else replace(one, chunks=()) for one in generations[first:]]
     if sum(len(one.chunks) for one in settled) <= FOLD_AT_ONCE_CHUNKS:
         return format_.fold(settled)
     return await asyncio.to_thread(format_.fold, settled)

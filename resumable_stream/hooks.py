@@ -17,11 +17,11 @@ from django.http import HttpRequest
 
 from .app_code import call, stays_in_loop
 from .asking import read_request, replaces
+from .bringing import LogHistory, bring
 from .chat import ResumableChat
 from .ends import End
 from .engine import DEFAULT_ERROR_TEXT, Mode
-from .formats.base import ChatRequest, ChunkFormat, Message
-from .formats.conversation import continued_message
+from .formats.base import ChatRequest, ChunkFormat, StoredGeneration
 from .identity import know_user
 from .layout import new_generation_id
 from .naming import CHAT_PARAMETER, check_name, default_name, place_segments, stream_name, url_parameters
@@ -58,6 +58,9 @@ class ChatHooks:
     the unfinished answer."""
     allows_system_messages = False
     """Whether clients may send messages with the roles ``system`` and ``developer``."""
+    takes_history = True
+    """Whether all that a page's chat has and the log's has not is stored with a request: outputs of the page's own
+    tools, messages whose sending failed, greetings, deletions. Otherwise it is the newest message alone."""
     action = ""
     """Which of a view's routes this instance serves."""
     kwargs: Mapping[str, Any] = {}
@@ -203,15 +206,32 @@ class ChatHooks:
         return read_request(self.chat.format, body, allows_system_messages=self.allows_system_messages)
 
     async def start_options(
-        self, request: HttpRequest, chat_id: str, asked: ChatRequest, body: dict[str, Any], *, idempotency_key: str = ""
+        self,
+        request: HttpRequest,
+        chat_id: str,
+        stream_name: str,
+        asked: ChatRequest,
+        body: dict[str, Any],
+        *,
+        idempotency_key: str = "",
     ) -> dict[str, Any]:
         """Return what :meth:`ResumableChat.start` takes beside the stream's name: the turn, and who answers it."""
         generation_id = new_generation_id()
         owner = await self.owner_of(request)
+        message_id = asked.message_id or generation_id
+        brought = await bring(self.chat, stream_name, asked, takes_history=self.takes_history)
+        stored = StoredGeneration(
+            generation_id=generation_id,
+            message_id=message_id,
+            user_messages=[*brought.history, *brought.messages],
+            is_whole=bool(brought.history),
+            told=brought.told,
+        )
         turn = Turn(
             chat_id=chat_id,
             generation_id=generation_id,
-            message_id=asked.message_id or generation_id,
+            message_id=message_id,
+            read_history=LogHistory(chat=self.chat, stream_name=stream_name, generation=stored).messages,
             messages=asked.messages,
             body=body,
             request=request,
@@ -224,7 +244,10 @@ class ChatHooks:
             "owner": owner,
             "generation_id": generation_id,
             "message_id": turn.message_id,
-            "user_messages": _brought(asked),
+            "user_messages": brought.messages,
+            "history": brought.history,
+            "told": brought.told,
+            "page": brought.page,
             "replaces": replaces(asked, interrupts=self.interrupts),
             "idempotency_key": idempotency_key,
             "run_id": asked.run_id or "",
@@ -255,13 +278,6 @@ class ChatHooks:
     async def _on_end(self, end: End) -> None:
         turn = end.context if end.context is not None else Turn.of_stranger(end.begin)
         await call(self.on_end, turn, end)
-
-
-def _brought(asked: ChatRequest) -> list[Message]:
-    """Choose what to store of the request: what the user says, or the message that the answer is to continue."""
-    last = asked.messages[-1]
-    is_stored = last.get("role") == "user" or continued_message(asked.messages, asked.message_id) is not None
-    return [last] if is_stored else []
 
 
 def _without_chat_id(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ MAX_PART_BYTES = 800_000
 _OWNER = re.compile(r"gen-([0-9a-z]{1,5})-([A-Za-z0-9_-]{20})\Z")
 _TERMINAL = re.compile(r"(?:end|error)-([a-z]+)-([A-Za-z0-9_-]{20})\Z")
 _PART = re.compile(r"([0-9]{1,9})/([0-9]{1,9})\Z")
+_WHOLE = re.compile(r"[0-9]{1,9}\Z")
 _BACK = re.compile(r"[0-9]{1,18}\Z")
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -117,6 +118,10 @@ class Begin:
     """The client's own name for the generation; empty if it has none."""
     asks: str = ""
     """The id of the user's message that it answers; empty if it continues an answer."""
+    page: str = ""
+    """Number and hash of the messages of its request: those of a page that goes on from it begin with the same."""
+    whole: int = 0
+    """How many messages are stored with it, if they take the place of all that the stream holds before; else 0."""
     protocol_version: str = ""
     """The version of its protocol that the client has named; empty if it named none."""
 
@@ -131,6 +136,8 @@ class Begin:
             "rs-key": self.key,
             "rs-run": self.run_id,
             "rs-asks": self.asks,
+            "rs-page": self.page,
+            "rs-whole": str(self.whole or ""),
             "rs-protocol": self.protocol_version,
         }
         return Record("", (("rs", "begin"), *((name, value) for name, value in facts.items() if value)))
@@ -148,6 +155,8 @@ class Begin:
             key=facts.get("rs-key", ""),
             run_id=facts.get("rs-run", ""),
             asks=facts.get("rs-asks", ""),
+            page=facts.get("rs-page", ""),
+            whole=int(facts["rs-whole"]) if _WHOLE.match(facts.get("rs-whole", "")) else 0,
             protocol_version=facts.get("rs-protocol", ""),
         )
 
@@ -210,14 +219,15 @@ def chunk_records(chunk: str) -> list[Record]:
     return [Record(part, (("rs-part", f"{index}/{len(parts)}"),)) for index, part in enumerate(parts)]
 
 
-def user_records(message: Message) -> list[Record]:
+def user_records(message: Message, *, is_told: bool = False) -> list[Record]:
     """Lay out a user message so that readers who only know chunks pass it over."""
     text = json.dumps(message)
     parts = list(_split(text))
+    mark = (("rs-told", "1"),) if is_told else ()
     if len(parts) == 1:
-        return [Record("", (("rs", "user"), ("rs-json", text)))]
+        return [Record("", (("rs", "user"), ("rs-json", text), *mark))]
     return [
-        Record("", (("rs", "user"), ("rs-json", part), ("rs-part", f"{index}/{len(parts)}")))
+        Record("", (("rs", "user"), ("rs-json", part), ("rs-part", f"{index}/{len(parts)}"), *mark))
         for index, part in enumerate(parts)
     ]
 
@@ -278,6 +288,8 @@ class UserMessage(NamedTuple):
 
     cursor: int
     message: dict[str, Any]
+    is_told: bool = False
+    """Whether it is an answer that no generation has written."""
 
 
 class Ended(NamedTuple):
@@ -329,7 +341,7 @@ class Decoder:
             if whole is None:
                 return None
             self.boundary = cursor
-            return _user_message(cursor, whole) if kind == "user" else Chunk(cursor, whole)
+            return _user_message(cursor, whole, "rs-told" in facts) if kind == "user" else Chunk(cursor, whole)
         if kind == "end":
             # The fence that makes it true is the next record of the same append.
             self._facts = cursor, EndFacts.parse(record.headers)
@@ -379,13 +391,13 @@ def _is_back_only(headers: Headers) -> bool:
     return len(headers) == 1 and headers[0][0] == "rs-back"
 
 
-def _user_message(cursor: int, text: str) -> UserMessage | None:
+def _user_message(cursor: int, text: str, is_told: bool) -> UserMessage | None:
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
         # Not written by us: a reader has no use for it, and must get past it.
         return None
-    return UserMessage(cursor, message) if isinstance(message, dict) else None
+    return UserMessage(cursor, message, is_told) if isinstance(message, dict) else None
 
 
 def back_of(record: SequencedRecord) -> int | None:

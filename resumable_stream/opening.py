@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .formats.base import ChunkEncoder, Message
 from .layout import MAX_APPEND_BYTES, Begin, Chunk, Decoder, chunk_records, user_records
@@ -13,10 +13,16 @@ from .protocol.claim import Claim
 from .records import MAX_BATCH_RECORDS, Record, SequencedRecord
 
 
-def opening_records(begin: Begin, user_messages: Sequence[Message], encoder: ChunkEncoder) -> list[Record]:
-    """Lay out the generation's facts, the user's messages, and what the format says before the producer does."""
+def opening_records(
+    begin: Begin, user_messages: Sequence[Message], encoder: ChunkEncoder, *, told: Collection[str] = ()
+) -> list[Record]:
+    """Lay out the generation's facts, the messages it brings, and what the format says before the producer does.
+
+    ``told`` are the ids of answers that only the client tells of.
+    """
     records = [begin.record()]
-    records += [record for message in user_messages for record in user_records(message)]
+    for message in user_messages:
+        records += user_records(message, is_told=message.get("id") in told)
     records += [record for chunk in encoder.start() for record in chunk_records(chunk)]
     return records
 

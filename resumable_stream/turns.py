@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,9 @@ class Turn:
     message_id: str
     """The id of the answer's message in the client; what to store the answer under."""
     messages: list[Message] = field(default_factory=list)
-    """The messages of the request, in order, as the client library has them."""
+    """The messages of the request, in order, as the client library has them.
+
+    They are the client's word, past answers and approvals included; :meth:`history` is not."""
     body: Mapping[str, Any] = field(default_factory=dict)
     """The whole JSON object of the request."""
     request: HttpRequest | None = None
@@ -33,6 +35,22 @@ class Turn:
     """The parameters of the URL that the view was mounted with, by name."""
     actor: str = ""
     """Whose turn it is, as the view's ``get_owner`` says; survives on the log."""
+
+    read_history: Callable[[], Awaitable[list[Message]]] | None = field(default=None, repr=False, compare=False)
+    """Reads what :meth:`history` returns."""
+
+    async def history(self) -> list[Message]:
+        """Read the chat up to this turn's answer as the log has it: the newest message is the client's, nothing else.
+
+        Outputs of the page's own tools and approvals are in it where the log has asked for them. Answers that only the
+        client tells of are not. Costs what reading the chat back costs.
+
+        Raises:
+            RuntimeError: The turn is another process's.
+        """
+        if self.read_history is None:
+            raise RuntimeError("The chat's history is known only where its answer is generated.")
+        return await self.read_history()
 
     @classmethod
     def of_stranger(cls, begin: Begin | None) -> Turn:

@@ -135,7 +135,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             delivery=delivery,
             check=self.read_check(request, chat_id),
             wire=self.wire_for(request),
-            **await self.start_options(request, chat_id, asked, body, idempotency_key=key),
+            **await self.start_options(request, chat_id, stream_name, asked, body, idempotency_key=key),
         )
 
     async def _replay(

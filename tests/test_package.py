@@ -55,6 +55,7 @@ LAYERS = (
         [
             "parsing",
             "asking",
+            "bringing",
             "turns",
             "sessions",
             "naming",

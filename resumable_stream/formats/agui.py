@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from .agui_answers import admitted
 from .agui_encoder import AGUIEncoder
 from .agui_fold import fold_answer, fold_generations
 from .agui_request import parse_request
@@ -27,6 +28,10 @@ class AGUIFormat(ChunkFormat):
     def encoder(self, facts: GenerationFacts) -> AGUIEncoder:
         """Make the encoder of one generation."""
         return AGUIEncoder(facts)
+
+    def admitted(self, told: Sequence[Message], chat: Sequence[Message]) -> Sequence[Message]:
+        """Leave out results of calls that do not wait for one."""
+        return admitted(told, chat)
 
     def snapshot(self, messages: Sequence[Message]) -> str:
         """Return the event that takes the place of all of a client's messages."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from .aisdk_answers import merge_answers
 from .aisdk_chunks import CHUNK_TYPES, NEWEST_VERSION, OLDEST_VERSION
 from .aisdk_encoder import AISDKEncoder
 from .aisdk_fold import fold_answers, fold_generations
@@ -46,6 +47,10 @@ class AISDKFormat(ChunkFormat):
             chunk_types=self.chunk_types,
             sdk_version=self._client_version or OLDEST_VERSION,
         )
+
+    def merge_answers(self, known: Message, told: Message) -> Message:
+        """Return ``known`` with the outputs and approvals that its waiting calls get in ``told``."""
+        return merge_answers(known, told)
 
     def rebuild(self, message: Message) -> list[str]:
         """Return chunks from which a client makes ``message``."""

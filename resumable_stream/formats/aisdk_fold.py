@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .aisdk_chunks import NEWEST_VERSION, is_taken
 from .aisdk_tools import TOOL_PARTS, BrokenStreamError, Chunk, Part, pick
 from .base import Message, StoredGeneration
-from .conversation import Conversation, is_broken_off, is_continued
+from .conversation import Conversation, is_broken_off
 from .jsontext import mend_surrogates
 from .partial_json import UnparsableError, parse_safely
 
@@ -311,7 +311,7 @@ def fold_generations(generations: Iterable[StoredGeneration], *, version: int = 
             generation,
             message_id=generation.message_id or generation.generation_id or f"message-{len(chat)}",
             version=version,
-            continues=chat.last if is_continued(chat.last, generation.message_id) else None,
+            continues=chat.answer(generation.message_id),
         )
         for answer in answers:
             chat.place_answer(answer)

@@ -47,6 +47,8 @@ class ChatRequest:
     after that point is replaced, also where it is still being written."""
     says_trigger: bool = False
     """Whether its client would have said so if it asked anew."""
+    is_history: bool = False
+    """Whether :attr:`messages` are the chat as the page has it, each under the id that the page gave it."""
     run_id: str | None = None
     """The client's own name for the run it asks for, not yet validated; the same again asks for the same run."""
     protocol_version: str = ""
@@ -81,6 +83,10 @@ class StoredGeneration:
     """The client's own name for it, if it has one."""
     user_messages: Sequence[Message] = ()
     """The user's messages stored with the generation."""
+    is_whole: bool = False
+    """Whether :attr:`user_messages` are the whole chat before the answer, in the place of all earlier generations."""
+    told: frozenset[str] = frozenset()
+    """Ids of those messages that are no user's, and that no generation has written: the client has told of them."""
     chunks: Sequence[str] = field(default=(), repr=False)
     """The stored chunks, in order."""
     end: EndReason | None = None
@@ -211,6 +217,18 @@ class ChunkFormat(ABC):
         nothing sends these chunks before the generation's own; they are not stored.
         """
         return []
+
+    def merge_answers(self, known: Message, told: Message) -> Message:
+        """Return ``known``, a message of the log, with what a client has added where the log asked for it.
+
+        ``told`` is the same message as the client sends it. Outputs of the page's own tools and people's approvals are
+        taken from it, for calls that wait for them; nothing else is.
+        """
+        return known
+
+    def admitted(self, told: Sequence[Message], chat: Sequence[Message]) -> Sequence[Message]:
+        """Return those messages that a client may add to ``chat``, out of those that the log does not know."""
+        return told
 
     def snapshot(self, messages: Sequence[Message]) -> str | None:
         """Return a chunk that makes a client hold ``messages`` and nothing else; ``None`` if there is no such chunk.

@@ -23,10 +23,10 @@ class Conversation:
     def __len__(self) -> int:
         return len(self._messages)
 
-    @property
-    def last(self) -> Message | None:
-        """The newest message."""
-        return next(reversed(self._messages.values()), None)
+    def answer(self, message_id: str | None) -> Message | None:
+        """Return the answer with an id, which another generation may continue."""
+        found = self._messages.get(message_id) if message_id is not None else None
+        return found if found is not None and found["role"] == "assistant" else None
 
     def place_user_message(self, message: Message) -> None:
         """Append a user's message; one whose id is there already takes the place of it and of all that followed."""
@@ -57,11 +57,7 @@ def place_generations(
     return chat.messages()
 
 
-def is_continued(message: Message | None, message_id: str | None) -> bool:
-    """Return whether the answer ``message_id`` continues a chat's last message: if that has this id."""
-    return message is not None and message["role"] == "assistant" and message["id"] == message_id
-
-
 def continued_message(messages: Sequence[Message], message_id: str | None) -> Message | None:
-    """Return the message that the answer ``message_id`` continues: the last one, if it has this id."""
-    return messages[-1] if messages and is_continued(messages[-1], message_id) else None
+    """Return the message that the answer ``message_id`` continues: the newest answer that has this id."""
+    answers = (one for one in reversed(messages) if one["role"] == "assistant" and one["id"] == message_id)
+    return next(answers, None)

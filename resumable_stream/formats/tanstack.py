@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from .base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, Message, StoredGeneration
 from .jsontext import encode
+from .tanstack_answers import merge_answers
 from .tanstack_encoder import TanStackEncoder
 from .tanstack_fold import StreamFold
 from .tanstack_request import parse_request
@@ -29,6 +30,10 @@ class TanStackFormat(ChunkFormat):
     def encoder(self, facts: GenerationFacts) -> TanStackEncoder:
         """Make the encoder of one generation."""
         return TanStackEncoder(facts)
+
+    def merge_answers(self, known: Message, told: Message) -> Message:
+        """Return ``known`` with the outputs and approvals that its waiting calls get in ``told``."""
+        return merge_answers(known, told)
 
     def snapshot(self, messages: Sequence[Message]) -> str:
         """Return the one chunk that a first page load gets instead of the history's.

@@ -94,7 +94,7 @@ class Rights:
             run_id = parse_run_id(asked.run_id)
             name = await self._find(request, chat_id, "start")
             options = await self._hooks.start_options(
-                request, chat_id, asked, command.body, idempotency_key=command.idempotency_key or run_id or ""
+                request, chat_id, name, asked, command.body, idempotency_key=command.idempotency_key or run_id or ""
             )
             if not await keep_session(request):
                 # A visitor who is new, and no response to set a cookie: nobody would find the chat again.

@@ -98,7 +98,6 @@ class TestConversation:
         chat = conversation(message("u1"))
         chat.place_answer(message("a1", "assistant"))
         assert chat.messages() == [message("u1"), message("a1", "assistant")]
-        assert chat.last == message("a1", "assistant")
 
     def test_known_answer_replaces_only_itself(self):
         chat = conversation(message("a1", "assistant"), message("u2"))
@@ -113,11 +112,11 @@ class TestConversation:
             ([message("a1", "assistant")], "a2", False),
             ([message("a1", "assistant")], None, False),
             ([message("a1")], "a1", False),
-            ([message("a1", "assistant"), message("u2")], "a1", False),
+            ([message("a1", "assistant"), message("u2")], "a1", True),
         ],
     )
-    def test_only_the_last_message_is_continued(self, messages: list[Any], message_id: str | None, continues: bool):
-        assert continued_message(messages, message_id) == (messages[-1] if continues else None)
+    def test_answer_is_continued_under_its_id(self, messages: list[Any], message_id: str | None, continues: bool):
+        assert continued_message(messages, message_id) == (message("a1", "assistant") if continues else None)
 
 
 _USER = {

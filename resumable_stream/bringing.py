@@ -1,0 +1,111 @@
+"""What a request brings to the log, so that the log's chat is the page's.
+
+A request of a page that goes on from the generation before it begins with that one's messages. This is seen by their
+number and hash, and then nothing but that generation is read. Otherwise the whole chat is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+from .engine import ChatEngine
+from .formats.base import ChatRequest, Message, StoredGeneration
+from .formats.conversation import Conversation
+from .formats.differences import Brought, compare
+from .history import fold_history, read_generations
+from .layout import Begin
+
+
+async def bring(chat: ChatEngine, stream_name: str, asked: ChatRequest, *, takes_history: bool) -> Brought:
+    """Choose what to store of a request: what its page has and the log has not.
+
+    Without ``takes_history`` it is the newest message alone, or the answer that is to be continued.
+    """
+    if not (takes_history and asked.is_history and chat.mode == "session"):
+        newest = _newest(asked)
+        if not newest or newest[-1]["role"] == "user":
+            return Brought(messages=newest)
+        # What is said to be an answer of ours is compared with the log in any case.
+        asked = replace(asked, messages=newest)
+    page = await asyncio.to_thread(digest, asked.messages)
+    brought = await _compared(chat, stream_name, asked)
+    return replace(brought, page=page if asked.is_history else "")
+
+
+def _newest(asked: ChatRequest) -> list[Message]:
+    """Return what the request says, or the message that its answer is to continue."""
+    if asked.message_id is not None:
+        return [message for message in asked.messages if message["id"] == asked.message_id][-1:]
+    return [message for message in asked.messages[-1:] if message["role"] == "user"]
+
+
+async def _compared(chat: ChatEngine, stream_name: str, asked: ChatRequest) -> Brought:
+    head = await chat.head(stream_name)
+    if head is None or head.tail == 0:
+        return compare(chat.format, [], asked)
+    begin = head.begin
+    if begin is not None and head.end is not None and await asyncio.to_thread(_goes_on_from, begin, asked.messages):
+        generations, _ = await read_generations(chat.backend, stream_name, start=head.start, count=1)
+        known = await _after(chat, asked.messages[: _count(begin.page)], generations)
+        brought = await asyncio.to_thread(compare, chat.format, known, asked)
+        if not brought.history:
+            return brought
+        # The page is not what was stored of it.
+    # With what an unfinished answer has so far, which the page may show.
+    known = await fold_history(chat.format, (await chat.history(stream_name))[0], with_running=True)
+    return await asyncio.to_thread(compare, chat.format, known, asked)
+
+
+async def _after(
+    chat: ChatEngine, messages: Sequence[Message], generations: Sequence[StoredGeneration]
+) -> list[Message]:
+    """Return the chat of which ``messages`` and the answer of its last generation are known."""
+    conversation = Conversation()
+    for message in messages:
+        conversation.place_answer(message)
+    for message in await fold_history(chat.format, generations):
+        if message["role"] != "user":
+            conversation.place_answer(message)
+    return conversation.messages()
+
+
+def digest(messages: Sequence[Message]) -> str:
+    """Return the number of messages and a hash of what they say."""
+    text = json.dumps(messages, sort_keys=True, separators=(",", ":"))
+    hashed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+    return f"{len(messages)}.{base64.urlsafe_b64encode(hashed).decode()}"
+
+
+def _count(page: str) -> int:
+    count = page.partition(".")[0]
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 10 else 0
+
+
+def _goes_on_from(begin: Begin, messages: Sequence[Message]) -> bool:
+    count = _count(begin.page)
+    return 0 < count <= len(messages) and digest(messages[:count]) == begin.page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogHistory:
+    """The chat of a turn as its log has it, read when somebody asks."""
+
+    chat: ChatEngine
+    stream_name: str
+    generation: StoredGeneration
+    """The turn's own, as far as it is known before its answer."""
+
+    async def messages(self) -> list[Message]:
+        """Read the chat up to the turn's answer, without answers that only the client tells of."""
+        generations, _ = await self.chat.history(self.stream_name)
+        mine = self.generation.generation_id
+        known = [*takewhile(lambda one: one.generation_id != mine, generations), self.generation]
+        told = {message_id for one in known for message_id in one.told}
+        messages = await fold_history(self.chat.format, known)
+        return [message for message in messages if message["id"] not in told or message["role"] == "user"]
