@@ -90,6 +90,14 @@ def chromium() -> Path:
 
 
 @pytest.fixture(scope="session")
+def nginx() -> Path:
+    """nginx's executable."""
+    # Where Debian has it, which is not on everybody's path.
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    return require_program("nginx", found, "Install nginx (apt-get install nginx).")
+
+
+@pytest.fixture(scope="session")
 def s2_lite() -> Path:
     """The server executable of s2-lite."""
     how_to_get = (

@@ -67,9 +67,9 @@ def new_id() -> str:
 class Visitor:
     """One browser session; requests go to ``prefix`` unless they name another."""
 
-    def __init__(self, base: str, prefix: str = "/api/chat") -> None:
+    def __init__(self, base: str, prefix: str = "/api/chat", **options: Any) -> None:
         self.prefix = prefix
-        self.http = httpx.AsyncClient(base_url=base, timeout=PATIENCE_SECONDS)
+        self.http = httpx.AsyncClient(base_url=base, timeout=PATIENCE_SECONDS, **options)
 
     async def __aenter__(self) -> Self:
         await self.arrive()
