@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
+from .arrivals import Arrival
 from .conf import settings
 from .engine import ChatEngine, Start
 from .formats.base import Delivery
@@ -109,13 +110,15 @@ class ResumableChat(ChatEngine):
         reader = await self.reader_of_run(stream_name, run_id, cursor)
         return event_stream(reader, self.format, runtime().reader_place(owner), check=check, wire=wire)
 
-    async def stop(self, stream_name: str, generation_id: str | None = None) -> HttpResponse:
+    async def stop(
+        self, stream_name: str, generation_id: str | None = None, *, arrival: Arrival | None = None
+    ) -> HttpResponse:
         """Stop what runs on the stream: 202, or 204 if nothing does.
 
         Raises:
             GenerationActiveError: Another generation than ``generation_id`` runs.
         """
-        stopped = await self.end(stream_name, generation_id)
+        stopped = await self.end(stream_name, generation_id, arrival=arrival)
         if stopped is None:
             return plain(HTTPStatus.NO_CONTENT)
         return plain(HTTPStatus.ACCEPTED, generation_id=stopped)

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import Promise
 
 from .app_code import call, stays_in_loop
+from .arrivals import Arrival, StreamKey
 from .backends import backends
 from .backends.base import BaseBackend
 from .conf import settings
@@ -154,6 +155,7 @@ class ChatEngine:
         context: Any = None,
         is_previewed: bool = False,
         replaces: Replaces | None = None,
+        arrival: Arrival | None = None,
     ) -> Start:
         """Claim the stream and run ``source`` in the background, whoever listens.
 
@@ -178,6 +180,7 @@ class ChatEngine:
             is_previewed: Whether one reader wants chunks before they are on the log.
             replaces: Decides whether a running generation, of which the log has this ``Begin``, ends as ``stopped`` in
                 the append that claims the stream. Default: none does.
+            arrival: When the request came: a stop that came later stops what it starts. Default: now.
 
         Raises:
             GenerationActiveError: Another generation runs, and is not to be replaced.
@@ -212,9 +215,17 @@ class ChatEngine:
         )
         encoder = self.format.encoder(facts)
         records = opening_records(begin, [*history, *user_messages], encoder, told=told)
-        starting = self._start(stream_name, source, begin, records, encoder, owner, context, is_previewed, replaces)
+        here = runtime()
+        arrival = arrival or here.arrivals.arrive(chat_id)
+        arrival.stream = self._key(stream_name)
+        starting = self._start(
+            stream_name, source, begin, records, encoder, owner, context, is_previewed, replaces, arrival
+        )
         # A client that goes away just now must leave no claim behind that nobody writes under.
-        return await runtime().registry.carry_through(starting)
+        return await here.registry.carry_through(here.arrivals.carry(arrival, starting))
+
+    def _key(self, stream_name: str) -> StreamKey:
+        return self.backend.alias, stream_name
 
     async def _start(
         self,
@@ -227,6 +238,7 @@ class ChatEngine:
         context: Any,
         is_previewed: bool,
         replaces: Replaces | None,
+        arrival: Arrival,
     ) -> Start:
         here = runtime()
         replaced = here.registry.get(self.backend, stream_name) if replaces is not None else None
@@ -250,6 +262,10 @@ class ChatEngine:
                 context=context,
             )
             here.registry.start(self.backend, generation)
+            if here.arrivals.is_stopped(arrival):
+                # A stop has come meanwhile: the producer is never asked.
+                generation.stop()
+                arrival.stopped_id = generation.id
         if granted.ended is not None:
             await self._tell_of_replaced(stream_name, granted.ended, replaced)
         return Start(generation_id=begin.generation_id, cursor=granted.start, is_new=True, preview=writer.preview)
@@ -425,15 +441,23 @@ class ChatEngine:
             runtime().registry.keep(self._ends.tell_of_stranger(self.backend, stream_name, ended))
         return ended is None
 
-    async def end(self, stream_name: str, generation_id: str | None = None) -> str | None:
+    async def end(
+        self, stream_name: str, generation_id: str | None = None, *, arrival: Arrival | None = None
+    ) -> str | None:
         """Stop what runs on the stream, wherever it runs; return its id, or ``None`` if nothing does.
 
-        In this process the producer is cancelled at once; elsewhere its writer notices within a second.
+        In this process the producer is cancelled at once, and a start that came before ``arrival`` (default: now) is
+        stopped also where it has not claimed the stream yet; the id is empty if it does not do so soon. Elsewhere the
+        writer notices within a second.
 
         Raises:
             GenerationActiveError: Another generation than ``generation_id`` runs.
         """
-        generation = runtime().registry.get(self.backend, stream_name)
+        here = runtime()
+        starts: list[Arrival] = []
+        if generation_id is None:
+            starts = here.arrivals.stop(self._key(stream_name), arrival or here.arrivals.arrive())
+        generation = here.registry.get(self.backend, stream_name)
         # Only the log knows of any other: what this process writes may have ended there, its reply being lost.
         if generation is not None and generation_id in (None, generation.id):
             generation.stop()
@@ -444,7 +468,18 @@ class ChatEngine:
             if generation.end is EndReason.STOPPED:
                 return generation.id
         # As with a start: what is begun is done, on_end included, should the client go away meanwhile.
-        return await runtime().registry.carry_through(self._stop(stream_name, generation_id))
+        stopped = await here.registry.carry_through(self._stop(stream_name, generation_id))
+        return stopped if stopped is not None else await self._stopped_of(stream_name, starts)
+
+    async def _stopped_of(self, stream_name: str, starts: Sequence[Arrival]) -> str | None:
+        """Wait for starts that a stop is meant for, and return the generation that one of them has begun."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WAIT_SECONDS):
+                for start_ in starts:
+                    await start_.is_over.wait()
+        found = next((start_.stopped_id for start_ in starts if start_.stopped_id is not None), None)
+        is_open = any(not start_.is_over.is_set() for start_ in starts)
+        return "" if found is None and is_open else found
 
     async def _stop(self, stream_name: str, generation_id: str | None) -> str | None:
         ended = await perform(stop(generation_id, self._encoder_for), self.backend, stream_name)

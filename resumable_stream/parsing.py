@@ -14,7 +14,10 @@ from .exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMe
 from .formats.jsontext import is_deeper_than
 
 MAX_CURSOR = 2**63 - 1
-_CHAT_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~-]{1,128}\Z", re.ASCII)
+_CHAT_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~=|+@-]{1,128}\Z", re.ASCII)
+"""With what Relay (``Q2hhdDo0Mg==``), auth0 (``auth0|1``) and mail addresses need; nothing that separates the segments
+of a path or of a stream's name."""
+_MARKS = ". _ : ~ = | + @ -"
 _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _CURSOR = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
 _IDEMPOTENCY_KEY_BYTES = 512
@@ -88,11 +91,11 @@ def parse_chat_id(value: object, name: str = "id") -> str:
     """Check the id of a chat; ``name`` is what the client calls it.
 
     Raises:
-        InvalidRequestError: It is not 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``.
+        InvalidRequestError: It is not 1 to 128 of ``A-Z a-z 0-9 . _ : ~ = | + @ -``.
     """
     if not isinstance(value, str) or not _CHAT_ID.match(value):
         raise InvalidRequestError(
-            f"The chat's id must be a string of 1 to 128 letters, digits or . _ : ~ - (send it as '{name}')."
+            f"The chat's id must be a string of 1 to 128 letters, digits or {_MARKS} (send it as '{name}')."
         )
     return value
 
@@ -188,12 +191,12 @@ def parse_run_id(value: object) -> str | None:
     """Check the id that a client has given its run; ``None`` if it gave none.
 
     Raises:
-        InvalidRequestError: It is not 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``.
+        InvalidRequestError: It is not 1 to 128 of ``A-Z a-z 0-9 . _ : ~ = | + @ -``.
     """
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not _CHAT_ID.match(value):
-        raise InvalidRequestError("The run's id must be a string of 1 to 128 letters, digits or . _ : ~ -.")
+        raise InvalidRequestError(f"The run's id must be a string of 1 to 128 letters, digits or {_MARKS}.")
     return value
 
 

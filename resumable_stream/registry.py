@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from . import shutdown
+from .arrivals import Arrivals
 from .backends.base import BaseBackend
 from .conf import settings
 from .exceptions import LimitExceededError, ShuttingDownError
@@ -177,6 +178,7 @@ class Runtime:
         self.hub = Hub()
         self.registry = Registry(self.hub)
         self.pacer = Pacer()
+        self.arrivals = Arrivals()
         self.departures: set[Callable[[], None]] = set()
         """Called when readers are sent away; for those who hold a connection open without reading."""
         self._readers: Counter[str] = Counter()

@@ -13,6 +13,7 @@ from django.urls import URLPattern
 from django.utils.module_loading import import_string
 from django.views import View
 
+from .arrivals import Arrival
 from .asgi import require_asgi, require_framing
 from .async_views import AsyncViewMixin
 from .conf import SETTING_NAME, settings
@@ -30,6 +31,7 @@ from .parsing import (
     parse_wait,
     wants_events,
 )
+from .registry import runtime
 from .responses import NOT_FOUND_TEXT, come_again, error_response, may_pass, plain
 from .routes import require_boundary, routes
 from .run_views import RunDoors
@@ -77,6 +79,15 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             return await self._stop(request, {**self.parse_body(request, required=False), "id": chat_id})
         body = self.parse_body(request)
         asked = self.name_run(request, self.read_request(body))
+        parse_chat_id(asked.chat_id)
+        arrivals = runtime().arrivals
+        arrival = arrivals.arrive(asked.chat_id)
+        with arrivals.starting(arrival):
+            return await self._begin(request, asked, body, arrival)
+
+    async def _begin(
+        self, request: HttpRequest, asked: ChatRequest, body: dict[str, Any], arrival: Arrival
+    ) -> HttpResponseBase:
         chat_id = parse_chat_id(asked.chat_id)
         key = parse_idempotency_key(request) or asked.run_id or ""
         stream_name = await self.find_stream(request, chat_id, "start")
@@ -87,7 +98,8 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             return await self.join(request, chat_id, stream_name, asked.run_id)
         if (cursor := parse_cursor(request)) is not None:
             return await self._replay(request, chat_id, stream_name, cursor=cursor)
-        return await self._start(request, chat_id, stream_name, asked, body, key)
+        options = {"idempotency_key": key, "arrival": arrival}
+        return await self._start(request, chat_id, stream_name, asked, body, options)
 
     async def get(self, request: HttpRequest, chat_id: str | None = None, **_: Any) -> HttpResponseBase:
         """Follow a chat or a run, or read a chat's messages."""
@@ -122,10 +134,11 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         stream_name: str,
         asked: ChatRequest,
         body: dict[str, Any],
-        key: str,
+        given: dict[str, Any],
     ) -> HttpResponseBase:
+        options = {**await self.start_options(request, chat_id, stream_name, asked, body), **given}
         if self.is_form(request):
-            return await self.answer_form(request, chat_id, stream_name, asked, body, key)
+            return await self.answer_form(request, chat_id, stream_name, options)
         delivery = self.delivery or self.chat.default_delivery
         if delivery == "response":
             require_framing(request)
@@ -135,7 +148,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             delivery=delivery,
             check=self.read_check(request, chat_id),
             wire=self.wire_for(request),
-            **await self.start_options(request, chat_id, stream_name, asked, body, idempotency_key=key),
+            **options,
         )
 
     async def _replay(
@@ -158,12 +171,14 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         )
 
     async def _stop(self, request: HttpRequest, body: dict[str, Any]) -> HttpResponseBase:
+        """Stop a turn, also one whose start has come before, but is not on the log yet."""
         chat_id = parse_chat_id(body.get("id") or (self.names_runs and body.get("threadId")))
         generation_id = parse_generation_id(body.get("generation", body.get("activeStreamId")))
+        arrival = runtime().arrivals.arrive(chat_id)
         stream_name = await self.find_stream(request, chat_id, "stop")
         if stream_name is None:
             return plain(HTTPStatus.NOT_FOUND, NOT_FOUND_TEXT)
-        return await self.chat.stop(stream_name, generation_id)
+        return await self.chat.stop(stream_name, generation_id, arrival=arrival)
 
     async def _messages(self, stream_name: str) -> HttpResponseBase:
         generations, cursor = await self.chat.history(stream_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -28,6 +29,9 @@ class PageChat(ResumableChatView):
     format = "html"
 
     async def generate(self, turn: Turn) -> AsyncIterator[Any]:
+        if turn.body.get("waits"):
+            yield "Wait."
+            await asyncio.Event().wait()
         yield f"You said <{turn.messages[-1]['content']}>."
 
 
@@ -121,6 +125,51 @@ async def test_a_form_stops_a_turn(log: FaultyLog) -> None:
     body = urlencode({"csrfmiddlewaretoken": visitor.cookies["csrftoken"]}).encode()
 
     assert (await visitor.post("/api/chat/c1/stop", body, content_type=FORM)).status in (202, 204)
+
+
+BOUNDARY = "----formdata"
+
+
+def multipart(**fields: str) -> bytes:
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    return f"{''.join(parts)}--{BOUNDARY}--\r\n".encode()
+
+
+BEACONS = {
+    "URLSearchParams": (lambda **fields: urlencode(fields).encode(), FORM),
+    "FormData": (multipart, f"multipart/form-data; boundary={BOUNDARY}"),
+}
+
+
+@pytest.mark.parametrize("beacon", BEACONS.values(), ids=BEACONS)
+@pytest.mark.parametrize("prefix", ["/api/chat", "/api/text", "/api/sdk"])
+@in_virtual_time
+async def test_a_beacon_stops_a_turn_of_every_format(log: FaultyLog, prefix: str, beacon: Any) -> None:
+    encode, content_type = beacon
+    visitor = Visitor()
+    message = {"id": "m1", "role": "user", "content": "Hi", "parts": [{"type": "text", "text": "Hi"}]}
+    starting = visitor.begin("POST", prefix, {"id": "c1", "messages": [message], "waits": True})
+    await starting.begun()
+    plain = Visitor(csrf=False)
+    plain.cookies.update(visitor.cookies)
+    token = visitor.cookies["csrftoken"]
+    other = encode(csrfmiddlewaretoken=token, generation="x" * 20)
+    body = encode(csrfmiddlewaretoken=token, generation="")
+
+    refused = await plain.post(f"{prefix}/c1/stop", encode(generation=""), content_type=content_type)
+    late = await plain.post(f"{prefix}/c1/stop", other, content_type=content_type)
+    stopped = await plain.post(f"{prefix}/c1/stop", body, content_type=content_type)
+
+    assert (refused.status, late.status, stopped.status) == (403, 409, 202)
+    assert (await starting.done()).is_complete
+
+
+@in_virtual_time
+async def test_the_answers_url_quotes_the_chats_id(log: FaultyLog) -> None:
+    assert "/api/chat/auth0%7C1%2B2/stream?from=" in (await send(Visitor(), id="auth0|1+2")).text
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ LAYERS = (
         "running",
         [
             "app_code",
+            "arrivals",
             "generation",
             "history",
             "hub",

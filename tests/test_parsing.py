@@ -18,6 +18,7 @@ from resumable_stream.parsing import (
     parse_generation_id,
     parse_idempotency_key,
     parse_message_id,
+    parse_run_id,
     parse_wait,
 )
 
@@ -117,6 +118,12 @@ def test_a_chat_id_is_safe_in_a_path_and_in_a_stream_name(value: Any) -> None:
     assert found.isascii()
     assert 1 <= len(found) <= 128
     assert not set(found) & set("/\\?#%& \n\0")
+
+
+@pytest.mark.parametrize("value", ["Q2hhdDo0Mg==", "auth0|1", "a+b", "ann@example.org"])
+def test_ids_of_other_systems_name_chats_and_runs(value: str) -> None:
+    assert parse_chat_id(value) == value
+    assert parse_run_id(value) == value
 
 
 @pytest.mark.parametrize("value", ["a\n", "a\r", "\na"])

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from django.http import HttpRequest
 
+from ..arrivals import Arrival
 from ..asgi import require_asgi
 from ..conf import settings
 from ..exceptions import InvalidRequestError, ShuttingDownError
@@ -183,21 +184,28 @@ class Connection:
             self._follow(command, previous)
 
     def _start(self, command: Start) -> None:
+        arrival = runtime().arrivals.arrive(command.chat_id)
         previous = self._subscriptions.get(command.key)
         if previous is not None:
             # What is followed goes on until there is something else to follow.
-            previous.starting = self._spawn(self._operate, command.key, partial(self._start_beside, previous, command))
+            previous.starting = self._spawn(
+                self._operate, command.key, partial(self._start_beside, previous, command, arrival)
+            )
         elif not self._is_full(command.key):
             subscription = self._add(command)
-            self._run(subscription, partial(self._service.start_and_follow, subscription, command))
+            subscription.arrival = arrival
+            self._run(subscription, partial(self._service.start_and_follow, subscription, command, arrival))
 
     def _stop(self, command: Stop) -> None:
         followed = self._subscriptions.get(command.key)
-        self._spawn(self._operate, command.key, partial(self._stop_after, followed, command))
+        arrival = runtime().arrivals.arrive(command.chat_id)
+        self._spawn(self._operate, command.key, partial(self._stop_after, followed, command, arrival))
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
         subscription = self._subscriptions.pop(command.key, None)
         if subscription is not None:
+            if command.stops_start and subscription.arrival is not None:
+                subscription.arrival.is_stopped = True
             subscription.dismiss()
         self._spawn(self._tell_unsubscribed, command.key, subscription)
 
@@ -252,19 +260,19 @@ class Connection:
             await previous.has_gone()
         return await self._service.follow(subscription, command)
 
-    async def _start_beside(self, previous: Subscription, command: Start) -> None:
+    async def _start_beside(self, previous: Subscription, command: Start, arrival: Arrival) -> None:
         """Start while the same stream is followed already, and follow from there unless that is done anyway."""
-        started = await self._service.start(command)
+        started = await self._service.start(command, arrival)
         latest = self._subscriptions.get(command.key)
         if previous.is_dismissed or (latest is not None and latest.is_live):
             return
         self._follow(Subscribe(key=command.key, chat_id=command.chat_id, cursor=started.cursor), latest)
 
-    async def _stop_after(self, followed: Subscription | None, command: Stop) -> None:
+    async def _stop_after(self, followed: Subscription | None, command: Stop, arrival: Arrival) -> None:
         """Stop what has been started, and show what is stopped to who has asked to follow it."""
         if followed is not None:
             await followed.has_settled()
-        await self._service.stop(command)
+        await self._service.stop(command, arrival)
 
     async def _tell_unsubscribed(self, key: str, subscription: Subscription | None) -> None:
         if subscription is not None:

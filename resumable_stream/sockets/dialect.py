@@ -38,6 +38,8 @@ class Unsubscribe:
     """Follow no longer. What runs, runs on."""
 
     key: str
+    stops_start: bool = False
+    """Whether a start that has not begun yet is to begin nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

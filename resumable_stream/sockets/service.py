@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 from django.http import HttpRequest
 
+from ..arrivals import Arrival
 from ..engine import Start as Started
 from ..exceptions import GenerationActiveError, ResumableStreamError, ShuttingDownError
 from ..hooks import ChatHooks
+from ..registry import runtime
 from ..responses import UNAVAILABLE_TEXT, error_text
 from .dialect import SHUTDOWN, Failure, SocketDialect, Start, Stop, Subscribe, SubscriptionEnd
 from .outlet import Outlet, SocketGoneError
@@ -71,32 +73,43 @@ class Service:
         finally:
             place.release()
 
-    async def start_and_follow(self, subscription: Subscription, command: Start) -> SubscriptionEnd:
+    async def start_and_follow(self, subscription: Subscription, command: Start, arrival: Arrival) -> SubscriptionEnd:
         """Start a generation and follow it to its end."""
-        granted = await self.rights.to_start(command)
+        with runtime().arrivals.starting(arrival):
+            granted = await self.rights.to_start(command)
+            granted.options["arrival"] = arrival
+            started = await self._begin(granted)
         try:
-            started = await self._begin(command, granted)
+            await self._tell_started(command, started)
             reader = self._chat.reader(granted.stream_name, started)
             return await subscription.follow(granted.stream_name, reader=reader)
         finally:
             granted.place.release()
 
-    async def start(self, command: Start) -> Started:
+    async def start(self, command: Start, arrival: Arrival) -> Started:
         """Start a generation that is followed by other means, so that nobody wants to see its chunks early."""
-        granted = await self.rights.to_start(command)
-        granted.options["is_previewed"] = False
+        with runtime().arrivals.starting(arrival):
+            granted = await self.rights.to_start(command)
+            granted.options.update(is_previewed=False, arrival=arrival)
+            started = await self._begin(granted)
         try:
-            return await self._begin(command, granted)
+            await self._tell_started(command, started)
+            return started
         finally:
             granted.place.release()
 
-    async def stop(self, command: Stop) -> None:
-        """Stop what runs."""
+    async def stop(self, command: Stop, arrival: Arrival) -> None:
+        """Stop what runs, and what was to run when the stop came."""
         stream_name = await self.rights.to_stop(command.chat_id)
-        stopped = await self._chat.end(stream_name, command.generation_id)
+        stopped = await self._chat.end(stream_name, command.generation_id, arrival=arrival)
         self._outlet.reply(self._dialect.stopping(command.key, stopped))
 
-    async def _begin(self, command: Start, granted: Granted) -> Started:
-        started = await self._chat.start(granted.stream_name, **granted.options)
+    async def _begin(self, granted: Granted) -> Started:
+        try:
+            return await self._chat.start(granted.stream_name, **granted.options)
+        except BaseException:
+            granted.place.release()
+            raise
+
+    async def _tell_started(self, command: Start, started: Started) -> None:
         await self._outlet.send(self._dialect.started(command.key, started.generation_id, started.cursor))
-        return started

@@ -7,6 +7,7 @@ import logging
 from contextlib import aclosing
 from http import HTTPStatus
 
+from ..arrivals import Arrival
 from ..chat import ResumableChat
 from ..driver import Backoff
 from ..exceptions import (
@@ -42,6 +43,8 @@ class Subscription:
         self.task: asyncio.Task[None] | None = None
         self.starting: asyncio.Task[None] | None = None
         """Starts a generation beside it."""
+        self.arrival: Arrival | None = None
+        """Of the start that it was made for."""
         self.cursor: int | None = None
         """Where a client that has what was sent so far goes on."""
         self.is_live = False

@@ -82,8 +82,8 @@ class TanStackDialect(SocketDialect):
     def _abort(self, key: str) -> Command:
         generation_id = self._generations.get(key)
         if generation_id is None:
-            # What has not begun cannot be stopped without the danger of stopping something else.
-            return Unsubscribe(key=key)
+            # Nothing else may be stopped: of what has not begun, the start itself is taken back.
+            return Unsubscribe(key=key, stops_start=True)
         return Stop(key=key, chat_id=self._chats[key], generation_id=generation_id)
 
     def chunk(self, key: str, frame: Frame) -> str:

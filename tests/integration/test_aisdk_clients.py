@@ -272,6 +272,21 @@ async def test_what_follows_an_error_of_the_producer_is_kept(browser: Browser) -
     assert await told_by_server(browser, chat) == state.messages
 
 
+@pytest.mark.parametrize("form", ["Q2hhdDo{}==", "auth0|{}", "a+{}@example.org"])
+async def test_a_chat_has_an_id_of_another_system(browser: Browser, control: Visitor, form: str) -> None:
+    chat, gate = form.format(new_id()), new_id()
+    first = await sent(browser, chat, "Not the ", {"gate": gate}, "whole.")
+    await first.shows("Not the ")
+    second = await browser.open(chat, messages=await told_by_server(browser, chat))
+    await second.resume()
+    await second.shows("Not the ")
+    async with await browser.visitor() as visitor:
+        assert (await visitor.stop(chat)).status_code == 202
+
+    for tab in (first, second):
+        assert_finished(await tab.settled(), "Not the ")
+
+
 async def test_a_second_message_at_once_is_refused_and_disturbs_nothing(browser: Browser, control: Visitor) -> None:
     chat, gate = new_id(), new_id()
     first = await sent(browser, chat, "One at ", {"gate": gate}, "a time.")
