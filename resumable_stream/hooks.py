@@ -72,7 +72,8 @@ class ChatHooks:
     def generate(self, turn: Turn) -> Any:
         """Produce the answer: an async generator, or a function that gives an async or sync iterable.
 
-        Yield text, a mapping, a pydantic model, a dataclass (a chunk as it is) or an encoded SSE event. It runs on
+        Yield text, a mapping, a pydantic model or a dataclass (a chunk as it is), or encoded SSE events as ``bytes`` or
+        :class:`~resumable_stream.formats.Encoded`. A ``str`` is always text. It runs on
         after the request has gone, and is cancelled when the turn is stopped or another process takes over.
         """
         raise NotImplementedError(f"{type(self).__name__} must define generate(self, turn).")

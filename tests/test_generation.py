@@ -142,7 +142,7 @@ async def test_items_may_be_of_every_kind(log: FaultyLog) -> None:
         {"type": "data-a", "data": 1},
         DataChunk("data-b", 2),
         ModelChunk(type="data-c", data=3),
-        'data: {"type":"data-d","data":4}\n\n',
+        b'data: {"type":"data-d","data":4}\n\n',
         None,
     ]
     await generate(of(*items), chunks="aisdk")

@@ -24,7 +24,7 @@ ROOT = PACKAGE.parent
 LAYERS = (
     # Needs nothing of the others, and nobody needs it.
     ("client", ["client"]),
-    ("ground", ["exceptions", "conf", "records"]),
+    ("ground", ["event_parser", "exceptions", "conf", "records"]),
     ("log", ["backends"]),
     ("protocol", ["formats", "layout", "protocol", "driver"]),
     (

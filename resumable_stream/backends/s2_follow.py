@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NamedTuple
 
+from ..event_parser import Event
 from ..exceptions import ReadUnwrittenError, RecordsTrimmedError, StreamNotFoundError
 from ..records import FollowBatch, SequencedRecord
 from .backoff import Backoff
@@ -18,7 +19,7 @@ from .s2_client import REQUEST_ERRORS
 from .s2_codec import decode_records, first_gap
 from .s2_errors import Fault, Kind
 from .s2_http import NOT_FOUND_TRIES, S2Http
-from .s2_session import Event, ReadSession, SessionInDoubtError
+from .s2_session import ReadSession, SessionInDoubtError
 
 CheckKept = Callable[[str, int], Awaitable[None]]
 """Raises :exc:`RecordsTrimmedError` if a stream's record at a position is gone."""

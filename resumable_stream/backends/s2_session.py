@@ -4,65 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
 
 import httpx
 
-
-class Event(NamedTuple):
-    """One event of a stream."""
-
-    kind: str
-    """The field ``event``; empty without one."""
-    data: str
-
-
-class EventParser:
-    """Finds the events in a stream's bytes, as WHATWG's HTML standard says (section 9.2.6); no ``id`` and ``retry``.
-
-    Lines end with CR, LF or both, and with nothing else: records may hold U+2028 and its like.
-    """
-
-    __slots__ = ("_after_cr", "_data", "_is_first_line", "_kind", "_pieces")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        """Of a line that has not ended."""
-        self._after_cr = False
-        self._is_first_line = True
-        self._kind = ""
-        self._data: list[str] = []
-
-    def feed(self, part: bytes) -> list[Event]:
-        """Take what came next, broken off wherever it may be, and return the events that are complete with it."""
-        if self._after_cr:
-            part = part.removeprefix(b"\n")
-        self._after_cr = part.endswith(b"\r")
-        if b"\r" in part:
-            part = part.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        first, *more = part.split(b"\n")
-        self._pieces.append(first)
-        if not more:
-            return []
-        lines = [b"".join(self._pieces), *more]
-        self._pieces = [lines.pop()]
-        return [event for line in lines if (event := self._take(line)) is not None]
-
-    def _take(self, line: bytes) -> Event | None:
-        """Take a line, and return the event that ends with it."""
-        if self._is_first_line:
-            self._is_first_line = False
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line:
-            event = Event(self._kind, "\n".join(self._data)) if self._data else None
-            self._kind, self._data = "", []
-            return event
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            self._data.append(value.removeprefix(b" ").decode(errors="replace"))
-        elif field == b"event":
-            self._kind = value.removeprefix(b" ").decode(errors="replace")
-        return None
+from ..event_parser import Event, EventParser
 
 
 class SessionInDoubtError(Exception):

@@ -8,11 +8,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
+from .encoded import Encoded
 
 __all__ = [
     "ChatRequest",
     "ChunkEncoder",
     "ChunkFormat",
+    "Encoded",
     "EndReason",
     "GenerationFacts",
     "Message",

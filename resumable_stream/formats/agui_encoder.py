@@ -26,7 +26,7 @@ from .deltas import (
     ToolItem,
     ToolOutput,
 )
-from .items import ItemReader, may_be_encoded
+from .items import ItemReader
 from .jsontext import encode, encode_text
 
 
@@ -77,7 +77,7 @@ class AGUIEncoder(ChunkEncoder):
 
     def encode(self, item: object) -> list[str]:
         """Encode one item; an error of the producer's own waits for what follows it."""
-        if type(item) is str and not may_be_encoded(item):
+        if type(item) is str:
             self._write("text", item)
         else:
             self._encode_items(self._reader.read(item))

@@ -17,7 +17,7 @@ from .deltas import (
     ToolInputStart,
     ToolItem,
 )
-from .items import ItemReader, may_be_encoded
+from .items import ItemReader
 from .jsontext import decode, encode, encode_text
 
 # Chunks of producers' own that say something within or beside the text, rather than begin another part.
@@ -110,7 +110,7 @@ class AISDKEncoder(ChunkEncoder):
 
     def encode(self, item: object) -> list[str]:
         """Encode one item; an error of the producer's own waits for what follows it."""
-        if type(item) is str and not may_be_encoded(item):
+        if type(item) is str:
             self._encode_delta("text", item)
         else:
             self._encode_items(self._reader.read(item))

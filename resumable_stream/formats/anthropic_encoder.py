@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .base import ChunkEncoder, EndReason
 from .deltas import Chunk, InvalidToolInput, Item, Reasoning, ToolInput, ToolInputStart
-from .items import ItemReader, may_be_encoded
+from .items import ItemReader
 from .jsontext import decode, encode, encode_text
 from .producers import ProducerError
 
@@ -107,7 +107,7 @@ class AnthropicEncoder(ChunkEncoder):
 
     def encode(self, item: object) -> list[str]:
         """Encode one item."""
-        if type(item) is str and not may_be_encoded(item):
+        if type(item) is str:
             self._encode_delta("text", item)
         elif (event := _raw_event(item)) is not None:
             self._encode_raw(event)

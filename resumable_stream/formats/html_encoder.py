@@ -23,7 +23,7 @@ from .deltas import (
     ToolItem,
     ToolOutput,
 )
-from .items import ItemReader, may_be_encoded
+from .items import ItemReader
 from .jsontext import decode, encode, encode_text
 
 _ELEMENT_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -170,7 +170,7 @@ class HTMLEncoder(ChunkEncoder):
 
     def encode(self, item: object) -> list[str]:
         """Encode one item."""
-        if type(item) is str and not may_be_encoded(item):
+        if type(item) is str:
             self._add_text("text", item)
         else:
             for piece in self._reader.read(item):

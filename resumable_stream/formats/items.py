@@ -1,59 +1,29 @@
 """Read whatever ``generate`` yields.
 
-A plain string is a piece of text. Everything else is brought to the few kinds of :mod:`.deltas`, for all formats
-alike: encoded SSE text is unwrapped, mappings, dataclasses and pydantic models are chunks in the format's own words,
-and what model libraries stream is read by :mod:`.producers`. How an item is read depends on its class, and is found
-out once for each class.
+A string is a piece of text, whatever it looks like: a user, a document or a model may have written it. Everything else
+is brought to the few kinds of :mod:`.deltas`, for all formats alike: bytes and :class:`~.encoded.Encoded` are event
+streams and are unwrapped, mappings, dataclasses and pydantic models are chunks in the format's own words, and
+:mod:`.producers` reads what model libraries stream. The class of an item decides how it is read, and is looked at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
 from collections.abc import Callable, Container, Mapping
 from functools import lru_cache
 from typing import Any
 
+from django.utils.functional import Promise
+
 from .deltas import Chunk, Item
+from .encoded import Encoded, EncodedEvents, broken_off
 from .jsontext import decode, encode, escape_unsafe
 from .producers import Producers
 from .producers.langchain import NOTHING, unwrap, unwrap_mode
 
 # The least that pydantic-ai's chunks can be asked for; what it leaves out is what strict clients of version 5 refuse.
 OLDEST_SDK_VERSION = 5
-
-_FIELD_NAMES = ("data", "event", "id", "retry")
-_FIELD_BEGINNINGS = ("data", "event", "id", "retry", ":")
-_LINE_END = re.compile("\r\n|\n|\r")
-_DONE = "[DONE]"
-
-
-def may_be_encoded(text: str) -> bool:
-    """Tell, at almost no cost, whether a string could be encoded SSE text rather than a piece of an answer."""
-    return text[-1:] in ("\n", "\r") and text.startswith(_FIELD_BEGINNINGS)
-
-
-def unwrap_events(text: str) -> list[str] | None:
-    """Return the data of the SSE events that ``text`` consists of; ``None`` if it is anything else.
-
-    Comments and fields other than ``data`` are dropped.
-    """
-    lines = _LINE_END.split(text)
-    if lines[-2:] != ["", ""]:
-        return None
-    events: list[str] = []
-    data: list[str] = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name == "data":
-            data.append(value.removeprefix(" "))
-        elif line == "" and data:
-            events.append("\n".join(data))
-            data = []
-        elif name and name not in _FIELD_NAMES:
-            return None
-    return events
 
 
 class ItemReader:
@@ -67,7 +37,7 @@ class ItemReader:
         """
         self._producers = Producers(own_types)
         self._sdk_version = sdk_version
-        self._speaks_sse = False
+        self._events: EncodedEvents | None = None
 
     def read(self, item: object) -> list[Item]:
         """Read one item; what it adds to the answer is empty for ``None`` and for events without content.
@@ -80,50 +50,49 @@ class ItemReader:
         return _way_to_read(kind)(self, item)
 
     def flush(self) -> list[Item]:
-        """Complete what the producer left open when it came to its end."""
-        return self._producers.flush()
+        """Complete what the producer left open when it came to its end.
+
+        Raises:
+            ProducerError: Its event stream broke off.
+        """
+        items: list[Item] = []
+        for data in self._events.end() if self._events is not None else ():
+            try:
+                items += self._read_event(data)
+            except ValueError as error:
+                raise broken_off() from error
+        return [*items, *self._producers.flush()]
 
     def _read_nothing(self, item: None) -> list[Item]:
         return []
 
-    def _read_text(self, item: str) -> list[Item]:
+    def _read_text(self, item: str | Promise) -> list[Item]:
         text = str(item)
-        events = self._unwrap(text) if may_be_encoded(text) else None
-        return events if events is not None else [text] if text else []
+        return [text] if text else []
 
-    def _unwrap(self, text: str) -> list[Item] | None:
-        """Read encoded SSE text; ``None`` if it is a piece of an answer after all.
+    def _read_encoded(self, item: Encoded) -> list[Item]:
+        # JSON's own escape for a lone surrogate, which UTF-8 cannot hold.
+        return self._read_bytes(str(item).encode(errors="backslashreplace"))
 
-        Models like to write a colon and a blank line, which is a comment in SSE. A comment by itself is therefore
-        taken for one only if the producer has spoken SSE before.
-        """
-        events = unwrap_events(text)
-        if events is None or not (events or self._speaks_sse):
-            return None
-        try:
-            decoded = [(decode(event), event) for event in events if event != _DONE]
-        except ValueError:
-            return None
-        self._speaks_sse = True
-        return [item for data, event in decoded for item in self._read_event(data, event)]
+    def _read_bytes(self, item: bytes | bytearray | memoryview) -> list[Item]:
+        if self._events is None:
+            self._events = EncodedEvents()
+        items: list[Item] = []
+        for data in self._events.feed(bytes(item)):
+            try:
+                items += self._read_event(data)
+            except ValueError as error:
+                raise TypeError(
+                    "The data of an encoded event must be JSON, for instance 'data: {...}'. Yield text as str."
+                ) from error
+        return items
 
-    def _read_event(self, data: Any, event: str) -> list[Item]:
+    def _read_event(self, text: str) -> list[Item]:
+        data = decode(text)
         read = self._producers.read(data) if isinstance(data, dict) else None
         if read is not None:
             return read
-        return [Chunk(data, encode(data) if "\n" in event else escape_unsafe(event))]
-
-    def _read_bytes(self, item: bytes | bytearray | memoryview) -> list[Item]:
-        try:
-            text = bytes(item).decode()
-        except UnicodeDecodeError as error:
-            raise TypeError(
-                "Bytes must be whole UTF-8 characters: decode the stream with an incremental decoder, and yield str."
-            ) from error
-        if text.startswith(":") and unwrap_events(text) == []:
-            # A comment: models do not write bytes.
-            return []
-        return self._read_text(text)
+        return [Chunk(data, encode(data) if "\n" in text else escape_unsafe(text))]
 
     def _read_mapping(self, item: Mapping[str, Any]) -> list[Item]:
         if isinstance(item.get("ns"), tuple) and isinstance(item.get("type"), str):
@@ -165,7 +134,7 @@ class ItemReader:
             # pydantic's own JSON cannot hold lone surrogates; ours can.
             data = item.model_dump(by_alias=True, exclude_none=True)
             return [Chunk(data, encode(data))]
-        return [] if text == _DONE else [Chunk(decode(text), escape_unsafe(text))]
+        return [] if text == "[DONE]" else [Chunk(decode(text), escape_unsafe(text))]
 
     def _read_object(self, item: Any) -> list[Item]:
         read = self._producers.read(item)
@@ -188,7 +157,9 @@ _Way = Callable[[ItemReader, Any], list[Item]]
 def _way_to_read(kind: type) -> _Way:
     ways: dict[type | tuple[type, ...], _Way] = {
         type(None): ItemReader._read_nothing,
-        str: ItemReader._read_text,
+        Encoded: ItemReader._read_encoded,
+        # Text that is translated when it is read.
+        (str, Promise): ItemReader._read_text,
         (bytes, bytearray, memoryview): ItemReader._read_bytes,
         Mapping: ItemReader._read_mapping,
         tuple: ItemReader._read_tuple,

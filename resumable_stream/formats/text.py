@@ -10,13 +10,13 @@ an SSE message, the second as the event ``data``, and the last thing on a body i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from .base import ChatRequest, ChunkEncoder, ChunkFormat, Dialect, EndReason, GenerationFacts, Message, StoredGeneration
 from .conversation import Conversation
 from .deltas import Chunk, Item
-from .items import ItemReader, may_be_encoded
+from .items import ItemReader
 from .jsontext import decode, encode, encode_text, mend_surrogates
 from .text_request import parse_request
 
@@ -41,16 +41,16 @@ class TextEncoder(ChunkEncoder):
 
     def encode(self, item: object) -> list[str]:
         """Encode text as a JSON string, and an event as a JSON object."""
-        if type(item) is str and not may_be_encoded(item):
+        if type(item) is str:
             return [encode_text(item)] if item else []
-        return [chunk for piece in self._reader.read(item) for chunk in _encode_item(piece)]
+        return _encode_items(self._reader.read(item))
 
     def observe(self, chunk: str) -> None:
         """Do nothing: there is nothing that would have to be closed."""
 
     def finish(self) -> list[str]:
-        """Return nothing: the ``end`` event says it."""
-        return []
+        """Return what the producer left open; the ``end`` event says that the answer has ended."""
+        return _encode_items(self._reader.flush())
 
     def stop(self) -> list[str]:
         """Return nothing: the ``end`` event says it."""
@@ -63,6 +63,10 @@ class TextEncoder(ChunkEncoder):
     def interrupt(self, text: str) -> list[str]:
         """Return nothing: the ``end`` event says it."""
         return []
+
+
+def _encode_items(items: Iterable[Item]) -> list[str]:
+    return [chunk for item in items for chunk in _encode_item(item)]
 
 
 def _encode_item(item: Item) -> list[str]:

@@ -430,7 +430,7 @@ class TestOwnEvents:
         [
             ({"type": "text-delta", "delta": "Hi"}, "no event of the type 'text-delta'.* Yield str .*'CUSTOM'"),
             ({"kind": "x"}, r"a mapping with the keys \['kind'\]"),
-            ("data: 5\n\n", "not 5"),
+            (b"data: 5\n\n", "not 5"),
             ({"type": "TEXT_MESSAGE_CONTENT", "delta": "Hi"}, "TEXT_MESSAGE_CONTENT needs 'messageId', a str"),
             ({"type": "TOOL_CALL_START", "toolCallId": "c"}, "TOOL_CALL_START needs 'toolCallName', a str"),
             (object(), "Cannot stream builtins.object"),
@@ -444,5 +444,5 @@ class TestOwnEvents:
         encoder = FORMAT.encoder(facts())
         encoder.start()
         with pytest.raises(TypeError):
-            encoder.encode('data: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"Hi"}\n\ndata: {}\n\n')
+            encoder.encode(b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"Hi"}\n\ndata: {}\n\n')
         assert [json.loads(chunk) for chunk in encoder.fail("Sorry.")][:-1] == text("m", "Hi")

@@ -144,7 +144,7 @@ class TestChunks:
         assert stream(*chunks) == chunks
 
     def test_encoded_events_are_unwrapped(self):
-        assert stream('data: {"type":"start-step"}\n\ndata: [DONE]\n\n') == [START, {"type": "start-step"}]
+        assert stream(b'data: {"type":"start-step"}\n\ndata: [DONE]\n\n') == [START, {"type": "start-step"}]
 
     def test_the_end_mark_of_pydantic_ai_is_dropped(self):
         assert stream({"type": "done"}) == []
@@ -313,7 +313,7 @@ class TestEndings:
     def test_what_was_encoded_before_the_bad_part_of_an_item_is_not_lost(self):
         encoder = make_encoder()
         with pytest.raises(TypeError):
-            encoder.encode('data: {"type":"text-start","id":"a"}\n\ndata: {"type":"progress"}\n\n')
+            encoder.encode(b'data: {"type":"text-start","id":"a"}\n\ndata: {"type":"progress"}\n\n')
         assert [chunk["type"] for chunk in decoded(encoder.fail("x"))] == ["start", "text-start", "text-end", "error"]
 
     def test_records_of_other_programs_do_not_disturb_a_stranger(self):

@@ -158,7 +158,7 @@ class TestEncoding:
 
     @pytest.mark.parametrize("error", [{"type": "error", "error": {"type": "overloaded_error"}}])
     def test_an_error_of_the_api_is_a_failure_that_clients_are_told_in_our_words(self, error: dict[str, Any]):
-        for item in (error, f"event: error\ndata: {json.dumps(error)}\n\n"):
+        for item in (error, f"event: error\ndata: {json.dumps(error)}\n\n".encode()):
             with pytest.raises(ProducerError):
                 encoder().encode(item)
 

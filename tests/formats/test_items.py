@@ -4,16 +4,21 @@ import dataclasses
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
 import pydantic
 import pytest
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
 from hypothesis import given
+from hypothesis import strategies as st
 
 from resumable_stream.formats.deltas import Chunk
-from resumable_stream.formats.items import ItemReader, may_be_encoded, unwrap_events
+from resumable_stream.formats.encoded import Encoded
+from resumable_stream.formats.items import ItemReader
+from resumable_stream.formats.producers import ProducerError
 
 from .strategies import json_objects, texts
 
@@ -64,14 +69,8 @@ def test_subclasses_of_str_are_text():
     assert read(mark_safe("<b>")) == ["<b>"]
 
 
-@pytest.mark.parametrize("item", [b"h\xc3\xa9", bytearray(b"h\xc3\xa9"), memoryview(b"h\xc3\xa9")])
-def test_bytes_are_utf8_text(item: object):
-    assert read(item) == ["hé"]
-
-
-def test_a_character_cut_in_two_is_an_error_that_tells_what_to_do():
-    with pytest.raises(TypeError, match="incremental decoder"):
-        read("é".encode()[:1])
+def test_text_that_is_translated_when_it_is_read_is_text():
+    assert read(gettext_lazy("Hello")) == ["Hello"]
 
 
 @pytest.mark.parametrize("kind", [dict, OrderedDict, MappingProxyType])
@@ -106,81 +105,105 @@ def test_the_end_mark_of_a_chunk_that_encodes_itself_is_dropped():
     assert read(SelfEncoding(type="done")) == []
 
 
-class TestEncodedEvents:
-    def test_an_event_is_unwrapped(self):
-        assert read('data: {"type":"x"}\n\n') == [chunk(type="x")]
+EVENT_STREAM = [
+    ": hello",
+    "id: 1",
+    "event: message",
+    'data: {"a":1}',
+    "",
+    "retry: 5",
+    'data:{"b":2}',
+    "",
+    ": x",
+    "",
+    "",
+]
+LOOKS_ENCODED = [
+    'data: {"type":"x"}\n\n',
+    'data: {"type":"tool-input-available","toolCallId":"c","toolName":"t","input":{}}\n\n',
+    'event: end\ndata: {"reason":"finished"}\n\n',
+    "data: [DONE]\n\n",
+    ": ping\n\n",
+    "id: 1\n\n",
+    'data: {"choices":[{"delta":{"content":"x"}}]}\n\n',
+]
 
-    def test_bytes_are_unwrapped_too(self):
-        assert read(b'data: {"type":"x"}\n\n') == [chunk(type="x")]
+
+class TestEncodedEvents:
+    @pytest.mark.parametrize("text", LOOKS_ENCODED)
+    def test_a_string_that_looks_encoded_is_text(self, text: str):
+        assert read(text) == [text]
+        assert read(mark_safe(text)) == [text]
+
+    @pytest.mark.parametrize("make", [Encoded, str.encode, lambda text: bytearray(text.encode())])
+    def test_the_type_of_an_item_says_that_it_is_encoded(self, make: Any):
+        assert read(make('data: {"type":"x"}\n\n')) == [chunk(type="x")]
 
     @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
     def test_several_events_in_one_item_are_all_read(self, end: str):
-        lines = [
-            ": hello",
-            "id: 1",
-            "event: message",
-            'data: {"a":1}',
-            "",
-            "retry: 5",
-            'data:{"b":2}',
-            "",
-            ": x",
-            "",
-            "",
-        ]
-        assert read(end.join(lines)) == [chunk(a=1), chunk(b=2)]
+        assert read(Encoded(end.join(EVENT_STREAM))) == [chunk(a=1), chunk(b=2)]
+
+    @given(st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(0, 200)))
+    def test_events_may_be_split_over_items_anywhere(self, end: str, cuts: list[int]):
+        stream = end.join([*EVENT_STREAM, 'data: {"c":"é\u2028"}', "", ""]).encode()
+        borders = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+        reader = ItemReader()
+
+        items = [item for start, stop in pairwise(borders) for item in reader.read(stream[start:stop])]
+
+        assert [item.data for item in [*items, *reader.flush()]] == [{"a": 1}, {"b": 2}, {"c": "é\u2028"}]
+
+    def test_lines_may_come_one_by_one(self):
+        reader = ItemReader()
+        assert [item for line in ['data: {"a":1}', ""] for item in reader.read(Encoded(line + "\n"))] == [chunk(a=1)]
+
+    def test_the_last_event_may_lack_its_empty_line(self):
+        reader = ItemReader()
+        assert reader.read(b'data: {"a":1}') == []
+        assert reader.flush() == [chunk(a=1)]
+        assert reader.flush() == []
+
+    @pytest.mark.parametrize("rest", [b'data: {"a"', b"dat", b'data: {"a":\n'])
+    def test_a_stream_that_breaks_off_inside_an_event_has_failed(self, rest: bytes):
+        reader = ItemReader()
+        assert reader.read(b'data: {"a":1}\n\n' + rest) == [chunk(a=1)]
+        with pytest.raises(ProducerError, match="broke off"):
+            reader.flush()
+
+    @pytest.mark.parametrize("item", [b"Hello\n", b"Dear all:\n\n", Encoded('{"a":1}\n'), b"\xff\n"])
+    def test_bytes_that_are_no_event_stream_are_an_error_that_tells_what_to_do(self, item: object):
+        with pytest.raises(TypeError, match="yield it as str"):
+            read(item)
+
+    def test_bytes_that_never_become_an_event_are_an_error_that_tells_what_to_do(self):
+        reader = ItemReader()
+        assert reader.read(b"Hello") == []
+        with pytest.raises(TypeError, match="yield it as str"):
+            reader.flush()
+
+    def test_data_that_is_not_json_is_an_error_that_tells_what_to_do(self):
+        with pytest.raises(TypeError, match="must be JSON"):
+            read(b"data: Hello\n\n")
 
     def test_the_end_mark_is_dropped(self):
-        assert read('data: {"a":1}\n\ndata: [DONE]\n\n') == [chunk(a=1)]
+        assert read(b'data: {"a":1}\n\ndata: [DONE]\n\n') == [chunk(a=1)]
 
     def test_json_over_several_data_lines_becomes_one_line(self):
-        assert read('data: {"a":\ndata: 1}\n\n') == [chunk(a=1)]
+        assert read(b'data: {"a":\ndata: 1}\n\n') == [chunk(a=1)]
 
     def test_the_json_stays_as_it_was_written(self):
-        (item,) = read('data: {"a": 1.0, "b": "\u2028"}\n\n')
+        (item,) = read(Encoded('data: {"a": 1.0, "b": "\u2028"}\n\n'))
         assert item.text == '{"a": 1.0, "b": "\\u2028"}'
 
     def test_nan_is_an_error_that_says_so(self):
         with pytest.raises(TypeError, match="JSON has no NaN"):
-            read('data: {"a": NaN}\n\n')
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "data: x",
-            "data: x\n",
-            "data: x\n\n",
-            'data: {"a":1}\n',
-            'data: {"a":1}\n\nand so on\n\n',
-            'data: {"a":1}\nfield: unknown\n\n',
-            'Send data: {"a":1}\n\n',
-            "database:\n\n",
-            "id: 1\n\n",
-            ":\n\n",
-            ": a list\n\n",
-            "\n\n",
-            "event: stop\n\n",
-            "data\n\n",
-        ],
-    )
-    def test_a_models_words_about_events_stay_text(self, text: str):
-        assert read(text) == [text]
-
-    def test_a_comment_alone_is_dropped_once_the_producer_has_spoken_in_events(self):
-        reader = ItemReader()
-        assert reader.read(": ping\n\n") == [": ping\n\n"]
-        reader.read('data: {"a":1}\n\n')
-        assert reader.read(": ping\n\n") == []
+            read(b'data: {"a": NaN}\n\n')
 
     @given(json_objects)
     def test_any_json_comes_back(self, data: dict[str, Any]):
         encoded = json.dumps(data, ensure_ascii=False)
-        (item,) = read(f"data: {encoded}\n\n")
+        (item,) = read(Encoded(f"data: {encoded}\n\n"))
         assert json.loads(item.text.encode()) == json.loads(json.dumps(data))
-
-    @given(texts)
-    def test_what_cannot_be_an_event_is_recognised_without_reading_it(self, text: str):
-        assert may_be_encoded(text) or not unwrap_events(text)
 
 
 class Unknown:

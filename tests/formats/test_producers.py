@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.formats import GenerationFacts, StoredGeneration, get_format
+from resumable_stream.formats import Encoded, GenerationFacts, StoredGeneration, get_format
 from resumable_stream.formats.deltas import (
     Chunk,
     InvalidToolInput,
@@ -91,7 +91,10 @@ class TestChatCompletions:
         assert read_all(CHAT) == CHAT_ITEMS
 
     def test_their_events_are_read(self):
-        assert read_all([f"data: {json.dumps(chunk)}\n\n" for chunk in CHAT] + ["data: [DONE]\n\n"]) == CHAT_ITEMS
+        assert (
+            read_all([f"data: {json.dumps(chunk)}\n\n".encode() for chunk in CHAT] + [b"data: [DONE]\n\n"])
+            == CHAT_ITEMS
+        )
 
     def test_openais_objects_are_read(self):
         chunk_class = library("openai.types.chat").ChatCompletionChunk
@@ -248,7 +251,7 @@ class TestAnthropic:
         assert read_all([{"type": "ping"}, *ANTHROPIC]) == ANTHROPIC_ITEMS
 
     def test_their_events_are_read(self):
-        events = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in ANTHROPIC]
+        events = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in ANTHROPIC]
         assert read_all(events) == ANTHROPIC_ITEMS
 
     def test_raw_objects_are_read(self):
@@ -375,7 +378,7 @@ class TestAGUI:
     def test_their_events_are_read(self):
         events = self.events()
         encoder = importlib.import_module("ag_ui.encoder").EventEncoder()
-        assert read_all([encoder.encode(event) for event in events]) == AGUI_ITEMS
+        assert read_all([Encoded(encoder.encode(event)) for event in events]) == AGUI_ITEMS
 
     def test_a_failure_fails_the_generation(self):
         with pytest.raises(ProducerError, match="secret insides"):
@@ -426,8 +429,7 @@ class TestPydanticAI:
         adapter_class = getattr(importlib.import_module(module), adapter)
         made = adapter_class(agent=agent, run_input=adapter_class.build_run_input(body))
         events = made.run_stream()
-        stream: AsyncIterator[Any] = made.encode_stream(events) if encoded else events
-        return stream
+        return (Encoded(event) async for event in made.encode_stream(events)) if encoded else events
 
     async def collect(self, module: str, adapter: str, body: bytes, *, encoded: bool) -> list[Any]:
         reader = ItemReader()

@@ -79,7 +79,7 @@ PRODUCERS: dict[str, Callable[[], list[Any]]] = {
     "langgraph": langgraph_objects,
     "ag-ui": agui_objects,
     "dict": lambda: CHAT,
-    "encoded": lambda: [f"data: {json.dumps(chunk)}\n\n" for chunk in CHAT],
+    "encoded": lambda: [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in CHAT],
 }
 
 

@@ -44,7 +44,7 @@ class TestEncoding:
         assert encoder().encode(item) == []
 
     def test_encoded_events_are_unwrapped(self):
-        assert encoder().encode('data: "Hel"\n\ndata: {"a":1}\n\n') == ['"Hel"', '{"a":1}']
+        assert encoder().encode(b'data: "Hel"\n\ndata: {"a":1}\n\n') == ['"Hel"', '{"a":1}']
 
     def test_what_model_libraries_call_text_is_text(self):
         chunk = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "Hello"}}]}
@@ -54,8 +54,8 @@ class TestEncoding:
     def test_what_is_no_text_of_the_answer_is_left_out(self, item: Any):
         assert _encode_item(item) == []
 
-    @pytest.mark.parametrize("item", ["data: 5\n\n", "data: [1]\n\n", "data: null\n\n"])
-    def test_encoded_events_of_other_values_are_an_error(self, item: str):
+    @pytest.mark.parametrize("item", [b"data: 5\n\n", b"data: [1]\n\n", b"data: null\n\n"])
+    def test_encoded_events_of_other_values_are_an_error(self, item: bytes):
         with pytest.raises(TypeError, match="takes str and mappings"):
             encoder().encode(item)
 
