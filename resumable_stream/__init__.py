@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .chat import ResumableChat
     from .context import ResumableStreamContext, ResumableStreamMixin
+    from .owners import owner_of
     from .views import ResumableChatView
 
 __version__ = "0.1.0"
@@ -20,6 +21,7 @@ __all__ = [
     "ResumableStreamContext",
     "ResumableStreamMixin",
     "__version__",
+    "owner_of",
 ]
 
 _MODULES = {
@@ -27,6 +29,7 @@ _MODULES = {
     "ResumableChatView": ".views",
     "ResumableStreamContext": ".context",
     "ResumableStreamMixin": ".context",
+    "owner_of": ".owners",
 }
 
 

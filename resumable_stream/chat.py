@@ -27,11 +27,11 @@ class ResumableChat(ChatEngine):
         chat = ResumableChat(format="aisdk")
 
         async def post(request):
-            body = json.loads(request.body)
-            return await chat.make_resumable(f"chat/{request.user.pk}/{body['id']}", lambda: answer(body["messages"]))
+            body, owner = json.loads(request.body), await owner_of(request)
+            return await chat.make_resumable(f"help/{owner}/{body['id']}", lambda: answer(body["messages"]))
 
         async def get(request, chat_id):
-            return await chat.replay(f"chat/{request.user.pk}/{chat_id}")
+            return await chat.replay(f"help/{await owner_of(request)}/{chat_id}")
 
     The stream's name is the right to it: build it from who is asking.
     """

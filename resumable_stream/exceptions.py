@@ -13,6 +13,8 @@
     ├── ReadUnwrittenError           .tail             asked beyond the tail
     ├── RecordsTrimmedError          .first_seq_num    asked before the trim point
     ├── BackendUnavailableError      transient; nothing was applied
+    ├── AccessDeniedError            .headers, .response; raised by an app's authorize
+    │   └── NotAuthenticatedError
     ├── GenerationError
     │   ├── GenerationNotFoundError
     │   ├── GenerationActiveError    .generation_id  another generation runs
@@ -32,11 +34,14 @@ translates errors alike.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
+    from django.http.response import HttpResponseBase
+
     from .formats.base import EndReason
 
 
@@ -130,6 +135,43 @@ class BackendUnavailableError(ResumableStreamError):
 
     status_code = 503
     close_code = 1013
+
+
+class AccessDeniedError(ResumableStreamError):
+    """The client has no right to what it asks for; an app's ``authorize`` may raise it.
+
+    Args:
+        text: What the client is told.
+        status: 404 hides that there is such a chat; 403 does not.
+    """
+
+    status_code = 404
+    close_code = 4403
+
+    def __init__(self, text: str = "", *, status: int | None = None) -> None:
+        self.status_code = status if status is not None else type(self).status_code  # type: ignore[misc]
+        default = "There is no such chat." if self.status_code == HTTPStatus.NOT_FOUND else "You may not do that here."
+        super().__init__(text or default)
+        self.headers: dict[str, str] = {}
+        """Of the answer over HTTP."""
+        self.response: HttpResponseBase | None = None
+        """The answer over HTTP, where the app has made it."""
+
+
+class NotAuthenticatedError(AccessDeniedError):
+    """The client has not said who it is, or its token has expired; an app's ``authorize`` may raise it.
+
+    Args:
+        text: What the client is told.
+        challenge: The ``WWW-Authenticate`` header.
+    """
+
+    status_code = 401
+    close_code = 4401
+
+    def __init__(self, text: str = "You are not signed in.", *, challenge: str = "Bearer") -> None:
+        super().__init__(text)
+        self.headers["WWW-Authenticate"] = challenge
 
 
 class GenerationError(ResumableStreamError):

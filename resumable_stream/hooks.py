@@ -6,35 +6,35 @@ always an :class:`~django.http.HttpRequest`; that of a websocket is made of its 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Mapping
 from functools import cached_property, partial
 from typing import Any, TypeVar
-from urllib.parse import quote
 
-from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
+from .access import require_right
 from .app_code import call, stays_in_loop
 from .asking import read_request, replaces
 from .bringing import LogHistory, bring
 from .chat import ResumableChat
 from .ends import End
 from .engine import DEFAULT_ERROR_TEXT, Mode
+from .exceptions import AccessDeniedError
 from .formats.base import ChatRequest, ChunkFormat, StoredGeneration
 from .identity import know_user
 from .layout import new_generation_id
-from .naming import CHAT_PARAMETER, check_name, default_name, place_segments, stream_name, url_parameters
+from .naming import CHAT_PARAMETER
+from .owners import OwnerHooks
 from .parsing import named_chat
 from .responses import Check
 from .runs import find_run, note_run
-from .sessions import OWNER_SESSION_KEY, as_of_now
+from .sessions import as_of_now
 from .turns import Turn
 
 T = TypeVar("T")
 
 
-class ChatHooks:
+class ChatHooks(OwnerHooks):
     """One kind of chat: how it looks, whose it is, and who answers.
 
     The hooks may be coroutines or plain functions; plain ones run in a thread, where they may use the ORM.
@@ -46,11 +46,6 @@ class ChatHooks:
     """How generations map to streams, see :class:`~resumable_stream.engine.ChatEngine`."""
     backend = "default"
     """Alias of the log in the ``BACKENDS`` setting."""
-    name = ""
-    """Names this kind of chat in the names of its streams and its URLs: up to 64 letters, digits, ``.``, ``_``, ``-``.
-
-    Default: the app's label and the class's name, ``"support.SupportChat"``. Chats are found under it, so declare it
-    before you rename the class."""
     interrupts = False
     """Whether a question that is asked while an answer runs stops that answer, rather than being refused.
 
@@ -63,9 +58,6 @@ class ChatHooks:
     tools, messages whose sending failed, greetings, deletions. Otherwise it is the newest message alone."""
     action = ""
     """Which of a view's routes this instance serves."""
-    kwargs: Mapping[str, Any] = {}
-    """The parameters of the URL, also over a websocket: for ``path("projects/<int:project_id>/chat", …)``,
-    ``self.kwargs["project_id"]``."""
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 
@@ -79,73 +71,14 @@ class ChatHooks:
         raise NotImplementedError(f"{type(self).__name__} must define generate(self, turn).")
 
     @stays_in_loop
-    def get_stream_name(self, request: HttpRequest, chat_id: str) -> str | Awaitable[str]:
-        """Name the stream of a chat: ``chat/<view>/<URL parameters>/<owner>/<chat id>``.
+    def authorize(
+        self, request: HttpRequest, chat_id: str, action: str
+    ) -> bool | HttpResponse | Awaitable[bool | HttpResponse]:
+        """Return whether the request may ``read``, ``start`` or ``stop`` the chat; ``False`` is answered as 404.
 
-        So somebody else's id leads nowhere, nor does that of another kind of chat, or of another project's page.
-        """
-        return self._default_stream_name(request, chat_id)
-
-    async def _default_stream_name(self, request: HttpRequest, chat_id: str) -> str:
-        parameters = url_parameters(request, self.kwargs)
-        return stream_name(self.chat_name(), parameters, await self.owner_of(request), chat_id)
-
-    @classmethod
-    def chat_name(cls) -> str:
-        """Return the declared :attr:`name`, or the default.
-
-        Raises:
-            ImproperlyConfigured: The declared one cannot be a name.
-        """
-        return check_name(cls.name, cls) if cls.name else default_name(cls)
-
-    @stays_in_loop
-    def get_owner(self, request: HttpRequest) -> str | Awaitable[str]:
-        """Name who is asking: the signed-in user, or a random id kept in the visitor's session.
-
-        Limits count per owner. The session's own key would not do: it changes at login, and with signed cookies it is
-        the data itself.
-        """
-        return self._default_owner(request)
-
-    async def _default_owner(self, request: HttpRequest) -> str:
-        user = await know_user(request)
-        if user is not None:
-            return f"user-{user.pk}"
-        session = getattr(request, "session", None)
-        if session is None:
-            raise ImproperlyConfigured(
-                "resumable_stream keeps anonymous visitors' chats apart by their session. Add "
-                "django.contrib.sessions.middleware.SessionMiddleware to MIDDLEWARE (for websockets, wrap their "
-                "URLRouter in AuthMiddlewareStack), or override get_owner()."
-            )
-        owner = await session.aget(OWNER_SESSION_KEY)
-        if not isinstance(owner, str):
-            owner = secrets.token_urlsafe(15)
-            if self._begins_to_own(request):
-                await session.aset(OWNER_SESSION_KEY, owner)
-        return f"visitor-{owner}"
-
-    async def remember_visitor(self, request: HttpRequest) -> None:
-        """Give an anonymous visitor an id now, in the view of a page whose chats start over a websocket.
-
-        A start over HTTP does so by itself; a websocket cannot set the cookie.
-        """
-        if await know_user(request) is None and not isinstance(await request.session.aget(OWNER_SESSION_KEY), str):
-            await request.session.aset(OWNER_SESSION_KEY, secrets.token_urlsafe(15))
-
-    def _begins_to_own(self, request: HttpRequest) -> bool:
-        # Whoever only reads, or stops, owns nothing yet, and needs no session for it; but who subscribes to a session
-        # before its first message must hear that message.
-        if self.chat.holds_sessions_open and self.action in ("replay", "stream"):
-            return True
-        return request.method == "POST" and self.action != "stop"
-
-    @stays_in_loop
-    def authorize(self, request: HttpRequest, chat_id: str, action: str) -> bool | Awaitable[bool]:
-        """Tell whether the request may ``read``, ``start`` or ``stop`` the chat; a refusal is answered as 404.
-
-        For a reader it is asked again every ``REAUTHORIZE_SECONDS``.
+        Raise :exc:`~resumable_stream.exceptions.NotAuthenticatedError` for 401, ``PermissionDenied`` for 403 and
+        ``Http404`` for 404, or return a response that refuses. For a reader it is asked again every
+        ``REAUTHORIZE_SECONDS``; one who is refused then is told that access has ended.
         """
         return True
 
@@ -175,12 +108,30 @@ class ChatHooks:
             format=self.format, mode=self.mode, backend=self.backend, on_error=self._on_error, on_end=on_end
         )
 
-    async def find_stream(self, request: HttpRequest, chat_id: str, action: str) -> str | None:
-        """Name the chat's stream, or return ``None`` where the request has no right to ``action``."""
-        if not await call(self.authorize, request, chat_id, action):
-            return None
-        name: str = await call(self.get_stream_name, request, chat_id)
-        return name
+    async def find_stream(self, request: HttpRequest, chat_id: str, action: str) -> str:
+        """Name the chat's stream.
+
+        Raises:
+            AccessDeniedError: The request has no right to ``action``.
+        """
+        await require_right(self.authorize, request, chat_id, action)
+        return await self.stream_of(request, chat_id)
+
+    async def may_read(self, request: HttpRequest, chat_id: str) -> bool:
+        """Return whether a reader may go on."""
+        try:
+            await require_right(self.authorize, request, chat_id, "read")
+        except AccessDeniedError:
+            return False
+        return True
+
+    def begins_to_own(self, request: HttpRequest) -> bool:
+        """Return whether an anonymous visitor is to be known again after this request."""
+        # Whoever only reads, or stops, owns nothing yet, and needs no session for it; but who subscribes to a session
+        # before its first message must hear that message.
+        if self.chat.holds_sessions_open and self.action in ("replay", "stream"):
+            return True
+        return super().begins_to_own(request) and self.action != "stop"
 
     @property
     def names_runs(self) -> bool:
@@ -191,16 +142,11 @@ class ChatHooks:
         """See to it that a run can be found by its id alone, if its client has nothing else to name it by."""
         # What the URL says with this request, it says with every other.
         if self.names_runs and run_id and not named_chat(request):
-            await note_run(self.chat.backend, await self._owner_here(request), run_id, chat_id)
+            await note_run(self.chat.backend, await self.owner_here(request), run_id, chat_id)
 
     async def chat_of_run(self, request: HttpRequest, run_id: str) -> str | None:
         """Return the id of the chat in which the client has begun a run; ``None`` if nothing is known of it."""
-        return await find_run(self.chat.backend, await self._owner_here(request), run_id)
-
-    async def _owner_here(self, request: HttpRequest) -> str:
-        """Name the owner of runs of this view, at the place where it is mounted."""
-        place = place_segments(self.chat_name(), url_parameters(request, self.kwargs))
-        return "/".join([*place, quote(await self.owner_of(request), safe="@")])
+        return await find_run(self.chat.backend, await self.owner_here(request), run_id)
 
     def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Read what the format's clients POST to start a turn; raises as :func:`~.asking.read_request`."""
@@ -258,17 +204,12 @@ class ChatHooks:
             "context": turn,
         }
 
-    async def owner_of(self, request: HttpRequest) -> str:
-        """Return whose limits the request counts for."""
-        owner: str = await call(self.get_owner, request)
-        return owner
-
     def read_check(self, request: HttpRequest, chat_id: str) -> Check:
         """Return what tells whether a reader may still read."""
 
         async def check() -> bool:
             now = await as_of_now(request)
-            return now is not None and bool(await call(self.authorize, now, chat_id, "read"))
+            return now is not None and await self.may_read(now, chat_id)
 
         return check
 

@@ -10,9 +10,11 @@ from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from .conf import settings
 from .exceptions import (
+    AccessDeniedError,
     GenerationActiveError,
     GenerationNotFoundError,
     InvalidRequestError,
@@ -38,6 +40,7 @@ NOT_FOUND_TEXT = "There is no such chat."
 CHANGED_TEXT = "The chat has changed in the meantime. Load it again."
 
 _FOR_CLIENTS = (
+    AccessDeniedError,
     InvalidRequestError,
     GenerationActiveError,
     GenerationNotFoundError,
@@ -110,7 +113,8 @@ async def _body(
                     yield wire.keep_alive
                 del frames  # Not to be held while waiting for the next.
                 if check is not None and clock() >= check_at:
-                    if not await check():
+                    if not await _is_allowed(check):
+                        logger.warning("reader refused: its access has ended cursor=%s", reader.cursor)
                         yield _forbidden(format_, reader.cursor, wire)
                         return
                     await release_thread()
@@ -124,6 +128,16 @@ async def _body(
         raise asyncio.CancelledError from error
     finally:
         place.release()
+
+
+async def _is_allowed(check: Check) -> bool:
+    try:
+        return await check()
+    except ResumableStreamError:
+        raise
+    except Exception as error:  # an app's hook: who cannot be asked about is not trusted, but may come again
+        logger.exception("reader cut off: its right to read could not be checked")
+        raise asyncio.CancelledError from error
 
 
 def _end(format_: ChunkFormat, last: Entry | None, wire: Wire) -> bytes:
@@ -187,10 +201,14 @@ def _short_stream(body: bytes) -> HttpResponse:
     return HttpResponse(body, content_type=CONTENT_TYPE, headers=HEADERS)
 
 
-def error_response(error: ResumableStreamError) -> HttpResponse:
+def error_response(error: ResumableStreamError) -> HttpResponseBase:
     """Translate an error: a client's own says what to do, ours says nothing of our insides and is logged here."""
-    status = error.status_code
-    response = plain(status, error_text(error))
+    if isinstance(error, AccessDeniedError) and error.response is not None:
+        return error.response
+    response = plain(error.status_code, error_text(error))
+    if isinstance(error, AccessDeniedError):
+        for name, value in error.headers.items():
+            response.headers[name] = value
     if isinstance(error, GenerationActiveError) and error.generation_id:
         response.headers[GENERATION_HEADER] = error.generation_id
     if may_pass(error) or (isinstance(error, GenerationActiveError) and error.retry_after):

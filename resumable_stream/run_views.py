@@ -9,22 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from .asgi import require_framing
-from .exceptions import InvalidRequestError
+from .exceptions import AccessDeniedError, InvalidRequestError
 from .formats.base import ChatRequest, Message, StoredGeneration
 from .history import fold_history
 from .hooks import ChatHooks
 from .ndjson import NDJSON
 from .parsing import named_chat, parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
 from .passages import run_id_of
-from .responses import plain
-from .runs import NO_RUN_TEXT
 from .sse import SSE, Wire
 
 
@@ -49,9 +46,9 @@ class RunDoors(ChatHooks):
             if run_id is None:
                 raise InvalidRequestError("Say 'threadId' to load a chat, or 'runId' and 'offset' to join a run.")
             chat_id = await self.chat_of_run(request, run_id)
-        stream_name = await self.find_stream(request, parse_chat_id(chat_id), "read") if chat_id is not None else None
-        if chat_id is None or stream_name is None:
-            return plain(HTTPStatus.NOT_FOUND, NO_RUN_TEXT)
+            if chat_id is None:
+                raise AccessDeniedError
+        stream_name = await self.find_stream(request, parse_chat_id(chat_id), "read")
         if run_id is None:
             return await self._load(request, stream_name)
         return await self.join(request, chat_id, stream_name, run_id)

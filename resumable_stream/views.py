@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from http import HTTPStatus
 from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
@@ -32,7 +31,7 @@ from .parsing import (
     wants_events,
 )
 from .registry import runtime
-from .responses import NOT_FOUND_TEXT, come_again, error_response, may_pass, plain
+from .responses import come_again, error_response, may_pass
 from .routes import require_boundary, routes
 from .run_views import RunDoors
 
@@ -91,8 +90,6 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         chat_id = parse_chat_id(asked.chat_id)
         key = parse_idempotency_key(request) or asked.run_id or ""
         stream_name = await self.find_stream(request, chat_id, "start")
-        if stream_name is None:
-            return plain(HTTPStatus.NOT_FOUND, NOT_FOUND_TEXT)
         # The same request again after its connection broke: it wants the rest, not another answer.
         if asked.run_id and "Last-Event-ID" in request.headers:
             return await self.join(request, chat_id, stream_name, asked.run_id)
@@ -107,8 +104,6 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             return await self.get_run(request)
         chat_id = parse_chat_id(chat_id if chat_id is not None else request.GET.get("id"))
         stream_name = await self.find_stream(request, chat_id, "read")
-        if stream_name is None:
-            return plain(HTTPStatus.NOT_FOUND, NOT_FOUND_TEXT)
         if self.action == "messages":
             return await self._messages(stream_name)
         cursor = parse_cursor(request, is_lenient=self.chat.holds_sessions_open)
@@ -176,8 +171,6 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         generation_id = parse_generation_id(body.get("generation", body.get("activeStreamId")))
         arrival = runtime().arrivals.arrive(chat_id)
         stream_name = await self.find_stream(request, chat_id, "stop")
-        if stream_name is None:
-            return plain(HTTPStatus.NOT_FOUND, NOT_FOUND_TEXT)
         return await self.chat.stop(stream_name, generation_id, arrival=arrival)
 
     async def _messages(self, stream_name: str) -> HttpResponseBase:

@@ -21,10 +21,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.test import Client
+from django.test import AsyncRequestFactory, Client
 from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -653,11 +654,13 @@ async def test_the_readme_reads_a_report_that_is_being_written_or_was(log: Fault
     source = Producer("Once ")
     names: dict[str, Any] = {"write_report": lambda _: source()}
     exec(block, names)
-    first = await names["report"]("r")
-    second = await names["report"]("r")
+    request = AsyncRequestFactory().post("/")
+    request.user = User(pk=7)
+    first = await names["report"](request, "r")
+    second = await names["report"](request, "r")
     source.finish()
 
-    assert [await read(stream) for stream in (first, second, await names["report"]("r"))] == ["Once "] * 3
+    assert [await read(stream) for stream in (first, second, await names["report"](request, "r"))] == ["Once "] * 3
     assert source.calls == 1
 
 

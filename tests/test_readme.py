@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.checks import run_checks
-from django.test import AsyncClient, override_settings
+from django.test import AsyncClient, AsyncRequestFactory, override_settings
 from django.urls import include, path
 
 from resumable_stream import checks, exceptions
@@ -130,7 +131,8 @@ async def test_the_functions_without_the_view_start_follow_and_read_back() -> No
 
     names: dict[str, object] = {"answer": lambda request: words(), "JsonResponse": lambda data: data}
     exec(block_with("ResumableChat(format="), names)
-    request = SimpleNamespace(user=SimpleNamespace(pk=7))
+    request = AsyncRequestFactory().post("/")
+    request.user = User(pk=7)
     response = await names["start"](request, "readme")
     text = b"".join([block async for block in response.streaming_content]).decode()
     deltas = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]

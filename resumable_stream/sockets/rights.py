@@ -9,13 +9,11 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from ..app_code import call
 from ..conf import settings
-from ..exceptions import InvalidRequestError
+from ..exceptions import AccessDeniedError, InvalidRequestError
 from ..hooks import ChatHooks
 from ..parsing import parse_chat_id, parse_run_id
 from ..registry import Place, runtime
-from ..responses import NOT_FOUND_TEXT
 from ..sessions import as_of_now, copy_of, keep_session
 from ..threads import own_thread
 from .dialect import Start
@@ -24,12 +22,6 @@ FRESH_SECONDS = 1.0
 """How long a look at the session holds: a client that resumes a hundred streams at once is looked up once."""
 SIGNED_OUT_TEXT = "You are no longer signed in. Load the page again."
 NO_SESSION_TEXT = "This chat could not be kept for you. Load the page again, with cookies allowed, and try once more."
-
-
-class NoSuchChatError(InvalidRequestError):
-    """There is no such chat, or not for this client."""
-
-    status_code = 404
 
 
 class RefusedError(InvalidRequestError):
@@ -66,14 +58,14 @@ class Rights:
         async with self._asking, own_thread():
             chat_id = await self._hooks.chat_of_run(await self._current(), run_id)
         if chat_id is None:
-            raise NoSuchChatError(NOT_FOUND_TEXT)
+            raise AccessDeniedError
         return chat_id
 
     async def to_read(self, chat_id: str) -> tuple[str, Place]:
         """Return the stream's name, and a reader's place.
 
         Raises:
-            NoSuchChatError: The client may not read it.
+            AccessDeniedError: The client may not read it.
             RefusedError: The session has ended.
             LimitExceededError: The owner has too many readers.
             ShuttingDownError: This process is about to end.
@@ -117,14 +109,10 @@ class Rights:
         """
         async with self._asking, own_thread():
             request = await self._current()
-            authorize = self._hooks.authorize
-            return {key for key, chat_id in chats.items() if not await call(authorize, request, chat_id, "read")}
+            return {key for key, chat_id in chats.items() if not await self._hooks.may_read(request, chat_id)}
 
     async def _find(self, request: HttpRequest, chat_id: str, action: str) -> str:
-        name = await self._hooks.find_stream(request, chat_id, action)
-        if name is None:
-            raise NoSuchChatError(NOT_FOUND_TEXT)
-        return name
+        return await self._hooks.find_stream(request, chat_id, action)
 
     async def _current(self) -> HttpRequest:
         if self._clock() - self._looked_at >= FRESH_SECONDS:

@@ -1,0 +1,128 @@
+"""Whose a chat is, and what its stream is called: the part of a view's hooks that keeps people's chats apart."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Mapping
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from .access import checked_stream_name, owner_text
+from .app_code import call, stays_in_loop
+from .identity import know_user
+from .naming import check_name, default_name, place_segments, stream_name, url_parameters
+from .sessions import OWNER_SESSION_KEY
+
+Owner = str | int | UUID
+
+
+async def owner_of(request: HttpRequest) -> str:
+    """Name who is asking, for names of your own: ``user-<primary key>`` or ``visitor-<random id>``, never nobody.
+
+    An anonymous visitor's id is kept in the session, and begins with a POST.
+
+    Raises:
+        ImproperlyConfigured: There is neither a user nor a session.
+    """
+    return await default_owner(request, begins=request.method == "POST")
+
+
+async def default_owner(request: HttpRequest, *, begins: bool) -> str:
+    """Name the signed-in user or the visitor; a visitor's new id is kept only if it ``begins`` to own something."""
+    user = await know_user(request)
+    if user is not None:
+        return f"user-{user.pk}"
+    session = getattr(request, "session", None)
+    if session is None:
+        raise ImproperlyConfigured(
+            "resumable_stream keeps anonymous visitors' chats apart by their session. Add "
+            "django.contrib.sessions.middleware.SessionMiddleware to MIDDLEWARE (for websockets, wrap their "
+            "URLRouter in AuthMiddlewareStack), or override get_owner()."
+        )
+    visitor = await session.aget(OWNER_SESSION_KEY)
+    if not isinstance(visitor, str):
+        visitor = secrets.token_urlsafe(15)
+        if begins:
+            await session.aset(OWNER_SESSION_KEY, visitor)
+    return f"visitor-{visitor}"
+
+
+class OwnerHooks:
+    """The hooks that say whose a chat is; see :class:`~resumable_stream.hooks.ChatHooks`."""
+
+    name = ""
+    """Names this kind of chat in the names of its streams and its URLs: up to 64 letters, digits, ``.``, ``_``, ``-``.
+
+    Default: the app's label and the class's name, ``"support.SupportChat"``. Chats are found under it, so declare it
+    before you rename the class."""
+    kwargs: Mapping[str, Any] = {}
+    """The parameters of the URL, also over a websocket: for ``path("projects/<int:project_id>/chat", …)``,
+    ``self.kwargs["project_id"]``."""
+
+    @stays_in_loop
+    def get_stream_name(self, request: HttpRequest, chat_id: str) -> str | Awaitable[str]:
+        """Name the stream of a chat: ``chat/<view>/<URL parameters>/<owner>/<chat id>``.
+
+        So somebody else's id leads nowhere, nor does that of another kind of chat, or of another project's page.
+        """
+        return self._default_stream_name(request, chat_id)
+
+    async def _default_stream_name(self, request: HttpRequest, chat_id: str) -> str:
+        parameters = url_parameters(request, self.kwargs)
+        return stream_name(self.chat_name(), parameters, await self.owner_of(request), chat_id)
+
+    @stays_in_loop
+    def get_owner(self, request: HttpRequest) -> Owner | Awaitable[Owner]:
+        """Name who is asking: the signed-in user, or a random id kept in the visitor's session.
+
+        Limits count per owner. The session's own key would not do: it changes at login, and with signed cookies it is
+        the data itself.
+        """
+        return default_owner(request, begins=self.begins_to_own(request))
+
+    def begins_to_own(self, request: HttpRequest) -> bool:
+        """Return whether an anonymous visitor is to be known again after this request."""
+        return request.method == "POST"
+
+    async def remember_visitor(self, request: HttpRequest) -> None:
+        """Give an anonymous visitor an id now, in the view of a page whose chats start over a websocket.
+
+        A start over HTTP does so by itself; a websocket cannot set the cookie.
+        """
+        await default_owner(request, begins=True)
+
+    # -- for doors -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def chat_name(cls) -> str:
+        """Return the declared :attr:`name`, or the default.
+
+        Raises:
+            ImproperlyConfigured: The declared one cannot be a name.
+        """
+        return check_name(cls.name, cls) if cls.name else default_name(cls)
+
+    async def owner_of(self, request: HttpRequest) -> str:
+        """Return whose limits the request counts for.
+
+        Raises:
+            ImproperlyConfigured: ``get_owner`` names nobody.
+        """
+        return owner_text(await call(self.get_owner, request), type(self))
+
+    async def owner_here(self, request: HttpRequest) -> str:
+        """Name the owner together with this view and the place where it is mounted."""
+        place = place_segments(self.chat_name(), url_parameters(request, self.kwargs))
+        return "/".join([*place, quote(await self.owner_of(request), safe="@")])
+
+    async def stream_of(self, request: HttpRequest, chat_id: str) -> str:
+        """Name the chat's stream.
+
+        Raises:
+            ImproperlyConfigured: What ``get_stream_name`` returns can be no stream's name.
+        """
+        return checked_stream_name(await call(self.get_stream_name, request, chat_id), type(self))
