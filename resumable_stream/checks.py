@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from django.apps import apps
@@ -12,14 +12,14 @@ from django.core.checks import CheckMessage, Error, Info, Warning, register  # n
 from django.core.exceptions import ImproperlyConfigured
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
-from django.urls import URLResolver, get_resolver
 from django.utils.module_loading import import_string
 
 from .asgi import DrainOnShutdown
 from .backends import backends
 from .conf import SETTING_NAME, known_settings, settings, user_settings
 from .formats.html import HTMLFormat
-from .views import ResumableChatView
+from .mounts import Mount, mounts
+from .naming import CHAT_PARAMETER
 
 TAG = "resumable_stream"
 
@@ -28,12 +28,14 @@ E002_BAD_VALUE = "resumable_stream.E002"
 E003_BAD_BACKEND = "resumable_stream.E003"
 E004_BAD_CHAT_VIEW = "resumable_stream.E004"
 E005_NO_TEMPLATES = "resumable_stream.E005"
+E006_CAPTURED_CHAT_ID = "resumable_stream.E006"
 W001_UNKNOWN_SETTING = "resumable_stream.W001"
 W002_BACKEND_FORGETS = "resumable_stream.W002"
 W003_NO_ASGI = "resumable_stream.W003"
 W004_KEEPALIVE_TOO_LONG = "resumable_stream.W004"
 W005_NO_SESSIONS = "resumable_stream.W005"
 W006_ANY_ORIGIN = "resumable_stream.W006"
+W007_SHARED_CHATS = "resumable_stream.W007"
 I001_GZIP = "resumable_stream.I001"
 
 ANSWER_TEMPLATE = "resumable_stream/answer.html"
@@ -115,7 +117,11 @@ def check_chat_view(**_: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_templates(**_: Any) -> list[CheckMessage]:
     """Look for the templates that views of the format ``html`` render, if any view of that format is routed."""
-    views = {view.__name__ for view in _routed_views() if view.format == "html" or isinstance(view.format, HTMLFormat)}
+    views = {
+        view.__name__
+        for view in {mount.view for mount in mounts()}
+        if view.format == "html" or isinstance(view.format, HTMLFormat)
+    }
     if not views:
         return []
     try:
@@ -132,18 +138,35 @@ def check_templates(**_: Any) -> list[CheckMessage]:
     return []
 
 
-def _routed_views() -> Iterator[type[ResumableChatView]]:
-    if not getattr(django_settings, "ROOT_URLCONF", None):
-        return
-    waiting = list(get_resolver().url_patterns)
-    while waiting:
-        pattern = waiting.pop()
-        if isinstance(pattern, URLResolver):
-            waiting += pattern.url_patterns
-            continue
-        view = getattr(pattern.callback, "view_class", None)
-        if isinstance(view, type) and issubclass(view, ResumableChatView):
-            yield view
+@register(TAG)
+def check_mounts(**_: Any) -> list[CheckMessage]:
+    """Look for chats that meet in one stream, and for prefixes that take the name of our own parameter."""
+    messages: list[CheckMessage] = []
+    by_chats: dict[object, list[Mount]] = {}
+    for mount in mounts():
+        if CHAT_PARAMETER in mount.captured:
+            messages.append(
+                Error(
+                    f"The prefix {mount.path!r} of {mount.view.__name__} captures {CHAT_PARAMETER!r}, which is the "
+                    "parameter of the chat's own routes.",
+                    hint="Give the parameter of the prefix another name.",
+                    id=E006_CAPTURED_CHAT_ID,
+                )
+            )
+        if mount.chats is not None:
+            by_chats.setdefault(mount.chats, []).append(mount)
+    for sharing in by_chats.values():
+        if len(sharing) > 1:
+            places = ", ".join(f"{mount.view.__name__} at {mount.path!r}" for mount in sharing)
+            messages.append(
+                Warning(
+                    f"These show each other's chats, since their streams have the same names: {places}.",
+                    hint="Set another name on one of the views (of one view that is mounted twice, make a subclass). "
+                    "If they are meant to show the same chats, silence this.",
+                    id=W007_SHARED_CHATS,
+                )
+            )
+    return messages
 
 
 @register(TAG)

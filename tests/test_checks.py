@@ -263,9 +263,14 @@ ROUTES = """
 from django.urls import include, path
 from chats import Chat
 
+
+class Other(Chat):
+    pass
+
+
 urlpatterns = [
     path("api/chat", include("resumable_stream.urls")),
-    path("api/slash/", include((Chat.urls()[0], "resumable_stream"), namespace="other")),
+    path("api/slash/", include(Other.urls())),
 ]
 """
 

@@ -67,6 +67,7 @@ LAYERS = (
             "run_views",
             "form_views",
             "views",
+            "mounts",
             "urls",
             "sockets",
             "consumers",
