@@ -86,6 +86,11 @@ class StreamConsumer(AsyncConsumer):
         if dialect.formats is not None and view.chat.format.name not in dialect.formats:
             logger.warning("websocket refused: %s cannot speak for %s", dialect.__name__, type(view).__name__)
             await self._deny(CLOSE_NOT_SERVED)
+        async with own_thread():
+            is_admitted = await view.admits(request)
+        if not is_admitted:
+            logger.warning("websocket refused: %s does not let it in path=%r", type(view).__name__, request.path)
+            await self._deny(CLOSE_NOT_SERVED)
         chosen = dialect.subprotocol if dialect.subprotocol in self._offered else None
         try:
             await self.send({"type": "websocket.accept", "subprotocol": chosen})
@@ -175,10 +180,9 @@ class EventStreamConsumer(AsyncHttpConsumer):
     async def _serve(self) -> None:
         request = http_request(self.scope)
         view = (self.view_class or configured_view())(action=self.action, http_method_names=["get", "options"])
-        arguments = url_kwargs(self.scope)
-        view.setup(request, **arguments)
+        view.setup(request, **url_kwargs(self.scope))
         async with own_thread():
-            await self._answer(await view.dispatch(request, **arguments))
+            await self._answer(await view.serve(request))
 
     async def _answer(self, response: HttpResponseBase) -> None:
         headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable
+from functools import partial
+from http import HTTPStatus
 from typing import Any, cast
 
-from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest, JsonResponse
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern
 from django.utils.module_loading import import_string
@@ -14,9 +17,9 @@ from django.views import View
 
 from .arrivals import Arrival
 from .asgi import require_asgi, require_framing
-from .async_views import AsyncViewMixin
+from .async_views import AsyncViewMixin, enter
 from .conf import SETTING_NAME, settings
-from .exceptions import ResumableStreamError
+from .exceptions import AccessDeniedError, ResumableStreamError
 from .form_views import FormDoors
 from .formats.base import ChatRequest, Delivery
 from .history import fold_history
@@ -35,6 +38,9 @@ from .responses import come_again, error_response, may_pass
 from .routes import require_boundary, routes
 from .run_views import RunDoors
 
+_ADMITTED = HttpResponse(status=HTTPStatus.NO_CONTENT)
+"""What a view answers that was only asked whether it would."""
+
 
 class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
     """Serves one kind of chat. Subclass it, write :meth:`generate`, and include :meth:`urls` in a URLconf.
@@ -46,6 +52,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
     """``"response"``: the starting request streams the answer. ``"replay"``: it answers 202, another one streams. The
     default is what the format's clients expect."""
 
+    _asks_for_admission = False
     http_method_names = ["get", "post", "delete", "options"]  # noqa: RUF012 - an instance attribute to Django
 
     @classmethod
@@ -64,6 +71,8 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         """Serve the request; errors become responses here, and only here."""
+        if self._asks_for_admission:
+            return _ADMITTED
         require_asgi(request)
         require_boundary(request, self.action, kwargs.get("chat_id"))
         try:
@@ -71,6 +80,28 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         except ResumableStreamError as error:
             is_read = self.chat.format.dialect.reads_with_event_source and wants_events(request)
             return come_again(error) if is_read and may_pass(error) else error_response(error)
+
+    async def serve(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request that has not come by Django's handler: by :meth:`dispatch`, whatever stands before it."""
+        dispatch = partial(self.dispatch, request, **self.kwargs)
+        is_async = inspect.iscoroutinefunction(self.dispatch)
+        try:
+            response: HttpResponseBase = await enter(dispatch, request, is_async=is_async)
+        except (PermissionDenied, Http404) as error:
+            # A mixin's; Django's handler would make a page of it.
+            is_hidden = isinstance(error, Http404)
+            return error_response(AccessDeniedError(status=HTTPStatus.NOT_FOUND if is_hidden else HTTPStatus.FORBIDDEN))
+        return response
+
+    async def admits(self, request: HttpRequest) -> bool:
+        """Return whether the mixins and decorators around :meth:`dispatch` let a websocket's handshake in."""
+        if type(self).dispatch is ResumableChatView.dispatch:
+            return True
+        self._asks_for_admission = True
+        try:
+            return await self.serve(request) is _ADMITTED
+        finally:
+            self._asks_for_admission = False
 
     async def post(self, request: HttpRequest, chat_id: str | None = None, **_: Any) -> HttpResponseBase:
         """Start a turn, or attach to it; on the stop route, stop it."""

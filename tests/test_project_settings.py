@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.testing import HttpCommunicator
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.mixins import LoginRequiredMixin, PermissionRequiredMixin, UserPassesTestMixin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core.checks import run_checks
 from django.db import connections
 from django.http import HttpRequest
@@ -20,10 +22,12 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from resumable_stream import ResumableChatView, ResumableStreamContext, ResumableStreamMixin
+from resumable_stream.consumers import EventStreamConsumer, StreamConsumer
 from resumable_stream.turns import Turn
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import of
+from .support.sockets import Socket
 
 pytestmark = [pytest.mark.urls("tests.test_project_settings"), pytest.mark.usefixtures("log")]
 
@@ -192,3 +196,38 @@ def test_each_view_has_a_namespace_of_its_own() -> None:
     assert reverse("projects:stop", kwargs={"project_id": 7, "chat_id": "42"}) == "/projects/7/chat/42/stop"
     assert reverse("tests.test_project_settings.LoginChat:chat") == "/login"
     assert run_checks(tags=["urls"]) == []
+
+
+class Scoped:
+    """Puts a user into the scope, as AuthMiddlewareStack does."""
+
+    def __init__(self, application: Any, user: Any) -> None:
+        self.application, self.user = application, user
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.application({**scope, "user": self.user, "session": SessionStore()}, receive, send)
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("view", [LoginChat, DecoratedChat, PermissionChat, StaffChat])
+async def test_mixins_and_decorators_guard_websockets_and_event_stream_consumers_too(
+    view: type[Chat],
+) -> None:
+    user = await User.objects.acreate(username="ada", is_staff=True, is_superuser=True)
+    plain_user = await User.objects.acreate(username="bob")
+    outsider: Any = AnonymousUser() if view in (LoginChat, DecoratedChat) else plain_user
+    for person, is_let_in in ((user, True), (outsider, False)):
+        socket = Socket(Scoped(StreamConsumer.as_asgi(view=view), person), headers={"host": "testserver"})
+        assert await socket.connect() is is_let_in
+        await socket.disconnect()
+        application = Scoped(EventStreamConsumer.as_asgi(view=view), person)
+        headers = [(b"host", b"testserver")]
+        communicator = HttpCommunicator(application, "GET", "/replay?id=42", headers=headers)
+        status = (await communicator.get_response())["status"]
+        assert (status == 204) is is_let_in
+
+
+async def test_sockets_of_views_without_mixins_are_let_in_as_ever() -> None:
+    socket = Socket(StreamConsumer.as_asgi(view=Chat))
+    assert await socket.connect()
+    await socket.disconnect()
