@@ -5,7 +5,9 @@ It is judged by the layout's own public rules.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,24 @@ class Log:
 
     async def records_of(self, chat: str, prefix: str = "chat/") -> list[SequencedRecord]:
         """Read every record of the one stream whose name ends with the chat's id."""
+        async with self._stream_of(chat, prefix) as (backend, stream):
+            return await read_all(backend, stream)
+
+    async def wait_for_silence(self, chat: str, *, seconds: float) -> None:
+        """Wait until nothing has come to a chat for so long, on the log's own clock and beyond doubt."""
+        async with self._stream_of(chat, "chat/") as (backend, stream), asyncio.timeout(PATIENCE_SECONDS):
+            least_ms = seconds * 1000 + backend.server_time_resolution
+            tail = await backend.tail(stream)
+            while tail.server_time - tail.timestamp <= least_ms:
+                await asyncio.sleep(0.1)
+                tail = await backend.tail(stream)
+
+    @asynccontextmanager
+    async def _stream_of(self, chat: str, prefix: str) -> AsyncIterator[tuple[BaseBackend, str]]:
         backend = self.open()
         try:
             [stream] = [name async for name in _names(backend, prefix) if name.endswith(chat)]
-            return await read_all(backend, stream)
+            yield backend, stream
         finally:
             await backend.close()
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ..support.patience import PATIENCE_SECONDS
-from .log import fences_of, strays_of
+from .log import Log, fences_of, strays_of
 from .servers import KINDS, Server
 from .visitor import Gathered, Visitor, expect, frames, gather, new_id
 
@@ -134,3 +134,25 @@ async def test_a_log_killed_many_times_keeps_every_turn(make_server: Callable[..
         records = await server.log.records_of(chat)
         assert fences_of(records) == ["claim", "interrupted"] * 3
         assert strays_of(records) == []
+
+
+async def test_a_reader_of_an_answer_whose_server_died_long_ago_is_told_at_once(
+    make_server: Callable[..., Server], log: Log
+) -> None:
+    server = make_server("uvicorn", log=log, LEASE_SECONDS=1)
+    chat = new_id()
+    async with Visitor(server.base) as visitor:
+        async with visitor.starting(chat, "Before. ", {"gate": chat}) as response:
+            await visitor.gate_reached(chat)
+            server.kill()
+            shown = await gather(response)
+        await log.wait_for_silence(chat, seconds=1)
+
+        server.restart()
+        # A poll that waits for nothing: what it is told is known at that moment.
+        query = {"id": chat, "from": str(shown.cursor), "wait": "0"}
+        told = (await visitor.http.get(f"{visitor.prefix}/replay", params=query)).json()
+
+    assert told["end"]["reason"] == "interrupted"
+    assert told["end"]["cause"] == "lease-expired"
+    assert fences_of(await log.records_of(chat)) == ["claim", "interrupted"]

@@ -9,9 +9,11 @@ the table in docs/deployment.md says.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,18 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from resumable_stream.layout import Decoder, Ended
+from resumable_stream.engine import ChatEngine
+from resumable_stream.layout import Chunk, Decoder, Ended
 
 from ..support.patience import PATIENCE_SECONDS
 from .conftest import running
-from .log import sqlite_log
+from .log import Log, sqlite_log, strays_of
 from .servers import Server, scripted_server
 from .sockets import Socket, socket_of
 from .visitor import Gathered, Reading, Visitor, expect, new_id
 
 SERVERS = ("daphne", "uvicorn", "uvicorn-workers", "gunicorn-uvicorn", "gunicorn-asgi", "hypercorn", "granian")
-MAX_REQUESTS = 30
+MAX_REQUESTS = 15
 RECYCLED = {
     "uvicorn": ["--limit-max-requests", str(MAX_REQUESTS)],
     "gunicorn-uvicorn": ["--max-requests", str(MAX_REQUESTS)],
@@ -57,6 +60,8 @@ class Ending:
     """Whether the server has closed a websocket that follows a chat."""
     polled: httpx.Response | None = None
     """The answer to a long poll that had nothing to get."""
+    old_http: bytes = b""
+    """The status line to a request over HTTP/1.0 that asks for a stream."""
     refusal: int | None = None
     """The status of a message that was sent while the process was ending; ``None`` if it got none."""
     forsaken: list[tuple[str, str | None]] = field(default_factory=list)
@@ -90,8 +95,13 @@ class Case:
             options=RECYCLED[self.kind] if self.is_recycled else (),
             SHUTDOWN_GRACE_SECONDS=GRACE_SECONDS,
         )
-        with running(server):
+        # In threads: they wait, and the others' clocks run meanwhile.
+        context = running(server)
+        await asyncio.to_thread(context.__enter__)
+        try:
             yield server
+        finally:
+            await asyncio.to_thread(context.__exit__, None, None, None)
 
     async def end(self, server: Server) -> None:
         """Have the server end its worker."""
@@ -155,7 +165,9 @@ def of(results: Results, case: Case) -> Any:
 async def ended_with_nobody(case: Case, directory: Path) -> tuple[str, str | None]:
     async with case.server(directory) as server:
         chat = new_id()
-        async with Visitor(server.base) as visitor, visitor.starting(chat, {"count": 120, "every_ms": 25}) as response:
+        # Without lifespan there is no grace, and the answer must not end before its server does.
+        steps = {"count": 120, "every_ms": 25} if case.has_lifespan else ENDLESS
+        async with Visitor(server.base) as visitor, visitor.starting(chat, steps) as response:
             await Reading(response).take(3)
         await case.end(server)
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -175,6 +187,7 @@ async def ended_with_readers(case: Case, directory: Path) -> Ending:
         first = await visitor.ask(quiet, "Hello.")
         # Long before the rest: nothing else tells when it has arrived.
         polling = asyncio.create_task(long_poll(visitor, quiet, first.cursor))
+        found.old_http = await status_over_http_1_0(visitor, quiet)
         async with visitor.starting(forsaken, SHORT) as response:
             await Reading(response).take(3)
         readings = [
@@ -219,6 +232,17 @@ async def long_poll(visitor: Visitor, chat: str, cursor: int) -> httpx.Response 
         return await visitor.http.get(f"{visitor.prefix}/replay", params=query)
     except httpx.TransportError:
         return None
+
+
+async def status_over_http_1_0(visitor: Visitor, chat: str) -> bytes:
+    url = visitor.http.base_url
+    cookies = "; ".join(f"{name}={value}" for name, value in visitor.http.cookies.items())
+    head = f"GET {visitor.prefix}/replay?id={chat}&from=0 HTTP/1.0\r\nHost: {url.host}\r\nCookie: {cookies}\r\n\r\n"
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(head.encode())
+    line = await reader.readline()
+    writer.close()
+    return line
 
 
 async def refusal_of(visitor: Visitor) -> int | None:
@@ -283,3 +307,40 @@ def test_without_lifespan_an_answer_that_nobody_reads_ends_as_interrupted_at_onc
     with_nobody: Results, case: Case
 ) -> None:
     assert of(with_nobody, case) == ("interrupted", "shutdown")
+
+
+@pytest.mark.parametrize("case", [Case(kind) for kind in SERVERS], ids=str)
+def test_every_server_tells_http_1_0_so_that_no_stream_is_sent_over_it(with_readers: Results, case: Case) -> None:
+    assert of(with_readers, case).old_http.split()[1] == b"505"
+
+
+def test_an_answer_that_asyncio_run_leaves_behind_ends_as_interrupted(
+    log: Log, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = new_id()
+    for name, value in log.environment.items():
+        monkeypatch.setenv(name, value)
+    settings.RESUMABLE_STREAM = {**log.settings, "HANDLE_SIGNALS": False}
+
+    async def endless() -> AsyncIterator[str]:
+        for number in count():
+            yield f"{number} "
+            await asyncio.sleep(0.001)
+
+    async def main() -> None:
+        engine = ChatEngine(format="text")
+        started = await engine.start(f"chat/{chat}", endless)
+        async with aclosing(engine.reader(f"chat/{chat}", started).frames()) as batches:
+            await anext(batches)
+
+    asyncio.run(main())
+    records = asyncio.run(log.records_of(chat))
+    entries = Decoder(0).feed(records)
+
+    assert [(one.facts.reason.value, one.facts.cause) for one in entries if isinstance(one, Ended)] == [
+        ("interrupted", "shutdown")
+    ]
+    assert strays_of(records) == []
+    # Each chunk once, whatever became of the append that was under way.
+    numbers = [int(json.loads(one.body)) for one in entries if isinstance(one, Chunk)]
+    assert numbers == list(range(len(numbers)))
