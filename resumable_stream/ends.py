@@ -10,7 +10,7 @@ from typing import Any
 from .app_code import call
 from .backends.base import BaseBackend
 from .formats.base import ChunkFormat, EndReason, Message
-from .history import read_generations
+from .history import fold_answer, read_generations
 from .layout import Begin, Cause, EndFacts
 from .protocol.ending import Ending
 from .threads import own_thread
@@ -78,7 +78,7 @@ class EndTeller:
         return End(
             reason=facts.reason,
             text=facts.text,
-            message=self._format.fold_answer(answer) if answer is not None else None,
+            message=await fold_answer(self._format, answer) if answer is not None else None,
             stream_name=stream,
             generation_id=facts.generation_id,
             begin=begin,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,12 +11,16 @@ from .driver import REQUEST_PATIENCE_SECONDS, read_patiently
 from .exceptions import RecordsTrimmedError
 from .formats.base import ChunkFormat, EndReason, Message, StoredGeneration
 from .layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
+from .oddities import survive
 from .records import MAX_BATCH_RECORDS
+from .workshop import off_loop
 
 OPENING_RECORDS = 10
 """Enough for what stands before a generation's first chunk, unless a message is larger than an append."""
-FOLD_AT_ONCE_CHUNKS = 2000
-"""Chunks that are folded in the event loop; more would hold everybody up for longer than the way to a thread takes."""
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 100
+"""What a chunk counts for beside its text, where work is estimated: reading a short one takes as long."""
 
 
 @dataclass(slots=True)
@@ -134,6 +138,36 @@ async def fold_history(
     """Fold what a stream holds, by default without the answer of a generation that is still running."""
     first = next((at for at in reversed(range(len(generations))) if generations[at].is_whole), 0)
     settled = [one if with_running or one.end is not None else replace(one, chunks=()) for one in generations[first:]]
-    if sum(len(one.chunks) for one in settled) <= FOLD_AT_ONCE_CHUNKS:
-        return format_.fold(settled)
-    return await asyncio.to_thread(format_.fold, settled)
+    return await off_loop(weight_of(settled), fold_safely, format_, settled)
+
+
+async def fold_answer(format_: ChunkFormat, generation: StoredGeneration) -> Message | None:
+    """Fold one generation's answer; ``None`` also if its format cannot."""
+    return await off_loop(weight_of([generation]), _answer_safely, format_, generation)
+
+
+def weight_of(generations: Sequence[StoredGeneration]) -> int:
+    """Estimate, in bytes, how much there is to fold."""
+    chunks = sum(len(chunk) + CHUNK_BYTES for one in generations for chunk in one.chunks)
+    return chunks + sum(len(one.user_messages) * CHUNK_BYTES for one in generations)
+
+
+def fold_safely(format_: ChunkFormat, generations: Sequence[StoredGeneration]) -> list[Message]:
+    """Fold generations; where the format raises, without the answers at which it does."""
+    messages = survive(lambda: format_.fold(generations), None, logger, "cannot fold format=%s", format_.name)
+    if messages is not None:
+        return messages
+    readable = [one if _is_readable(format_, one) else replace(one, chunks=()) for one in generations]
+    return survive(lambda: format_.fold(readable), [], logger, "cannot fold users' messages format=%s", format_.name)
+
+
+def _is_readable(format_: ChunkFormat, generation: StoredGeneration) -> bool:
+    unreadable: Message = {}
+    return _answer_safely(format_, generation, unreadable) is not unreadable
+
+
+def _answer_safely(
+    format_: ChunkFormat, generation: StoredGeneration, default: Message | None = None
+) -> Message | None:
+    text, name = "cannot fold answer format=%s generation=%s", generation.generation_id
+    return survive(lambda: format_.fold_answer(generation), default, logger, text, format_.name, name)

@@ -21,6 +21,7 @@ other ``rs-…``     facts of the begin and end records, see :class:`Begin` and 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +30,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from .formats.base import EndReason, Message
+from .formats.jsontext import decode
+from .oddities import warn_once
 from .records import Headers, Record, SequencedRecord, utf8_length
+
+logger = logging.getLogger(__name__)
 
 MAX_APPEND_BYTES = 900_000
 """Metered bytes we put into one append: S2 takes 1 MiB, but no more than 2,000,000 bytes of JSON, in which a chunk's
@@ -220,8 +225,17 @@ def chunk_records(chunk: str) -> list[Record]:
 
 
 def user_records(message: Message, *, is_told: bool = False) -> list[Record]:
-    """Lay out a user message so that readers who only know chunks pass it over."""
-    text = json.dumps(message)
+    """Lay out a user message so that readers who only know chunks pass it over.
+
+    Raises:
+        TypeError: It has no ``id`` or ``role`` that is a string, or JSON cannot hold it: no reader would take it.
+    """
+    if not _is_message(message):
+        raise TypeError(f"A message to store has an 'id' and a 'role', both str, not {message!r:.100}.")
+    try:
+        text = json.dumps(message, allow_nan=False)
+    except ValueError as error:
+        raise TypeError("JSON cannot hold a message with a number that is not finite.") from error
     parts = list(_split(text))
     mark = (("rs-told", "1"),) if is_told else ()
     if len(parts) == 1:
@@ -284,7 +298,7 @@ class Began(NamedTuple):
 
 
 class UserMessage(NamedTuple):
-    """A user message stored with the generation."""
+    """A user message stored with the generation: an object of JSON whose ``id`` and ``role`` are strings."""
 
     cursor: int
     message: dict[str, Any]
@@ -391,13 +405,21 @@ def _is_back_only(headers: Headers) -> bool:
     return len(headers) == 1 and headers[0][0] == "rs-back"
 
 
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("id"), str) and isinstance(value.get("role"), str)
+
+
 def _user_message(cursor: int, text: str, is_told: bool) -> UserMessage | None:
+    """Read a user's message; ``None`` for one that we would not have written, which readers must get past."""
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        # Not written by us: a reader has no use for it, and must get past it.
+        message = decode(text)
+    except (ValueError, TypeError) as error:
+        warn_once(logger, "stored message passed over seq_num=%d: %s text=%.100r", cursor - 1, error, text)
         return None
-    return UserMessage(cursor, message, is_told) if isinstance(message, dict) else None
+    if not _is_message(message):
+        warn_once(logger, "stored message passed over, no id or role seq_num=%d text=%.100r", cursor - 1, text)
+        return None
+    return UserMessage(cursor, message, is_told)
 
 
 def back_of(record: SequencedRecord) -> int | None:

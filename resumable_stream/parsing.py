@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.request import RawPostDataException
 
 from .conf import settings
 from .exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
-from .formats.jsontext import is_deeper_than
+from .formats.jsontext import decode, is_text_deeper_than
 
 MAX_CURSOR = 2**63 - 1
 _CHAT_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~=|+@-]{1,128}\Z", re.ASCII)
@@ -69,22 +69,19 @@ def parse_object(raw: str | bytes, what: str) -> dict[str, Any]:
     """Read a JSON object; ``what`` names it to the client.
 
     Raises:
-        InvalidRequestError: It is none, or nested too deeply.
+        InvalidRequestError: It is none, is nested too deeply, or holds a number that is not finite.
     """
     try:
-        value = json.loads(raw, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
+        depth = settings.max_json_depth
+        if is_text_deeper_than(text, depth):
+            raise InvalidRequestError(f"{what} is nested more than {depth} levels deep.")
+        value = decode(text)
+    except (ValueError, TypeError) as error:
         raise InvalidRequestError(f"{what} is not valid JSON.") from error
     if not isinstance(value, dict):
         raise InvalidRequestError(f"{what} must be a JSON object.")
-    depth = settings.max_json_depth
-    if is_deeper_than(value, depth):
-        raise InvalidRequestError(f"{what} is nested more than {depth} levels deep.")
     return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def parse_chat_id(value: object, name: str = "id") -> str:

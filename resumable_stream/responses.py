@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
@@ -155,6 +155,12 @@ def _forbidden(format_: ChunkFormat, cursor: int, wire: Wire) -> bytes:
     encoder = format_.encoder(GenerationFacts(generation_id="", message_id=""))
     last = encoder.fail(FORBIDDEN_TEXT)[-1]
     return wire.encode_event(last, event=format_.event(last), cursor=cursor)
+
+
+def json_response(fields: Mapping[str, str]) -> HttpResponse:
+    """Answer with an object whose values are JSON texts already; caches keep none of it."""
+    content = ",".join(f'"{name}":{text}' for name, text in fields.items())
+    return HttpResponse(f"{{{content}}}", content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def plain(status: int, text: str = "", *, generation_id: str | None = None) -> HttpResponse:

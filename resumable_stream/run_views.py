@@ -6,23 +6,26 @@ never starts a second one. ``GET`` with ``runId`` reads a run to its end; with `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .asgi import require_framing
 from .exceptions import AccessDeniedError, InvalidRequestError
 from .formats.base import ChatRequest, Message, StoredGeneration
-from .history import fold_history
+from .formats.jsontext import decode, encode
+from .formats.outgoing import encode_list
+from .history import fold_history, weight_of
 from .hooks import ChatHooks
 from .ndjson import NDJSON
 from .parsing import named_chat, parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
 from .passages import run_id_of
+from .responses import json_response
 from .sse import SSE, Wire
+from .workshop import off_loop
 
 
 class RunDoors(ChatHooks):
@@ -76,9 +79,15 @@ class RunDoors(ChatHooks):
         # Both of one reading: what is in the messages has ended, and what has not is named.
         newest = generations[-1] if generations else None
         page, active, waiting = _page(messages, limit, before), _active_run(newest), _interrupts(newest)
-        response = JsonResponse({**page, "activeRun": active, "interrupts": waiting})
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        encoded = await off_loop(weight_of(generations), encode_list, page["messages"])
+        return json_response(
+            {
+                "messages": encoded,
+                "page": encode(page["page"]),
+                "activeRun": encode(active),
+                "interrupts": encode(waiting),
+            }
+        )
 
 
 def _active_run(newest: StoredGeneration | None) -> dict[str, str] | None:
@@ -93,8 +102,8 @@ def _interrupts(newest: StoredGeneration | None) -> dict[str, Any] | None:
     if newest is None or newest.end is None or not newest.chunks:
         return None
     try:
-        last = json.loads(newest.chunks[-1])
-    except (ValueError, RecursionError):
+        last = decode(newest.chunks[-1])
+    except (ValueError, TypeError):
         # Another program's record.
         return None
     outcome = last.get("outcome") if isinstance(last, dict) else None

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern
 from django.utils.module_loading import import_string
@@ -22,7 +22,9 @@ from .conf import SETTING_NAME, settings
 from .exceptions import AccessDeniedError, ResumableStreamError
 from .form_views import FormDoors
 from .formats.base import ChatRequest, Delivery
-from .history import fold_history
+from .formats.jsontext import encode
+from .formats.outgoing import encode_list
+from .history import fold_history, weight_of
 from .parsing import (
     parse_chat_id,
     parse_cursor,
@@ -34,9 +36,10 @@ from .parsing import (
     wants_events,
 )
 from .registry import runtime
-from .responses import come_again, error_response, may_pass
+from .responses import come_again, error_response, json_response, may_pass
 from .routes import require_boundary, routes
 from .run_views import RunDoors
+from .workshop import off_loop
 
 _ADMITTED = HttpResponse(status=HTTPStatus.NO_CONTENT)
 """What a view answers that was only asked whether it would."""
@@ -216,9 +219,8 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             for one in generations
         ]
         messages = await fold_history(self.chat.format, generations)
-        response = JsonResponse({"messages": messages, "generations": ends, "cursor": cursor})
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        encoded = await off_loop(weight_of(generations), encode_list, messages)
+        return json_response({"messages": encoded, "generations": encode(ends), "cursor": str(cursor)})
 
 
 def configured_view() -> type[ResumableChatView]:

@@ -50,7 +50,10 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 """Whatever UTF-8 can encode."""
 ids = st.text("abcXYZ019_-", min_size=20, max_size=20)
 reasons = st.sampled_from(EndReason)
-messages = st.dictionaries(texts, st.recursive(st.none() | st.booleans() | st.integers() | texts, st.lists), max_size=4)
+values = st.recursive(st.none() | st.booleans() | st.integers() | texts, st.lists)
+    texts, st.recursive(st.none() | st.booleans() | st.integers() | texts, st.lists), max_size=4
+)
+messages = st.builds(lambda facts, id_, role: {**facts, "id": id_, "role": role}, st.dictionaries(texts, values, max_size=4), texts, texts)
 
 
 @contextmanager
@@ -298,7 +301,7 @@ class TestReading:
         begin = Begin(generation_id=ID, format="text", message_id="m")
         facts = EndFacts(generation_id=ID, reason=EndReason.FINISHED, by="me")
         token = Token.owner(ID, 30)
-        message = {"role": "user"}
+        message = {"id": "u1", "role": "user"}
         claim = [Record.fence(token.text), begin.record(), *with_back(user_records(message), 2)]
         records = [
             *claim,

@@ -24,7 +24,7 @@ ROOT = PACKAGE.parent
 LAYERS = (
     # Needs nothing of the others, and nobody needs it.
     ("client", ["client"]),
-    ("ground", ["event_parser", "exceptions", "conf", "records"]),
+    ("ground", ["event_parser", "exceptions", "conf", "records", "oddities", "workshop"]),
     ("log", ["backends"]),
     ("protocol", ["formats", "layout", "protocol", "driver"]),
     (

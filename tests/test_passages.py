@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from resumable_stream.engine import ChatEngine
-from resumable_stream.history import FOLD_AT_ONCE_CHUNKS
 from resumable_stream.passages import Passage, Passages, last_word
 from resumable_stream.records import Record
+from resumable_stream.workshop import SMALL_BYTES
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import Producer, of
@@ -88,11 +88,11 @@ async def test_a_format_without_snapshots_gives_what_runs(log: FaultyLog) -> Non
 
 @in_virtual_time
 async def test_a_history_that_is_folded_in_a_thread_is_the_same(log: FaultyLog, engine: ChatEngine) -> None:
-    await engine.start("s", of(*["x"] * (FOLD_AT_ONCE_CHUNKS + 1)))
+    await engine.start("s", of("x" * SMALL_BYTES, "y"))
     await settle()
     passage = await passages(engine).of_session(None)
 
-    assert snapshot_of(passage)[-1]["parts"][0]["content"] == "x" * (FOLD_AT_ONCE_CHUNKS + 1)
+    assert snapshot_of(passage)[-1]["parts"][0]["content"] == "x" * SMALL_BYTES + "y"
 
 
 @in_virtual_time

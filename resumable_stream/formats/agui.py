@@ -10,7 +10,7 @@ from .agui_encoder import AGUIEncoder
 from .agui_fold import fold_answer, fold_generations
 from .agui_request import parse_request
 from .base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
-from .jsontext import encode
+from .outgoing import encode_list
 
 
 class AGUIFormat(ChunkFormat):
@@ -35,7 +35,7 @@ class AGUIFormat(ChunkFormat):
 
     def snapshot(self, messages: Sequence[Message]) -> str:
         """Return the event that takes the place of all of a client's messages."""
-        return encode({"type": "MESSAGES_SNAPSHOT", "messages": list(messages)})
+        return f'{{"type":"MESSAGES_SNAPSHOT","messages":{encode_list(messages)}}}'
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into the messages that the client would hold."""

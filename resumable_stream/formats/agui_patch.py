@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .jsontext import copied
+
 MOST_OPERATIONS = 1000
 """Operations of one patch."""
 MOST_NODES = 100_000
@@ -49,7 +51,7 @@ class Document:
         """Begin with a copy of ``value``."""
         nodes, depth = measure(value)
         self._is_full = nodes > MOST_NODES or depth > MOST_DEPTH
-        self._holder: dict[str, Any] = {"": value if self._is_full else _copied(value)}
+        self._holder: dict[str, Any] = {"": value if self._is_full else copied(value)}
         self._budget = budget or Budget()
         self._nodes = nodes
         """No less than the values that the document holds: what is taken away is counted only now and then."""
@@ -98,7 +100,7 @@ class Document:
             case "copy":
                 source = _get(self._holder, _split(operation["from"]))
                 self._budget.spend(self._grow(source, path))
-                _add(self._holder, path, _copied(source), undos)
+                _add(self._holder, path, copied(source), undos)
             case "test":
                 if _get(self._holder, path) != operation["value"]:
                     raise ValueError("The test fails.")
@@ -136,12 +138,6 @@ def measure(value: Any) -> tuple[int, int]:
         nested = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list)))
         level = [inner for items in nested for inner in items]
     return nodes, depth
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _copied(entry) for name, entry in value.items()}
-    return [_copied(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _split(pointer: str) -> list[str]:

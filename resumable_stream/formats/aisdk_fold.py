@@ -7,15 +7,15 @@ here. Joining and parsing is put off to the end, so that the time grows with the
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .aisdk_chunks import NEWEST_VERSION, is_taken
-from .aisdk_tools import TOOL_PARTS, BrokenStreamError, Chunk, Part, pick
+from .aisdk_parts import Part, parts_of, pick
+from .aisdk_tools import TOOL_PARTS, BrokenStreamError, Chunk
 from .base import Message, StoredGeneration
 from .conversation import Conversation, is_broken_off
-from .jsontext import mend_surrogates
+from .jsontext import copied, mend_surrogates
 from .partial_json import UnparsableError, parse_safely
 
 _PROTOTYPE_KEYS = ("__proto__", "constructor", "prototype")
@@ -43,7 +43,7 @@ class AnswerFold:
         if continues is None:
             self._begin(message_id)
         else:
-            self._message = copy.deepcopy(continues)
+            self._message = copied({**continues, "parts": parts_of(continues)})
             self._enter()
             self._shown_live = False
 
@@ -57,15 +57,11 @@ class AnswerFold:
         self._tools = TOOL_PARTS[self._version](self._parts)
         self._open_texts: dict[tuple[str, str], _GrowingText] = {}
         self._data_parts: dict[tuple[str, str], Part] = {}
-        self._index_data_parts()
-        self._writes = 0
-        self._shown_parts = 0
-
-    def _index_data_parts(self) -> None:
-        self._data_parts.clear()
         for part in self._parts:
             if isinstance(part.get("id"), str):
-                self._data_parts.setdefault((str(part.get("type")), part["id"]), part)
+                self._data_parts.setdefault((part["type"], part["id"]), part)
+        self._writes = 0
+        self._shown_parts = 0
 
     def take(self, chunk: str) -> bool:
         """Take one chunk; false if the client stops at it."""
@@ -87,11 +83,14 @@ class AnswerFold:
 
     def messages(self) -> list[Message]:
         """Return what the client shows: the message, and before it those that a new ``messageId`` put an end to."""
+        self._settle()
+        return self._finished + self._shown()
+
+    def _settle(self) -> None:
         self._tools.settle()
         for text in self._texts:
             text.part["text"] = mend_surrogates("".join(text.pieces))
         self._texts.clear()
-        return self._finished + self._shown()
 
     def _shown(self) -> list[Message]:
         if self._writes == 0:
@@ -114,7 +113,8 @@ class AnswerFold:
         message_id = chunk.get("messageId")
         if message_id is not None and message_id != self._message["id"]:
             # An answer of its own. Only while nothing is there yet does the id rename the message.
-            self._finished = self.messages()
+            self._settle()
+            self._finished += self._shown()
             self._begin(message_id)
         self._merge_metadata(chunk)
         if message_id is not None or chunk.get("messageMetadata") is not None:
@@ -198,8 +198,11 @@ class AnswerFold:
         self._open_texts.clear()
         self._tools.reset_step()
         if len(self._parts) > begin:
+            for part in self._parts[begin:]:
+                key = (part["type"], str(part.get("id")))
+                if self._data_parts.get(key) is part:
+                    del self._data_parts[key]
             del self._parts[begin:]
-            self._index_data_parts()
             self._write()
 
 
@@ -256,11 +259,14 @@ _HANDLERS |= dict.fromkeys(_TOOL_HANDLERS, AnswerFold._update_tool)
 
 
 def merge_objects(base: Any, overrides: Any) -> Any:
-    """Merge metadata deeply (``merge-objects.ts``): lists and plain values are replaced, objects merged."""
+    """Merge metadata deeply (``merge-objects.ts``): lists and plain values are replaced, objects merged.
+
+    ``base`` is changed if it is an object: with many pieces of metadata, copies would cost their square.
+    """
     entries = {key: value for key, value in _own_entries(overrides).items() if key not in _PROTOTYPE_KEYS}
     if entries and not isinstance(base, (dict, list)):
         raise BrokenStreamError("metadata")
-    merged = _own_entries(base)
+    merged = base if isinstance(base, dict) else _own_entries(base)
     for key, value in entries.items():
         old = merged.get(key)
         merged[key] = merge_objects(old, value) if isinstance(old, dict) and isinstance(value, dict) else value

@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .aisdk_chunks import NEWEST_VERSION, is_taken
-from .aisdk_tools import Chunk, Part, is_dynamic, is_static, pick, tool_name
+from .aisdk_parts import Part, is_dynamic, is_static, parts_of, pick, tool_name
+from .aisdk_tools import Chunk
 from .base import Message
 from .jsontext import encode
+from .outgoing import encode_each
+
+_AS_THEY_ARE = ("file", "reasoning-file", "source-url", "source-document", "custom", "steering-message")
+"""Parts that say what their chunks said, in the same words."""
 
 
 def rebuild(message: Message, *, version: int | None) -> list[str]:
@@ -25,21 +30,27 @@ def rebuild(message: Message, *, version: int | None) -> list[str]:
     if message.get("metadata") is not None:
         start["messageMetadata"] = message["metadata"]
     chunks: list[Chunk] = [start]
-    for index, part in enumerate(message["parts"]):
+    for index, part in enumerate(parts_of(message)):
         rebuilt = list(_rebuild_part(part, f"rebuilt-{index}", version))
         # The message came from a client. A part that its version would not take, it cannot have had: it is made up.
         if all(is_taken(chunk, version or NEWEST_VERSION) for chunk in rebuilt):
             chunks += rebuilt
-    return [encode(chunk) for chunk in chunks]
+    return encode_each(chunks)
 
 
 def _rebuild_part(part: Part, part_id: str, version: int | None) -> Iterator[Chunk]:
     if part["type"] == "step-start":
         yield {"type": "start-step"}
     elif part["type"] in ("text", "reasoning"):
-        yield from _rebuild_text(part, str(part.get("id", part_id)))
-    elif not is_static(part) and not is_dynamic(part):
+        if isinstance(part.get("text"), str):
+            yield from _rebuild_text(part, str(part.get("id", part_id)))
+    elif part["type"] in _AS_THEY_ARE or part["type"].startswith("data-"):
         yield part
+    elif not is_static(part) and not is_dynamic(part):
+        # Of no type that a message has parts of. Some chunks have it, and would end the answer.
+        return
+    elif not isinstance(part.get("toolCallId"), str):
+        return
     elif part.get("state") == "input-streaming":
         yield from _rebuild_streamed_input(part)
     elif part.get("state") == "output-error" and "rawInput" in part and "input" not in part:

@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from .aisdk_parts import DYNAMIC, STATIC_PREFIX, Part, ToolIndex, is_dynamic, is_static, pick, tool_name
 from .jsontext import mend_surrogates
 from .partial_json import UnparsableError, parse_partial
 
-Part = dict[str, Any]
 Chunk = dict[str, Any]
 
-STATIC_PREFIX = "tool-"
-DYNAMIC = "dynamic-tool"
 RESULT_STATES = ("output-available", "output-error")
 
 _OVERWRITTEN = ("input", "output", "errorText", "rawInput", "inputEncoding", "preliminary")
@@ -49,26 +47,6 @@ class _StreamedInput:
     keeps_raw: bool
 
 
-def is_static(part: Part) -> bool:
-    """Tell whether the part is a call of a tool that the client has a type for."""
-    return str(part.get("type")).startswith(STATIC_PREFIX)
-
-
-def is_dynamic(part: Part) -> bool:
-    """Tell whether the part is a call of a tool that the client has no type for."""
-    return bool(part.get("type") == DYNAMIC)
-
-
-def tool_name(part: Part) -> str:
-    """Name the tool of a tool part."""
-    return str(part.get("toolName", "")) if is_dynamic(part) else str(part["type"]).removeprefix(STATIC_PREFIX)
-
-
-def pick(source: Chunk | Part, *names: str) -> dict[str, Any]:
-    """Take the fields that are there."""
-    return {name: source[name] for name in names if name in source}
-
-
 class ToolParts:
     """The tool parts of one message, as version 7 keeps them."""
 
@@ -84,8 +62,7 @@ class ToolParts:
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts
-        self._tools: list[Part] = []
-        self._step_begin = 0
+        self._tools = ToolIndex()
         self._partial: dict[str, _PartialCall] = {}
         self._streamed: dict[int, _StreamedInput] = {}
         for part in parts:
@@ -96,7 +73,7 @@ class ToolParts:
             self.start_step()
             self._partial.clear()
         elif isinstance(part.get("toolCallId"), str) and (is_static(part) or is_dynamic(part)):
-            self._tools.append(part)
+            self._tools.add(part)
             if part.get("state") == "input-streaming":
                 self._partial[part["toolCallId"]] = self._resume_call(part)
 
@@ -106,11 +83,11 @@ class ToolParts:
 
     def start_step(self) -> None:
         """Begin a step: calls are looked for in the current one first."""
-        self._step_begin = len(self._tools)
+        self._tools.start_step()
 
     def reset_step(self) -> None:
         """Forget the calls of the current step."""
-        del self._tools[self._step_begin :]
+        self._tools.reset_step()
         self._partial.clear()
 
     def settle(self) -> None:
@@ -181,6 +158,7 @@ class ToolParts:
         part = self._invocation(chunk)
         part["state"] = "approval-requested"
         part["approval"] = {"id": chunk["approvalId"]} | self._approval_details(chunk)
+        self._tools.note_approval(part)
 
     def _approval_details(self, chunk: Chunk) -> dict[str, Any]:
         details = pick(chunk, "inputSchemaInput", "signature")
@@ -194,7 +172,7 @@ class ToolParts:
 
     def approval_response(self, chunk: Chunk) -> None:
         """Take the answer to such a question."""
-        part = next((part for part in self._tools if _approval_id(part) == chunk["approvalId"]), None)
+        part = self._tools.with_approval(chunk["approvalId"])
         if part is None:
             raise BrokenStreamError(chunk["approvalId"])
         part["state"] = "approval-responded"
@@ -221,10 +199,10 @@ class ToolParts:
         return part
 
     def _in_step(self, call_id: str, *, dynamic: bool | None = None) -> Part | None:
-        return _first(self._tools[self._step_begin :], call_id, dynamic)
+        return self._tools.in_step(call_id, dynamic)
 
     def _newest(self, call_id: str, *, dynamic: bool | None = None) -> Part | None:
-        return _first(self._tools[::-1], call_id, dynamic)
+        return self._tools.newest(call_id, dynamic)
 
     def _update(
         self, call_id: str, name: str, dynamic: bool, state: str, fields: dict[str, Any], part: Part | None = None
@@ -235,7 +213,7 @@ class ToolParts:
         if part is None:
             part = {"type": DYNAMIC if dynamic else f"{STATIC_PREFIX}{name}", "toolCallId": call_id}
             self._parts.append(part)
-            self._tools.append(part)
+            self._tools.add(part)
             self._set_new_metadata(part, state, fields)
         else:
             self._set_metadata(part, state, fields)
@@ -271,18 +249,6 @@ class ToolParts:
             streamed.part["input"] = parse_partial(text, self.version)
         except UnparsableError:
             streamed.part.pop("input", None)
-
-
-def _approval_id(part: Part) -> Any:
-    approval = part.get("approval")
-    return approval.get("id") if isinstance(approval, dict) else None
-
-
-def _first(parts: list[Part], call_id: str, dynamic: bool | None) -> Part | None:
-    for part in parts:
-        if part["toolCallId"] == call_id and (dynamic is None or is_dynamic(part) == dynamic):
-            return part
-    return None
 
 
 class ToolParts6(ToolParts):

@@ -127,9 +127,18 @@ def clean(value: Any) -> Any:
     """Make the texts in a value of JSON fit for a page."""
     if isinstance(value, str):
         return _clean_text(value)
+    # No comprehensions: each would take another frame of the stack, of which there are not so many.
     if isinstance(value, dict):
-        return {_clean_text(name): clean(entry) for name, entry in value.items()}
-    return [clean(entry) for entry in value] if isinstance(value, list) else value
+        cleaned = {}
+        for name, entry in value.items():
+            cleaned[_clean_text(name)] = clean(entry)
+        return cleaned
+    if isinstance(value, list):
+        listed = []
+        for entry in value:
+            listed.append(clean(entry))  # noqa: PERF401 - as above
+        return listed
+    return value
 
 
 def _clean_text(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from .jsontext import MOST_DEPTH, is_text_deeper_than
+
 
 class _Missing:
     """``undefined``, where ``null`` is a value."""
@@ -37,8 +39,8 @@ DECODER = json.JSONDecoder(parse_float=_read_number, parse_constant=_refuse_cons
 
 
 def parse_json(text: Any) -> Any:
-    """Decode as ``JSON.parse`` does; :data:`MISSING` where it would throw."""
-    if not isinstance(text, str):
+    """Decode as ``JSON.parse`` does; :data:`MISSING` where it would throw, and for what is nested too deeply for us."""
+    if not isinstance(text, str) or is_text_deeper_than(text, MOST_DEPTH):
         return MISSING
     try:
         return DECODER.decode(text)

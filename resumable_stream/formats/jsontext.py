@@ -6,10 +6,18 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from json.encoder import encode_basestring
 from typing import Any, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
+
+MOST_DEPTH = 512
+"""Levels of nesting of what is stored and read back, whatever a project allows: below what exhausts a stack."""
+_WRAPPINGS = 40
+"""Levels that messages and events put around what was read."""
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"{}[]")
+_STEPS = [(byte in b"{[") - (byte in b"}]") for byte in range(256)]
 
 # Outside strings JSON is ASCII, so these stand inside strings, where an escape means the same. Lone surrogates have no
 # UTF-8 form. The other three end a line for Python's ``str.splitlines``, and so for clients that read SSE with it.
@@ -33,8 +41,25 @@ def _refuse_constant(name: str) -> NoReturn:
     raise TypeError(f"JSON has no {name}: yield a number or null instead.")
 
 
+def _read_number(number: str) -> float:
+    value = float(number)
+    if abs(value) == float("inf"):
+        raise TypeError(f"JSON has no number as large as {number:.20}.")
+    return value
+
+
 _ENCODER = _Encoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_float=_read_number, parse_constant=_refuse_constant)
+
+
+def is_text_deeper_than(text: str, levels: int) -> bool:
+    """Return whether a JSON text is nested more than so many levels deep; may be asked before it is decoded."""
+    if text.count("{") + text.count("[") <= levels:
+        return False
+    # Every other piece between quotes is outside strings, once escaped ones are out of the way.
+    outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    brackets = outside.encode("ascii", "ignore").translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > levels
 
 
 def escape_unsafe(text: str) -> str:
@@ -56,9 +81,12 @@ def encode(value: object) -> str:
         TypeError: JSON cannot hold it; the message says where in the value and why.
     """
     try:
-        return escape_unsafe(_ENCODER.encode(value))
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(_explain(value)) from error
+    if is_text_deeper_than(text, MOST_DEPTH + _WRAPPINGS):
+        raise TypeError(f"The value is nested more than {MOST_DEPTH} levels deep.")
+    return escape_unsafe(text)
 
 
 def decode(text: str) -> Any:
@@ -66,36 +94,25 @@ def decode(text: str) -> Any:
 
     Raises:
         ValueError: It is not JSON.
-        TypeError: It would be but for NaN or Infinity, or it is nested too deeply.
+        TypeError: It would be but for NaN or a number that is not finite, or it is nested too deeply.
     """
-    try:
-        return _DECODER.decode(text)
-    except RecursionError as error:
-        raise TypeError("The JSON is nested too deeply.") from error
+    if is_text_deeper_than(text, MOST_DEPTH):
+        raise TypeError(f"The JSON is nested more than {MOST_DEPTH} levels deep.")
+    return _DECODER.decode(text)
 
 
-def is_deeper_than(value: object, limit: int) -> bool:
-    """Return whether a decoded value is nested more than ``limit`` levels deep; works level by level."""
-    level: list[Any] = [value]
-    for _ in range(limit):
-        nested = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [inner for items in nested for inner in items if isinstance(inner, (dict, list))]
-        if not level:
-            return False
-    return True
-
-
-def is_text_deeper_than(text: str, limit: int) -> bool:
-    """Return whether a JSON text is nested more than ``limit`` levels deep; most texts are too short to be."""
-    if text.count("{") + text.count("[") <= limit:
-        return False
-    try:
-        value = decode(text)
-    except TypeError:
-        return True
-    except ValueError:
-        return False  # No JSON, and so not nested.
-    return isinstance(value, (dict, list)) and is_deeper_than(value, limit)
+def copied(value: Any) -> Any:
+    """Copy a value of JSON, all the way down."""
+    # No comprehensions: each would take another frame of the stack, of which there are not so many.
+    if isinstance(value, dict):
+        value = dict(value)
+        for name in value:
+            value[name] = copied(value[name])
+    elif isinstance(value, list):
+        value = list(value)
+        for at, entry in enumerate(value):
+            value[at] = copied(entry)
+    return value
 
 
 def mend_surrogates(text: str) -> str:

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from .javascript import DECODER
+from .jsontext import MOST_DEPTH, is_text_deeper_than
 
 _LITERALS = ("true", "false", "null")
 _DIGITS = frozenset("0123456789")
@@ -46,6 +47,8 @@ def parse_safely(text: str) -> Any:
     Raises:
         UnparsableError: The client would refuse it.
     """
+    if is_text_deeper_than(text, MOST_DEPTH):
+        raise UnparsableError("It is nested too deeply.")
     try:
         value = DECODER.decode(text)
     except (ValueError, RecursionError) as error:

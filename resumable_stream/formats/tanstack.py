@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from .base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, Message, StoredGeneration
-from .jsontext import encode
+from .outgoing import encode_list
 from .tanstack_answers import merge_answers
 from .tanstack_encoder import TanStackEncoder
 from .tanstack_fold import StreamFold
@@ -40,8 +40,8 @@ class TanStackFormat(ChunkFormat):
 
         Without ``createdAt``: older clients take its text for a date.
         """
-        bare = [{name: value for name, value in message.items() if name != "createdAt"} for message in messages]
-        return encode({"type": "MESSAGES_SNAPSHOT", "messages": bare})
+        bare = ({name: value for name, value in message.items() if name != "createdAt"} for message in messages)
+        return f'{{"type":"MESSAGES_SNAPSHOT","messages":{encode_list(bare)}}}'
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into the messages that the client would hold."""
