@@ -51,9 +51,8 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 ids = st.text("abcXYZ019_-", min_size=20, max_size=20)
 reasons = st.sampled_from(EndReason)
 values = st.recursive(st.none() | st.booleans() | st.integers() | texts, st.lists)
-    texts, st.recursive(st.none() | st.booleans() | st.integers() | texts, st.lists), max_size=4
-)
-messages = st.builds(lambda facts, id_, role: {**facts, "id": id_, "role": role}, st.dictionaries(texts, values, max_size=4), texts, texts)
+facts_of_messages = st.dictionaries(texts, values, max_size=4)
+messages = st.builds(lambda facts, name, role: {**facts, "id": name, "role": role}, facts_of_messages, texts, texts)
 
 
 @contextmanager
@@ -153,7 +152,11 @@ class TestFacts:
         assert EndFacts.parse((("rs", "end"), ("rs-end", "exploded"))).reason is EndReason.FINISHED
 
     def test_our_own_facts_stand_where_readers_of_chunks_do_not_look(self) -> None:
-        records = [Begin(generation_id=ID, format="text").record(), HEARTBEAT, *user_records({"text": "hello"})]
+        records = [
+            Begin(generation_id=ID, format="text").record(),
+            HEARTBEAT,
+            *user_records({"id": "u1", "role": "user", "text": "hello"}),
+        ]
         records.append(EndFacts(generation_id=ID, reason=EndReason.FAILED, text="Sorry.").record())
         assert [record.body for record in records] == ["", "", "", ""]
 

@@ -451,7 +451,7 @@ async def test_what_the_log_refuses_for_good_is_raised(log: FaultyLog) -> None:
 @in_virtual_time
 async def test_records_that_did_not_fit_the_claim_come_first(log: FaultyLog) -> None:
     writer = await make_writer(log)
-    writer.put_records([Record("", (("rs", "user"), ("rs-json", "{}")))])
+    writer.put_records([Record("", (("rs", "user"), ("rs-json", '{"id":"u1","role":"user"}')))])
     writer.put("x")
     await run_to_end(writer)
 

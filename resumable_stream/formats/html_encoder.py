@@ -47,7 +47,8 @@ def read_chunk(chunk: str) -> dict[str, Any] | None:
         decoded = decode(chunk)
     except (ValueError, TypeError):
         return None
-    if not isinstance(decoded, dict) or not _ELEMENT_ID.match(str(decoded.get("id"))):
+    answer_id = decoded.get("id") if isinstance(decoded, dict) else None
+    if not isinstance(answer_id, str) or not _ELEMENT_ID.match(answer_id):
         return None
     fields = _FIELDS.get(str(decoded.get("type")))
     is_ours = fields is not None and all(isinstance(decoded.get(name), kind) for name, kind in fields.items())
