@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .aisdk_tools import RESULT_STATES, Part, pick
+from .aisdk_parts import Part, parts_of, pick
+from .aisdk_tools import RESULT_STATES
 from .base import Message
 
 _RESULT_FIELDS = ("state", "output", "errorText")
@@ -12,9 +13,10 @@ _RESULT_FIELDS = ("state", "output", "errorText")
 
 def merge_answers(known: Message, told: Message) -> Message:
     """Return ``known`` with what the client says of its waiting calls; ``known`` itself if that is nothing new."""
-    said = {part["toolCallId"]: part for part in told["parts"] if isinstance(part.get("toolCallId"), str)}
-    parts = [_merged(part, said.get(part.get("toolCallId"))) for part in known["parts"]]
-    if all(merged is part for merged, part in zip(parts, known["parts"], strict=True)):
+    said = {part["toolCallId"]: part for part in parts_of(told) if isinstance(part.get("toolCallId"), str)}
+    before = parts_of(known)
+    parts = [_merged(part, said.get(str(part.get("toolCallId")))) for part in before]
+    if all(merged is part for merged, part in zip(parts, before, strict=True)):
         return known
     return {**known, "parts": parts}
 
