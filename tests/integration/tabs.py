@@ -41,12 +41,31 @@ class Tab:
         self._host = host
         self._name = name
 
-    async def send(self, *steps: Step) -> None:
-        """Send a message and return at once; :meth:`settled` waits for the answer."""
-        await self._host.call("send", tab=self._name, text=json.dumps(steps))
+    async def send(self, *steps: Step, instead_of: str | None = None) -> None:
+        """Send a message and return at once; :meth:`settled` waits for the answer.
 
-    async def regenerate(self) -> None:
-        await self._host.call("regenerate", tab=self._name)
+        ``instead_of`` is the id of an earlier message, which is edited.
+        """
+        await self._host.call("send", tab=self._name, text=json.dumps(steps), messageId=instead_of)
+
+    async def send_now(self, *steps: Step) -> None:
+        """Queue a message and send it in the middle of the answer that is being streamed."""
+        await self._host.call("sendNow", tab=self._name, text=json.dumps(steps))
+
+    async def regenerate(self, message_id: str | None = None) -> None:
+        """Have the last answer, or another one, made anew."""
+        await self._host.call("regenerate", tab=self._name, messageId=message_id)
+
+    async def go_offline(self) -> None:
+        """Let requests fail until :meth:`go_online`."""
+        await self._host.call("goOffline", tab=self._name, isOffline=True)
+
+    async def go_online(self) -> None:
+        await self._host.call("goOffline", tab=self._name, isOffline=False)
+
+    async def forget(self, *message_ids: str) -> None:
+        """Delete messages from the page."""
+        await self._host.call("forget", tab=self._name, ids=message_ids)
 
     async def put_output(self, call: str, output: Any) -> None:
         """Give a tool call of the last answer its output, as a page's own tool would."""
@@ -100,12 +119,19 @@ class Browser:
         return self
 
     async def open(
-        self, chat: str, *, messages: list[Message] | None = None, base: str | None = None, by_socket: bool = False
+        self,
+        chat: str,
+        *,
+        messages: list[Message] | None = None,
+        base: str | None = None,
+        by_socket: bool = False,
+        queues: bool = False,
     ) -> Tab:
         """Open a tab on ``chat`` with the messages that the page was rendered with."""
         name = new_id()
         api = (base or self._base) + self._prefix
         given = {"visitor": self._name, "api": api, "id": chat, "messages": messages or [], "bySocket": by_socket}
+        given["queues"] = queues
         await self._host.call("open", tab=name, **given)
         return Tab(self._host, name)
 

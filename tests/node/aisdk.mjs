@@ -95,9 +95,10 @@ await serve({
   },
   cookies: ({ visitor }) => visitors.get(visitor).cookies,
 
-  open({ tab: name, visitor, api, id, messages, bySocket }) {
+  open({ tab: name, visitor, api, id, messages, bySocket, queues }) {
     const tab = { problems: [], running: Promise.resolve() };
     const fetch = async (...request) => {
+      if (tab.isOffline) throw new TypeError("fetch failed");
       const response = await visitors.get(visitor).fetch(...request);
       tab.responded();
       return response;
@@ -105,11 +106,25 @@ await serve({
     const transport = bySocket
       ? socketTransport(`${api}/socket/aisdk`, visitors.get(visitor), tab)
       : new DefaultChatTransport({ api, fetch, headers: visitors.get(visitor).headers });
-    tab.chat = new Chat({ id, transport, messages });
+    tab.chat = new Chat({ id, transport, messages, experimental_queue: queues });
     tabs.set(name, tab);
   },
-  send: ({ tab, text }) => run(tab, (chat) => chat.sendMessage({ text })),
-  regenerate: ({ tab }) => run(tab, (chat) => chat.regenerate()),
+  send: ({ tab, text, messageId }) => run(tab, (chat) => chat.sendMessage({ text, messageId })),
+  regenerate: ({ tab, messageId }) => run(tab, (chat) => chat.regenerate({ messageId })),
+  // Send in the middle of an answer, which ends the request of that one.
+  sendNow: ({ tab, text }) =>
+    run(tab, async (chat) => {
+      await chat.sendMessage({ text });
+      await chat.experimental_sendQueuedMessageNow(chat.experimental_queuedMessages[0].id);
+    }),
+  goOffline: ({ tab, isOffline }) => {
+    tabs.get(tab).isOffline = isOffline;
+  },
+  // What pages do to delete a message.
+  forget({ tab, ids }) {
+    const { chat } = tabs.get(tab);
+    chat.messages = chat.messages.filter(({ id }) => !ids.includes(id));
+  },
   // What a client adds to a tool call of the last answer, and the request that has it continued.
   putOutput: ({ tab, toolCallId, output }) => {
     const { chat } = tabs.get(tab);

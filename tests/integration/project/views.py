@@ -24,7 +24,8 @@ class ScriptedChat(ResumableChatView):
     format = "aisdk"
 
     async def generate(self, turn: Any) -> AsyncIterator[Any]:
-        async for item in model.play(turn.messages):
+        continued = [message for message in turn.messages if message.get("id") == turn.message_id]
+        async for item in model.play(continued or turn.messages):
             yield item
 
 
