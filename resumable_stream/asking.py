@@ -48,11 +48,12 @@ def _refuse_server_roles(body: Mapping[str, Any]) -> None:
             )
 
 
-def replaces(asked: ChatRequest, *, interrupts: bool) -> Replaces:
+def replaces(asked: ChatRequest, *, interrupts: bool, follows_all: bool = False) -> Replaces:
     """Make what decides whether the answer that runs in the chat is stopped for this request.
 
     It is if the request asks anew from an earlier point of the chat, if its page has gone on from the unfinished
-    answer, or, with ``interrupts``, in any case.
+    answer, or, with ``interrupts``, in any case. Pages that follow all that happens in a chat (``follows_all``) show
+    unfinished answers to everybody, so there it says nothing that they do.
     """
     newest = asked.messages[-1]
     earlier = [(message.get("id"), message.get("role")) for message in asked.messages[:-1]]
@@ -64,7 +65,7 @@ def replaces(asked: ChatRequest, *, interrupts: bool) -> Replaces:
             return False
         if begin.asks and begin.asks == newest.get("id"):
             return not asked.says_trigger
-        return _has_gone_on(earlier, begin)
+        return not follows_all and _has_gone_on(earlier, begin)
 
     return does_replace
 

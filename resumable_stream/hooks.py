@@ -20,7 +20,7 @@ from .chat import ResumableChat
 from .ends import End
 from .engine import DEFAULT_ERROR_TEXT, Mode
 from .exceptions import AccessDeniedError
-from .formats.base import ChatRequest, ChunkFormat, StoredGeneration
+from .formats.base import ChatRequest, ChunkFormat, Delivery, StoredGeneration
 from .identity import know_user
 from .layout import new_generation_id
 from .naming import CHAT_PARAMETER
@@ -46,6 +46,9 @@ class ChatHooks(OwnerHooks):
     """How generations map to streams, see :class:`~resumable_stream.engine.ChatEngine`."""
     backend = "default"
     """Alias of the log in the ``BACKENDS`` setting."""
+    delivery: Delivery | None = None
+    """``"response"``: the starting request streams the answer. ``"replay"``: it answers 202, another one streams. The
+    default is what the format's clients expect."""
     interrupts = False
     """Whether a question that is asked while an answer runs stops that answer, rather than being refused.
 
@@ -148,6 +151,11 @@ class ChatHooks(OwnerHooks):
         """Return the id of the chat in which the client has begun a run; ``None`` if nothing is known of it."""
         return await find_run(self.chat.backend, await self.owner_here(request), run_id)
 
+    @property
+    def delivery_of_starts(self) -> Delivery:
+        """How the request that starts a turn is answered."""
+        return self.delivery or self.chat.default_delivery
+
     def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Read what the format's clients POST to start a turn; raises as :func:`~.asking.read_request`."""
         return read_request(self.chat.format, body, allows_system_messages=self.allows_system_messages)
@@ -195,7 +203,12 @@ class ChatHooks(OwnerHooks):
             "history": brought.history,
             "told": brought.told,
             "page": brought.page,
-            "replaces": replaces(asked, interrupts=self.interrupts),
+            "replaces": replaces(
+                asked,
+                interrupts=self.interrupts,
+                # A client that is answered with its own run reads that run alone.
+                follows_all=self.chat.holds_sessions_open and self.delivery_of_starts == "replay",
+            ),
             "idempotency_key": idempotency_key,
             "run_id": asked.run_id or "",
             "protocol_version": asked.protocol_version,

@@ -21,7 +21,7 @@ from .async_views import AsyncViewMixin, enter
 from .conf import SETTING_NAME, settings
 from .exceptions import AccessDeniedError, ResumableStreamError
 from .form_views import FormDoors
-from .formats.base import ChatRequest, Delivery
+from .formats.base import ChatRequest
 from .formats.jsontext import encode
 from .formats.outgoing import encode_list
 from .history import fold_history, weight_of
@@ -50,10 +50,6 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
 
     The hooks may be coroutines or plain functions; plain ones run in a thread, where they may use the ORM.
     """
-
-    delivery: Delivery | None = None
-    """``"response"``: the starting request streams the answer. ``"replay"``: it answers 202, another one streams. The
-    default is what the format's clients expect."""
 
     _asks_for_admission = False
     http_method_names = ["get", "post", "delete", "options"]  # noqa: RUF012 - an instance attribute to Django
@@ -168,7 +164,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         options = {**await self.start_options(request, chat_id, stream_name, asked, body), **given}
         if self.is_form(request):
             return await self.answer_form(request, chat_id, stream_name, options)
-        delivery = self.delivery or self.chat.default_delivery
+        delivery = self.delivery_of_starts
         if delivery == "response":
             require_framing(request)
             await self.note_run(request, chat_id, asked.run_id)

@@ -47,6 +47,10 @@ class TanStackChat(Chat):
     delivery = "response"
 
 
+class LiveChat(Chat):
+    format = "tanstack"
+
+
 class TextChat(Chat):
     format = "text"
 
@@ -61,6 +65,7 @@ VIEWS = {
     "system": SystemChat,
     "agui": AGUIChat,
     "tanstack": TanStackChat,
+    "live": LiveChat,
     "text": TextChat,
     "anthropic": AnthropicChat,
 }
@@ -94,7 +99,7 @@ async def answering(visitor: Visitor, view: str, body: dict[str, Any]) -> tuple[
     SOURCES.append(producer)
     exchange = await visitor.begin("POST", f"/api/{view}", body).begun()
     await settle()
-    assert exchange.status == 200
+    assert exchange.status in (200, 202)
     return producer, exchange.headers["X-Generation-Id"]
 
 
@@ -198,6 +203,18 @@ async def test_a_run_of_a_page_that_has_aborted_the_first_replaces_it(log: Fault
 
     assert (await asked_again(visitor, view, again)).status == 200
     assert old.is_closed
+
+
+@in_virtual_time
+async def test_a_question_of_a_page_that_follows_the_whole_chat_is_a_plain_one(log: FaultyLog) -> None:
+    visitor = Visitor()
+    old, _ = await answering(visitor, "live", asking(user("u1")))
+
+    # Every tab shows what is being written, and this one has not asked for it.
+    exchange = await asked_again(visitor, "live", asking(user("u1"), answer("x1", "We"), user("u2")))
+
+    assert exchange.status == 409
+    assert not old.is_closed
 
 
 @pytest.mark.parametrize("view", ["agui", "tanstack"])

@@ -108,6 +108,10 @@ class Agent:
         text = json.dumps(steps) if steps else None
         return RunState(**await self._host.call("run", agent=self._name, text=text, runId=run_id))
 
+    async def abort(self) -> None:
+        """Leave the run, as the library's own ``abortRun()`` does."""
+        await self._host.call("abort", agent=self._name)
+
 
 class Browser:
     """One browser session on one server."""

@@ -84,6 +84,22 @@ async def test_a_failing_model_is_an_error_without_its_insides(browser: Browser)
     assert text_of(state) == "Half an "
 
 
+async def test_a_run_after_an_aborted_one_replaces_it(browser: Browser, control: Visitor) -> None:
+    chat, gate = new_id(), new_id()
+    agent = await browser.agent(chat)
+    await agent.run("Hello.")
+    running = asyncio.create_task(agent.run("Old", {"gate": gate}, " and unseen."))
+    await control.gate_reached(gate)
+    await agent.abort()
+    await running
+    state = await agent.run("New.")
+
+    assert (state.error, text_of(state)) == (None, "New.")
+    async with await browser.visitor() as visitor:
+        generations = (await visitor.messages(chat))["generations"]
+    assert [one["end"] for one in generations] == ["finished", "stopped", "finished"]
+
+
 async def test_a_second_run_at_once_is_refused(browser: Browser, control: Visitor) -> None:
     chat, gate = new_id(), new_id()
     agent = await browser.agent(chat)

@@ -1,4 +1,4 @@
-"""What the stock ``ai`` package says in its requests, taken at its word: what is replaced, continued, and brought along."""
+"""What the stock ``ai`` package says in its requests: what is replaced, what goes on, and what is brought along."""
 
 from __future__ import annotations
 

@@ -169,6 +169,24 @@ async def test_a_stop_ends_the_run_and_not_the_chat(browser: Browser, control: V
     assert (await tab.settled(4)).messages == await browser.told(chat)
 
 
+async def test_another_answer_that_is_asked_for_in_mid_answer_replaces_it(
+    browser: Browser, control: Visitor, way: str
+) -> None:
+    chat, gate = new_id(), new_id()
+    tab = await browser.open(chat, way=way)
+    await tab.send("Old", {"gate": gate}, " and new.")
+    await tab.shows("Old")
+    await tab.halt()
+    await tab.reload()
+    await tab.has(2)
+    await control.open_gate(gate)
+
+    assert (await tab.settled(2)).text == "Old and new."
+    async with await browser.visitor() as visitor:
+        generations = (await visitor.messages(chat))["generations"]
+    assert [one["end"] for one in generations] == ["stopped", "finished"]
+
+
 async def test_a_failing_model_shows_an_error_and_none_of_its_insides(browser: Browser, way: str) -> None:
     chat = new_id()
     tab = await browser.open(chat, way=way)

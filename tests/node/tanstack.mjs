@@ -200,6 +200,13 @@ await serve({
   agent({ agent, ...options }) {
     agents.set(agent, new Agent(options));
   },
+  // Leaves the run once its answer shows something.
+  async abort({ agent: name }) {
+    const { agent } = agents.get(name);
+    const shows = () => agent.messages.at(-1)?.role === "assistant" && agent.messages.at(-1).content;
+    while (!shows()) await new Promise((resolve) => setTimeout(resolve, 10));
+    agent.abortRun();
+  },
   // Runs to the end; `runId` names the run. Tells the events that came and the messages that they made.
   async run({ agent: name, text, runId }) {
     const { agent } = agents.get(name);
