@@ -44,6 +44,7 @@ from .exceptions import (
 from .formats.base import EndReason
 from .hub import Frame
 from .layout import Chunk, Ended
+from .protocol.head import Head
 from .reader import Reader
 from .records import validate_stream_name
 from .registry import Place, runtime
@@ -188,7 +189,7 @@ class ResumableStreamContext:
             head = await self._engine.head(name)
             if head is None or not head.is_running:
                 return None
-            return self._from_beginning(name, skip_characters)
+            return self._from_beginning(name, skip_characters, head)
         return StringStream(self._engine.reader(name, started))
 
     async def resume_stream(self, stream_id: str, *, skip_characters: int = 0) -> StringStream | None:
@@ -211,9 +212,9 @@ class ResumableStreamContext:
         """
         return await self._engine.end(self._name(stream_id)) is not None
 
-    def _from_beginning(self, name: str, skip_characters: int) -> StringStream:
+    def _from_beginning(self, name: str, skip_characters: int, head: Head | None = None) -> StringStream:
         # To the first end from there: what another program may have written after it is no part of the stream.
-        beginning = Start(generation_id="", cursor=0, is_new=False)
+        beginning = Start(generation_id="", cursor=0, is_new=False, found=head)
         return StringStream(self._engine.reader(name, beginning), skip_characters=skip_characters)
 
     def _name(self, stream_id: str) -> str:

@@ -63,6 +63,8 @@ class Start:
     """Whether this start began it; otherwise it has the same idempotency key."""
     preview: Preview | None = None
     """Where chunks can be seen before they are on the log, if that was asked for."""
+    found: Head | None = None
+    """The generation as it was found, if this start did not begin it: its owner may have died."""
 
 
 # The same for the same name, so that readers of one stream share the frames that were encoded for it.
@@ -246,7 +248,8 @@ class ChatEngine:
             granted, rest = await self._claim(stream_name, begin, records, replaces)
             if isinstance(granted, Head):
                 assert granted.begin is not None
-                return Start(generation_id=granted.begin.generation_id, cursor=granted.start, is_new=False)
+                there = granted.begin.generation_id
+                return Start(generation_id=there, cursor=granted.start, is_new=False, found=granted)
             writer = Writer(self.backend, stream_name, granted, here.pacer)
             if is_previewed:
                 writer.preview = preview_of(granted, records)
@@ -396,7 +399,7 @@ class ChatEngine:
     def reader(self, stream_name: str, start: Start) -> Reader:
         """Open a reader of a generation that was just started."""
         if start.preview is None:
-            return self._reader(stream_name, Passage(cursor=start.cursor, end_after=start.cursor))
+            return self._reader(stream_name, Passage(cursor=start.cursor, end_after=start.cursor, head=start.found))
         options = {"end_after": start.cursor, "guard": self._look_after}
         return PreviewReader(start.preview, runtime().hub, self.backend, stream_name, start.cursor, **options)
 

@@ -375,6 +375,19 @@ async def test_readers_of_a_source_whose_process_died_learn_of_it(log: FaultyLog
     assert log.chunks("stream/s") == ["half\n"]
 
 
+@pytest.mark.parametrize("way", ["resumable_stream", "resume_stream"])
+@in_virtual_time
+async def test_who_joins_a_text_whose_source_died_long_ago_hears_so_within_seconds(log: FaultyLog, way: str) -> None:
+    await abandon(log)
+    await asyncio.sleep(100)
+    streams = ResumableStreamContext()
+    joined = await (streams.resumable_stream("s", never) if way == "resumable_stream" else streams.resume_stream("s"))
+    before = asyncio.get_running_loop().time()
+
+    assert (await failure_of(joined))[:2] == ("half\n", "interrupted")
+    assert asyncio.get_running_loop().time() - before < 3
+
+
 @in_virtual_time
 async def test_whoever_ends_it_adds_nothing_to_the_text(log: FaultyLog) -> None:
     await abandon(log)

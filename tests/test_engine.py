@@ -24,6 +24,7 @@ from resumable_stream.exceptions import (
 from resumable_stream.formats.base import ChunkEncoder, EndReason, GenerationFacts
 from resumable_stream.formats.text import TextEncoder, TextFormat
 from resumable_stream.layout import Begin, Cause, Ended, Token
+from resumable_stream.opening import key_hash
 from resumable_stream.protocol.claim import Opening, claim
 from resumable_stream.records import Record
 from resumable_stream.registry import runtime
@@ -519,6 +520,22 @@ async def test_a_reader_who_comes_within_the_lease_waits_for_no_more_than_the_re
 
     assert ends(seen) == ["interrupted"]
     assert asyncio.get_running_loop().time() - before < 7
+
+
+@in_virtual_time
+async def test_a_repeated_start_that_attaches_to_an_answer_whose_owner_is_long_dead_hears_so_within_seconds(
+    log: FaultyLog,
+) -> None:
+    engine = make_engine()
+    await abandon(log, key=key_hash("k"))
+    await asyncio.sleep(100)
+    attached = await engine.start("s", Producer(), idempotency_key="k")
+    before = asyncio.get_running_loop().time()
+    seen = await gather(engine.reader("s", attached))
+
+    assert not attached.is_new
+    assert ends(seen) == ["interrupted"]
+    assert asyncio.get_running_loop().time() - before < 3
 
 
 @in_virtual_time
