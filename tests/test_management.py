@@ -19,6 +19,9 @@ from django.test import override_settings
 
 from resumable_stream.backends import backends
 from resumable_stream.chat import ResumableChat
+from resumable_stream.driver import perform
+from resumable_stream.layout import Begin, Token
+from resumable_stream.protocol.claim import Opening, claim
 
 SQLITE = "resumable_stream.backends.sqlite.SQLiteBackend"
 
@@ -87,15 +90,9 @@ def test_show_tells_how_the_newest_generation_ended(capsys: pytest.CaptureFixtur
 
 def test_stop_ends_the_generation_of_a_writer_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
     async def leave_running() -> None:
-        async def source() -> Any:
-            yield "x"
-            await asyncio.Event().wait()
-
-        chat = ResumableChat(format="aisdk")
-        started = await chat.start("chat/a/1", source)
-        async for frames in chat.reader("chat/a/1", started).frames():
-            if frames:
-                break
+        begin = Begin(generation_id="g" * 20, format="aisdk", message_id="m")
+        opening = Opening(token=Token.owner(begin.generation_id, 10), records=[begin.record()])
+        await perform(claim(opening), backends["default"], "chat/a/1")
         await backends["default"].close()
 
     asyncio.run(leave_running())

@@ -77,8 +77,11 @@ def by_socket(code: str) -> str:
 
 
 def readme() -> str:
-    (block,) = code_blocks("README.md", "js")
+    """Make a page of README's transport, which sends the newest message alone as README shows further down."""
+    block, newest_message = code_blocks("README.md", "js")
     imports, use = block.split("\n\n", 1)
+    assert '  api: "/api/chat",\n' in use
+    use = use.replace('  api: "/api/chat",\n', f'  api: "/api/chat",\n  {newest_message.strip()},\n')
     (stop,) = re.findall(r"``(fetch\(.*\))``", (ROOT / "README.md").read_text())
     return README.format(imports=imports, use=use, stop=stop)
 
