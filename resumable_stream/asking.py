@@ -6,22 +6,35 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from .conf import settings
 from .engine import Replaces
-from .exceptions import InvalidRequestError
+from .exceptions import InvalidRequestError, RequestTooLargeError
 from .formats.base import ChatRequest, ChunkFormat
 from .layout import Begin
 from .parsing import parse_message_id
+from .workshop import off_loop, size_of
 
 SERVER_ROLES = ("system", "developer")
 """Roles in which the server speaks to its model."""
 
 
-def read_request(format_: ChunkFormat, body: Mapping[str, Any], *, allows_system_messages: bool) -> ChatRequest:
-    """Read the body of a request for an answer, in whatever shape the format's clients send it.
+async def read_request(format_: ChunkFormat, body: Mapping[str, Any], *, allows_system_messages: bool) -> ChatRequest:
+    """Read the body of a request for an answer, as the format's clients send it; a large one in a thread.
 
     Raises:
+        RequestTooLargeError: It has more than ``MAX_MESSAGES`` messages.
         InvalidRequestError: Something is missing or has the wrong type, or the client speaks as the server.
     """
+    messages = body.get("messages")
+    if isinstance(messages, list) and len(messages) > settings.max_messages:
+        raise RequestTooLargeError(
+            f"The request has {len(messages)} messages, and the server takes at most {settings.max_messages}. "
+            "Send the newest ones only, or begin a new chat."
+        )
+    return await off_loop(size_of(body), _read, format_, body, allows_system_messages=allows_system_messages)
+
+
+def _read(format_: ChunkFormat, body: Mapping[str, Any], *, allows_system_messages: bool) -> ChatRequest:
     asked = format_.parse_request(body)
     parse_message_id(asked.message_id)
     if not allows_system_messages:

@@ -125,6 +125,8 @@ class Settings:
     max_body_bytes = Setting[int](20 * 1024 * 1024, kind=int, minimum=1024)
     """Largest JSON body of a request, in bytes. Chat clients post the whole chat with each message, with what answers
     have brought into it (pictures, documents), so Django's ``DATA_UPLOAD_MAX_MEMORY_SIZE`` does not hold for these."""
+    max_messages = Setting[int](1000, kind=int, minimum=1)
+    """Most messages in one request; clients post the whole chat with each message."""
     max_json_depth = Setting[int](512, kind=int, minimum=32, maximum=512)
     """Levels of nesting that a body or a frame may have, and by 16 more than a chunk may: what an answer brings into a
     chat, its client sends back inside of messages."""

@@ -30,13 +30,13 @@ class FormDoors(ChatHooks):
         takes_forms = self.chat.format.dialect.takes_forms or self.action == "stop"
         return takes_forms and request.content_type in _FORM_TYPES
 
-    def parse_body(self, request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
+    async def parse_body(self, request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
         """Read the fields of a form, or the request's JSON object.
 
         Raises what :func:`~resumable_stream.parsing.parse_body` does.
         """
         if not self.is_form(request):
-            return parse_body(request, required=required)
+            return await parse_body(request, required=required)
         try:
             fields = dict(request.POST.items())
         except RequestDataTooBig as error:

@@ -156,9 +156,9 @@ class ChatHooks(OwnerHooks):
         """How the request that starts a turn is answered."""
         return self.delivery or self.chat.default_delivery
 
-    def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
+    async def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Read what the format's clients POST to start a turn; raises as :func:`~.asking.read_request`."""
-        return read_request(self.chat.format, body, allows_system_messages=self.allows_system_messages)
+        return await read_request(self.chat.format, body, allows_system_messages=self.allows_system_messages)
 
     async def start_options(
         self,

@@ -12,6 +12,7 @@ from django.http.request import RawPostDataException
 from .conf import settings
 from .exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from .formats.jsontext import decode, is_text_deeper_than
+from .workshop import off_loop
 
 MAX_CURSOR = 2**63 - 1
 _CHAT_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~=|+@-]{1,128}\Z", re.ASCII)
@@ -29,8 +30,8 @@ MAX_WAIT_SECONDS = 60.0
 """How long a long poll may wait; who asks for more waits this long. Proxies commonly cut what is silent for longer."""
 
 
-def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
-    """Read the request's body as a JSON object; an empty one is ``{}`` unless it is required.
+async def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
+    """Read the request's body as a JSON object, a large one in a thread; an empty one is ``{}`` unless it is required.
 
     Raises:
         UnsupportedMediaTypeError: Its content type is not JSON.
@@ -42,7 +43,7 @@ def parse_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]
         return {}
     if request.content_type != "application/json" and not (request.content_type or "").endswith("+json"):
         raise UnsupportedMediaTypeError("Send the request as JSON, with the content type application/json.")
-    return parse_object(raw, "The request's body")
+    return await off_loop(len(raw), parse_object, raw, "The request's body")
 
 
 def _read_body(request: HttpRequest) -> bytes:

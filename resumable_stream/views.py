@@ -105,9 +105,9 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
     async def post(self, request: HttpRequest, chat_id: str | None = None, **_: Any) -> HttpResponseBase:
         """Start a turn, or attach to it; on the stop route, stop it."""
         if self.action == "stop":
-            return await self._stop(request, {**self.parse_body(request, required=False), "id": chat_id})
-        body = self.parse_body(request)
-        asked = self.name_run(request, self.read_request(body))
+            return await self._stop(request, {**await self.parse_body(request, required=False), "id": chat_id})
+        body = await self.parse_body(request)
+        asked = self.name_run(request, await self.read_request(body))
         parse_chat_id(asked.chat_id)
         arrivals = runtime().arrivals
         arrival = arrivals.arrive(asked.chat_id)
@@ -150,7 +150,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
 
     async def delete(self, request: HttpRequest, **_: Any) -> HttpResponseBase:
         """Stop a turn; the body, or the query, names the chat."""
-        return await self._stop(request, {**request.GET.dict(), **self.parse_body(request, required=False)})
+        return await self._stop(request, {**request.GET.dict(), **await self.parse_body(request, required=False)})
 
     async def _start(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import ParamSpec, TypeVar
@@ -40,3 +40,19 @@ async def off_loop(size: int, function: Callable[P, T], *args: P.args, **kwargs:
     executor = _executor(os.getpid())
     call = partial(context.run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+def size_of(value: object) -> int:
+    """Estimate how many bytes a value of JSON has; counts no further than what is large anyway."""
+    size, pending = 0, [value]
+    while pending and size <= SMALL_BYTES:
+        item = pending.pop()
+        size += 16
+        if isinstance(item, str):
+            size += len(item)
+        elif isinstance(item, Mapping):
+            size += sum(map(len, item))
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    return size

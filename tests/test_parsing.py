@@ -4,14 +4,16 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
 from django.test import AsyncRequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resumable_stream import parsing
 from resumable_stream.exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from resumable_stream.parsing import (
-    parse_body,
     parse_chat_id,
     parse_cursor,
     parse_flag,
@@ -23,6 +25,10 @@ from resumable_stream.parsing import (
 )
 
 factory = AsyncRequestFactory()
+
+
+def parsed_body(request: HttpRequest, *, required: bool = True) -> dict[str, Any]:
+    return async_to_sync(parsing.parse_body)(request, required=required)
 
 
 def post(content: bytes, content_type: str = "application/json", **headers: Any) -> ASGIRequest:
@@ -39,44 +45,44 @@ def nested(levels: int, *, kind: str) -> bytes:
 
 
 def test_a_body_is_a_json_object() -> None:
-    assert parse_body(post('{"a": "ä"}'.encode())) == {"a": "ä"}
-    assert parse_body(post('{"a": "ä"}'.encode("utf-16"))) == {"a": "ä"}
+    assert parsed_body(post('{"a": "ä"}'.encode())) == {"a": "ä"}
+    assert parsed_body(post('{"a": "ä"}'.encode("utf-16"))) == {"a": "ä"}
 
 
 def test_no_body_is_an_empty_object_where_none_is_needed() -> None:
-    assert parse_body(post(b"", content_type=""), required=False) == {}
+    assert parsed_body(post(b"", content_type=""), required=False) == {}
     with pytest.raises(UnsupportedMediaTypeError):
-        parse_body(post(b"", content_type=""))
+        parsed_body(post(b"", content_type=""))
 
 
 @pytest.mark.parametrize("kind", ["objects", "lists"])
 def test_bodies_may_be_nested_so_deep_and_no_deeper(kind: str) -> None:
-    assert parse_body(post(nested(512, kind=kind)))
+    assert parsed_body(post(nested(512, kind=kind)))
     with pytest.raises(InvalidRequestError, match="512 levels"):
-        parse_body(post(nested(513, kind=kind)))
+        parsed_body(post(nested(513, kind=kind)))
 
 
 def test_the_depth_of_bodies_is_a_setting(settings: Any) -> None:
     settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_JSON_DEPTH": 40}
-    assert parse_body(post(nested(40, kind="lists")))
+    assert parsed_body(post(nested(40, kind="lists")))
     with pytest.raises(InvalidRequestError, match="40 levels"):
-        parse_body(post(nested(41, kind="lists")))
+        parsed_body(post(nested(41, kind="lists")))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     with suppress(InvalidRequestError):
-        assert isinstance(parse_body(post(content)), dict)
+        assert isinstance(parsed_body(post(content)), dict)
 
 
 def test_a_body_has_a_limit_of_our_own(settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
     settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_BODY_BYTES": 2000}
     request = post(b'{"a": "more than Django takes"}')
-    assert parse_body(request) == {"a": "more than Django takes"}
+    assert parsed_body(request) == {"a": "more than Django takes"}
     assert request.body == b'{"a": "more than Django takes"}'
     with pytest.raises(RequestTooLargeError):
-        parse_body(post(b'{"a": "%s"}' % (b"x" * 2000)))
+        parsed_body(post(b'{"a": "%s"}' % (b"x" * 2000)))
 
 
 def test_what_was_sent_counts_and_not_what_its_length_was_said_to_be(settings: Any) -> None:
@@ -84,7 +90,7 @@ def test_what_was_sent_counts_and_not_what_its_length_was_said_to_be(settings: A
     request = post(b'{"a": "%s"}' % (b"x" * 2000))
     request.META["CONTENT_LENGTH"] = "5"
     with pytest.raises(RequestTooLargeError):
-        parse_body(request)
+        parsed_body(request)
 
 
 def test_a_body_that_a_middleware_has_read_has_the_same_limit(settings: Any) -> None:
@@ -92,7 +98,7 @@ def test_a_body_that_a_middleware_has_read_has_the_same_limit(settings: Any) -> 
     request = post(b'{"a": "%s"}' % (b"x" * 2000))
     assert request.body
     with pytest.raises(RequestTooLargeError):
-        parse_body(request)
+        parsed_body(request)
 
 
 def test_a_body_that_was_read_as_a_form_cannot_be_read_again() -> None:
@@ -105,7 +111,7 @@ def test_a_body_that_was_read_as_a_form_cannot_be_read_again() -> None:
     assert request.POST["x"] == "1"
 
     with pytest.raises(InvalidRequestError, match="form"):
-        parse_body(request)
+        parsed_body(request)
 
 
 @given(st.text() | st.integers() | st.none() | st.lists(st.text()))

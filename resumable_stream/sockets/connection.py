@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from django.http import HttpRequest
 
@@ -20,6 +22,7 @@ from ..parsing import parse_object
 from ..records import utf8_length
 from ..registry import Place, runtime
 from ..responses import FORBIDDEN_TEXT, UNAVAILABLE_TEXT
+from ..workshop import SMALL_BYTES, off_loop
 from .dialect import (
     FORBIDDEN,
     UNAVAILABLE,
@@ -44,6 +47,10 @@ logger = logging.getLogger(__name__)
 
 MAX_FAULTS = 20
 """Frames in a row that make no sense before the client is taken for something else."""
+UNREAD_FRAMES = 2
+"""How many frames of the largest size may wait for being parsed."""
+FRAME_COST = 100
+"""What a frame that waits counts for beside its text."""
 MAX_OPERATIONS = 20
 """Starts and stops that may be under way at once, beside what is followed."""
 TICK_SECONDS = 5.0
@@ -85,6 +92,8 @@ class Connection:
         self._operations = 0
         self._outlet = Outlet(send, self._spawn)
         self._service = Service(hooks, request, dialect, self._outlet)
+        self._unread: deque[str] = deque()
+        self._unread_size = 0
         self._faults = 0
         self._is_closing = False
         self._is_leaving = False
@@ -123,8 +132,10 @@ class Connection:
             self._shut(CLOSE_BINARY)
         elif len(text) * 4 > settings.max_frame_bytes and utf8_length(text) > settings.max_frame_bytes:
             self._shut(CLOSE_TOO_LARGE)
+        elif len(text) > SMALL_BYTES or self._unread:
+            self._read_later(text)
         else:
-            self._read(text)
+            self._read(self._parsed(text))
         if self._outlet.is_overrun:
             self._shut(CLOSE_FAULTS)
 
@@ -137,10 +148,32 @@ class Connection:
 
     # -- what the client says ------------------------------------------------------------------------------------
 
-    def _read(self, text: str) -> None:
+    def _read_later(self, text: str) -> None:
+        """Queue a large frame, and those behind it: it is parsed in a thread."""
+        self._unread.append(text)
+        self._unread_size += len(text) + FRAME_COST
+        if self._unread_size > UNREAD_FRAMES * settings.max_frame_bytes + FRAME_COST:
+            self._shut(CLOSE_TOO_LARGE)
+        elif len(self._unread) == 1:
+            self._spawn(self._read_queued)
+
+    async def _read_queued(self) -> None:
+        while self._unread and not self._is_closing:
+            text = self._unread[0]
+            frame = await off_loop(len(text), self._parsed, text)
+            self._unread.popleft()
+            self._unread_size -= len(text) + FRAME_COST
+            if not self._is_closing:
+                self._read(frame)
+
+    def _parsed(self, text: str) -> dict[str, Any] | None:
         try:
-            frame = parse_object(text, "The frame")
+            return parse_object(text, "The frame")
         except InvalidRequestError:
+            return None
+
+    def _read(self, frame: dict[str, Any] | None) -> None:
+        if frame is None:
             self._shut(CLOSE_NO_JSON)
             return
         try:

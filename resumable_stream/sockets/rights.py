@@ -81,7 +81,7 @@ class Rights:
         async with self._asking, own_thread():
             request = copy_of(await self._current())
             request.method = "POST"
-            asked = self._hooks.read_request(command.body)
+            asked = await self._hooks.read_request(command.body)
             chat_id = parse_chat_id(asked.chat_id)
             run_id = parse_run_id(asked.run_id)
             name = await self._find(request, chat_id, "start")
