@@ -132,6 +132,8 @@ WITHOUT_LIFESPAN = [
     Case("uvicorn", is_recycled=True, has_lifespan=False),
     Case("gunicorn-asgi", is_recycled=True, has_lifespan=False),
 ]
+# They take signals through their event loop.
+BY_SIGNAL_ALONE = [Case("gunicorn-asgi", has_lifespan=False), Case("granian", has_lifespan=False)]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 Results = dict[Case, Any]
 
@@ -145,7 +147,7 @@ def with_readers(tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.fixture(scope="module")
 def with_nobody(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """End every server in every way while it writes one answer, whose reader has gone; give that answer's end."""
-    return at_once([*CASES, *WITHOUT_LIFESPAN], ended_with_nobody, tmp_path_factory.mktemp("nobody"))
+    return at_once([*CASES, *BY_SIGNAL_ALONE, *WITHOUT_LIFESPAN], ended_with_nobody, tmp_path_factory.mktemp("nobody"))
 
 
 def at_once(cases: list[Case], work: Callable[[Case, Path], Awaitable[Any]], directory: Path) -> Results:
@@ -166,7 +168,7 @@ async def ended_with_nobody(case: Case, directory: Path) -> tuple[str, str | Non
     async with case.server(directory) as server:
         chat = new_id()
         # Without lifespan there is no grace, and the answer must not end before its server does.
-        steps = {"count": 120, "every_ms": 25} if case.has_lifespan else ENDLESS
+        steps = ENDLESS if case in WITHOUT_LIFESPAN else {"count": 120, "every_ms": 25}
         async with Visitor(server.base) as visitor, visitor.starting(chat, steps) as response:
             await Reading(response).take(3)
         await case.end(server)
@@ -297,7 +299,7 @@ def test_readers_who_wait_are_sent_away_and_nothing_new_begins(with_readers: Res
     assert found.refusal in (503, None)
 
 
-@every_case
+@pytest.mark.parametrize("case", [*CASES, *BY_SIGNAL_ALONE], ids=str)
 def test_an_answer_whose_only_reader_has_gone_finishes(with_nobody: Results, case: Case) -> None:
     assert of(with_nobody, case) == ("finished", None)
 

@@ -15,8 +15,10 @@ from ..support.patience import PATIENCE_SECONDS
 from .conftest import running
 from .log import Log, sqlite_log
 from .nginx import Nginx, bare_site, manual_site, nginx_with
+from .node_host import NodeHost
 from .servers import Server, scripted_server
 from .sockets import socket_of, trusting
+from .tabs import Browser
 from .visitor import Reading, Visitor, expect, new_id
 
 
@@ -160,16 +162,27 @@ async def until_refused(visitor: Visitor) -> None:
             pass
 
 
-async def test_nginx_as_it_comes_gets_no_stream_that_could_look_whole_when_it_breaks(
-    nginx: Path, make_server: Callable[..., Server], tmp_path: Path
+@pytest.mark.parametrize("version", ["ai5", "ai7"])
+async def test_nginx_as_it_comes_shows_nobody_a_torn_answer_as_a_whole_one(
+    nginx: Path,
+    make_server: Callable[..., Server],
+    tmp_path: Path,
+    ai_sdks: dict[str, NodeHost],
+    version: str,
 ) -> None:
+    """As read by the stock client, whose server is killed in mid-answer."""
     server = make_server("uvicorn")
     text, base = bare_site(server.port)
     with nginx_with(nginx, text, base, tmp_path):
-        async with Visitor(base) as visitor, visitor.starting(new_id(), "Hello.") as response:
-            said = (await response.aread()).decode()
+        browser = await Browser(ai_sdks[version], base).arrive()
+        tab = await browser.open(new_id())
+        await tab.send({"count": 1_000_000, "every_ms": 5})
+        settling, showing = asyncio.create_task(tab.settled()), asyncio.create_task(tab.shows("0 1 2 3 "))
+        await asyncio.wait({settling, showing}, return_when=asyncio.FIRST_COMPLETED)
+        showing.cancel()
+        # One that speaks HTTP/1.1 by itself gets its stream, and shows that it breaks.
+        server.kill()
+        state = await settling
 
-    # Either this nginx speaks HTTP/1.1 by itself, or the server says what to do.
-    assert response.status_code in (200, 505)
-    assert response.status_code == 200 or "proxy_http_version 1.1" in said
-    assert response.status_code == 200 or "proxy_http_version 1.1" in server.output
+    assert state.status == "error"
+    assert "proxy_http_version 1.1" in (state.error or "") or state.text.startswith("0 1 2 3 ")
