@@ -251,6 +251,18 @@ async def test_a_chunk_over_the_limit_is_refused_with_the_setting_to_change(sett
 
 
 @in_virtual_time
+async def test_a_chunk_that_no_body_could_carry_is_refused_with_the_setting_to_change(settings: Any) -> None:
+    writer = await make_writer(use_faulty_log(settings, MAX_JSON_DEPTH=40))
+    writer.put("[" * 24 + "]" * 24)
+    writer.put('"' + "[" * 100 + '"')
+
+    with pytest.raises(InvalidRecordError, match="MAX_JSON_DEPTH"):
+        writer.put("[" * 25 + "]" * 25)
+    with pytest.raises(InvalidRecordError, match="MAX_JSON_DEPTH"):
+        writer.put("[" * 100_000 + "]" * 100_000)
+
+
+@in_virtual_time
 async def test_the_producer_waits_while_too_much_is_not_acknowledged(settings: Any) -> None:
     log = use_faulty_log(settings, MAX_PENDING_BYTES=1000)
     writer = await make_writer(log)
