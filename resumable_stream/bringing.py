@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -20,6 +21,9 @@ from .formats.conversation import Conversation
 from .formats.differences import Brought, compare
 from .history import fold_history, read_generations
 from .layout import Begin
+from .oddities import survive
+
+logger = logging.getLogger(__name__)
 
 
 async def bring(chat: ChatEngine, stream_name: str, asked: ChatRequest, *, takes_history: bool) -> Brought:
@@ -48,18 +52,23 @@ def _newest(asked: ChatRequest) -> list[Message]:
 async def _compared(chat: ChatEngine, stream_name: str, asked: ChatRequest) -> Brought:
     head = await chat.head(stream_name)
     if head is None or head.tail == 0:
-        return compare(chat.format, [], asked)
+        return _compare(chat, [], asked)
     begin = head.begin
     if begin is not None and head.end is not None and await asyncio.to_thread(_goes_on_from, begin, asked.messages):
         generations, _ = await read_generations(chat.backend, stream_name, start=head.start, count=1)
         known = await _after(chat, asked.messages[: _count(begin.page)], generations)
-        brought = await asyncio.to_thread(compare, chat.format, known, asked)
+        brought = await asyncio.to_thread(_compare, chat, known, asked)
         if not brought.history:
             return brought
         # The page is not what was stored of it.
     # With what an unfinished answer has so far, which the page may show.
     known = await fold_history(chat.format, (await chat.history(stream_name))[0], with_running=True)
-    return await asyncio.to_thread(compare, chat.format, known, asked)
+    return await asyncio.to_thread(_compare, chat, known, asked)
+
+
+def _compare(chat: ChatEngine, known: Sequence[Message], asked: ChatRequest) -> Brought:
+    newest = Brought(messages=_newest(asked))
+    return survive(lambda: compare(chat.format, known, asked), newest, logger, "cannot compare a page with its chat")
 
 
 async def _after(

@@ -6,35 +6,30 @@ always an :class:`~django.http.HttpRequest`; that of a websocket is made of its 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from functools import cached_property, partial
+from collections.abc import Awaitable
+from functools import cached_property
 from typing import Any, TypeVar
 
 from django.http import HttpRequest, HttpResponse
 
 from .access import require_right
 from .app_code import call, stays_in_loop
-from .asking import read_request, replaces
-from .bringing import LogHistory, bring
 from .chat import ResumableChat
 from .ends import End
 from .engine import DEFAULT_ERROR_TEXT, Mode
 from .exceptions import AccessDeniedError
-from .formats.base import ChatRequest, ChunkFormat, Delivery, StoredGeneration
-from .identity import know_user
-from .layout import new_generation_id
-from .naming import CHAT_PARAMETER
-from .owners import OwnerHooks
+from .formats.base import ChunkFormat
 from .parsing import named_chat
 from .responses import Check
 from .runs import find_run, note_run
 from .sessions import as_of_now
+from .starts import StartHooks
 from .turns import Turn
 
 T = TypeVar("T")
 
 
-class ChatHooks(OwnerHooks):
+class ChatHooks(StartHooks):
     """One kind of chat: how it looks, whose it is, and who answers.
 
     The hooks may be coroutines or plain functions; plain ones run in a thread, where they may use the ORM.
@@ -46,19 +41,6 @@ class ChatHooks(OwnerHooks):
     """How generations map to streams, see :class:`~resumable_stream.engine.ChatEngine`."""
     backend = "default"
     """Alias of the log in the ``BACKENDS`` setting."""
-    delivery: Delivery | None = None
-    """``"response"``: the starting request streams the answer. ``"replay"``: it answers 202, another one streams. The
-    default is what the format's clients expect."""
-    interrupts = False
-    """Whether a question that is asked while an answer runs stops that answer, rather than being refused.
-
-    Regenerating an answer and editing a question always do, and so does a question from a page that has gone on from
-    the unfinished answer."""
-    allows_system_messages = False
-    """Whether clients may send messages with the roles ``system`` and ``developer``."""
-    takes_history = True
-    """Whether all that a page's chat has and the log's has not is stored with a request: outputs of the page's own
-    tools, messages whose sending failed, greetings, deletions. Otherwise it is the newest message alone."""
     action = ""
     """Which of a view's routes this instance serves."""
 
@@ -151,72 +133,6 @@ class ChatHooks(OwnerHooks):
         """Return the id of the chat in which the client has begun a run; ``None`` if nothing is known of it."""
         return await find_run(self.chat.backend, await self.owner_here(request), run_id)
 
-    @property
-    def delivery_of_starts(self) -> Delivery:
-        """How the request that starts a turn is answered."""
-        return self.delivery or self.chat.default_delivery
-
-    async def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
-        """Read what the format's clients POST to start a turn; raises as :func:`~.asking.read_request`."""
-        return await read_request(self.chat.format, body, allows_system_messages=self.allows_system_messages)
-
-    async def start_options(
-        self,
-        request: HttpRequest,
-        chat_id: str,
-        stream_name: str,
-        asked: ChatRequest,
-        body: dict[str, Any],
-        *,
-        idempotency_key: str = "",
-    ) -> dict[str, Any]:
-        """Return what :meth:`ResumableChat.start` takes beside the stream's name: the turn, and who answers it."""
-        generation_id = new_generation_id()
-        owner = await self.owner_of(request)
-        message_id = asked.message_id or generation_id
-        brought = await bring(self.chat, stream_name, asked, takes_history=self.takes_history)
-        stored = StoredGeneration(
-            generation_id=generation_id,
-            message_id=message_id,
-            user_messages=[*brought.history, *brought.messages],
-            is_whole=bool(brought.history),
-            told=brought.told,
-        )
-        turn = Turn(
-            chat_id=chat_id,
-            generation_id=generation_id,
-            message_id=message_id,
-            read_history=LogHistory(chat=self.chat, stream_name=stream_name, generation=stored).messages,
-            messages=asked.messages,
-            body=body,
-            request=request,
-            user=await know_user(request),
-            kwargs=_without_chat_id(self.kwargs),
-            actor=owner,
-        )
-        return {
-            "source": partial(self.generate, turn),
-            "owner": owner,
-            "generation_id": generation_id,
-            "message_id": turn.message_id,
-            "user_messages": brought.messages,
-            "history": brought.history,
-            "told": brought.told,
-            "page": brought.page,
-            "replaces": replaces(
-                asked,
-                interrupts=self.interrupts,
-                # A client that is answered with its own run reads that run alone.
-                follows_all=self.chat.holds_sessions_open and self.delivery_of_starts == "replay",
-            ),
-            "idempotency_key": idempotency_key,
-            "run_id": asked.run_id or "",
-            "protocol_version": asked.protocol_version,
-            "chat_id": chat_id,
-            "actor": owner,
-            "context": turn,
-        }
-
     def read_check(self, request: HttpRequest, chat_id: str) -> Check:
         """Return what tells whether a reader may still read."""
 
@@ -233,7 +149,3 @@ class ChatHooks(OwnerHooks):
     async def _on_end(self, end: End) -> None:
         turn = end.context if end.context is not None else Turn.of_stranger(end.begin)
         await call(self.on_end, turn, end)
-
-
-def _without_chat_id(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in kwargs.items() if name != CHAT_PARAMETER}

@@ -57,6 +57,7 @@ LAYERS = (
             "parsing",
             "asking",
             "bringing",
+            "starts",
             "turns",
             "sessions",
             "access",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .base import ChatRequest, ChunkFormat, Message
+from .base import ChatRequest, ChunkFormat, Message, StoredGeneration
 
 _SAID = ("role", "parts", "content")
 """The fields of a user's message that say something; others differ between what clients hold and what they send."""
@@ -33,6 +33,16 @@ class Brought:
     """Ids of answers among them that no generation has written: the client has told of them."""
     page: str = ""
     """Number and hash of the request's messages."""
+
+    def stored(self, generation_id: str, message_id: str) -> StoredGeneration:
+        """Return the generation that stores it, before its answer."""
+        return StoredGeneration(
+            generation_id=generation_id,
+            message_id=message_id,
+            user_messages=[*self.history, *self.messages],
+            is_whole=bool(self.history),
+            told=self.told,
+        )
 
 
 def compare(format_: ChunkFormat, known: Sequence[Message], asked: ChatRequest) -> Brought:
