@@ -73,6 +73,7 @@ class ResumableChat(ChatEngine):
         *,
         cursor: int | None = None,
         is_live: bool = False,
+        resumes: bool = True,
         open_runs: Collection[str] = (),
         wait_seconds: float | None = None,
         owner: str = "",
@@ -83,7 +84,7 @@ class ResumableChat(ChatEngine):
         See :meth:`~resumable_stream.engine.ChatEngine.locate` for what is read. With ``wait_seconds`` the answer is not
         a stream but a :func:`~resumable_stream.longpoll.long_poll`. ``owner`` is whose limit on readers counts.
         """
-        reader = await self.locate(stream_name, cursor, is_live=is_live, open_runs=open_runs)
+        reader = await self.locate(stream_name, cursor, is_live=is_live, resumes=resumes, open_runs=open_runs)
         if reader is None:
             return nothing_left(self.format)
         place = runtime().reader_place(owner)

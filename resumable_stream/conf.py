@@ -142,6 +142,9 @@ class Settings:
     """An idle event stream gets a comment this often. Below the 60 s after which proxies commonly cut."""
     reauthorize_seconds = Setting[float](60, kind=NUMBER, minimum=1)
     """A live reader's right to read is checked again this often."""
+    resume_after_end_seconds = Setting[float](300, kind=NUMBER, minimum=0)
+    """For so long after an answer's end a client that resumes without a cursor gets it once more from its start, if its
+    library makes the message anew: it may have been away when the answer ended. 0 never."""
     deliver = Setting[str]("durable", kind=str, choices=("durable", "live"))
     """What the starting response streams: ``"durable"`` shows a chunk once the log has it, ``"live"`` at once."""
 

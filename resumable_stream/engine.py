@@ -347,12 +347,15 @@ class ChatEngine:
         cursor: int | None = None,
         *,
         is_live: bool = False,
+        resumes: bool = False,
         open_runs: Collection[str] = (),
     ) -> Reader | None:
         """Open a reader, or return ``None`` where nothing runs and the reader has it all.
 
-        Without a cursor it reads the running generation from its start. With one it reads on from there, to the end of
-        the newest generation, also when that is over. A live reader never ends; without a cursor it begins with the
+        Without a cursor it reads the running generation from its start. A client that ``resumes`` may have seen the
+        beginning of one that has ended: where its library makes the message anew, it gets that for
+        ``RESUME_AFTER_END_SECONDS`` after the end. With a cursor the reader goes on from there, to the end of the
+        newest generation, also when that is over. A live reader never ends; without a cursor it begins with the
         running generation, or with what comes next.
 
         Where the format's clients follow sessions, every reader of a session is live, and without a cursor begins with
@@ -362,7 +365,7 @@ class ChatEngine:
         passages = Passages(self.backend, stream_name, self.format)
         if self.holds_sessions_open:
             return await self._open(stream_name, await passages.of_session(cursor, open_runs=open_runs))
-        passage = await passages.of_newest(cursor, is_live=is_live)
+        passage = await passages.of_newest(cursor, is_live=is_live, resumes=resumes)
         return await self._open(stream_name, passage) if passage is not None else None
 
     async def reader_of_run(self, stream_name: str, run_id: str, cursor: int | None = None) -> Reader:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from .backends.base import BaseBackend
+from .conf import settings
 from .driver import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from .exceptions import RecordsTrimmedError, StreamNotFoundError
 from .formats.base import ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
@@ -37,24 +38,25 @@ class Passages:
         self._stream = stream
         self._format = format_
 
-    async def of_newest(self, cursor: int | None, *, is_live: bool = False) -> Passage | None:
+    async def of_newest(self, cursor: int | None, *, is_live: bool = False, resumes: bool = False) -> Passage | None:
         """Find what is left of the newest generation; ``None`` where nothing runs and the reader has it all.
 
-        Without a cursor that is the running generation from its start, and one that is over only if the format's
-        clients want that. With a cursor it is what follows, to the end of the newest generation, also when that is
-        over. A live reader never ends; without a cursor it begins with the
-        running generation, or with what comes next.
+        Without a cursor that is the running generation from its start; one that has ended only if the format's clients
+        want that always, or if the reader ``resumes`` and it has ended lately. With a cursor it is what follows, to the
+        end of the newest generation, also when that has ended. A live reader never ends; without a cursor it begins
+        with the running generation, or with what comes next.
         """
         head = await self._head()
         if head is None:
             return Passage(cursor=0, is_live=True) if is_live else None
         prelude: Sequence[Chunk] = ()
         if cursor is None:
-            is_wanted = head.is_running or (self._format.dialect.replays_what_is_over and not is_live)
+            is_resumed = resumes and not is_live and await self._has_ended_lately(head)
+            is_wanted = is_resumed or head.is_running or (self._format.dialect.replays_what_is_over and not is_live)
             if not is_wanted and not is_live:
                 return None
             cursor = head.start if is_wanted else head.tail
-            prelude = await self._continued(head) if head.is_running else ()
+            prelude = await self._continued(head) if is_resumed or head.is_running else ()
         elif cursor > head.tail:
             return None
         elif cursor < head.start and not await self._has(cursor):
@@ -97,6 +99,17 @@ class Passages:
 
     async def _head(self) -> Head | None:
         return await perform(find_head(), self._backend, self._stream)
+
+    async def _has_ended_lately(self, head: Head) -> bool:
+        """Return whether clients who resume may have seen the beginning of a generation and not its end.
+
+        They make its message anew from its start, so it must be there from its start.
+        """
+        seconds = settings.resume_after_end_seconds
+        is_late = head.silent_ms > seconds * 1000 or not seconds
+        if head.is_running or is_late or not self._format.dialect.makes_answers_anew:
+            return False
+        return head.begin is not None and await self._has(head.start)
 
     async def _continued(self, head: Head) -> Sequence[Chunk]:
         """Rebuild the message that a running generation continues, for clients that start from nothing."""

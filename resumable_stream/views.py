@@ -144,6 +144,8 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             stream_name,
             cursor=cursor,
             is_live=is_live,
+            # The AI SDK's clients resume by this route; whoever reads by another one has a cursor.
+            resumes=self.action == "stream",
             open_runs=parse_open_runs(request),
             wait_seconds=wait_seconds,
         )

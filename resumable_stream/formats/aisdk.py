@@ -11,7 +11,7 @@ from .aisdk_encoder import AISDKEncoder
 from .aisdk_fold import fold_answers, fold_generations
 from .aisdk_rebuild import rebuild
 from .aisdk_request import parse_request
-from .base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
+from .base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, Message, StoredGeneration
 from .conversation import continued_message
 
 
@@ -24,6 +24,7 @@ class AISDKFormat(ChunkFormat):
 
     name: ClassVar[str] = "aisdk"
     headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
+    dialect: ClassVar[Dialect] = Dialect(makes_answers_anew=True)
     chunk_types: ClassVar[frozenset[str]] = CHUNK_TYPES
     """Chunks that producers may yield beside ``data-…``; of a type they do not know, clients would fail."""
 

@@ -158,6 +158,9 @@ class Dialect:
     itself is answered with an event stream that is empty but for when to come again."""
     replays_what_is_over: bool = False
     """Whether who comes without a cursor gets the newest generation also when it is over: clients lose theirs."""
+    makes_answers_anew: bool = False
+    """Whether clients who resume without a cursor make the message anew from the generation's start, in its place: for
+    a while after its end they then get it once more, since they may have missed the end."""
     takes_forms: bool = False
     """Whether clients POST HTML forms too; these are answered with a fragment that follows the answer."""
 

@@ -103,7 +103,7 @@ def _read(key: str, frame: dict[str, Any]) -> Command:
     chat_id = parse_chat_id(frame.get("id"))
     if kind == "resume":
         # From the beginning: the client makes the message anew.
-        return Subscribe(key=key, chat_id=chat_id)
+        return Subscribe(key=key, chat_id=chat_id, resumes=True)
     body = frame.get("body", {})
     if not isinstance(body, dict):
         raise InvalidRequestError("'body' must be an object.")

@@ -31,6 +31,8 @@ class Subscribe:
     """Where to go on; ``None`` for the running generation, or the run, from its start."""
     is_live: bool = False
     """Whether to stay from one generation to the next."""
+    resumes: bool = False
+    """Whether the client may have seen the beginning of an answer that has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,11 @@ class Service:
             return SubscriptionEnd(reason=SHUTDOWN, cursor=command.cursor)
         try:
             return await subscription.follow(
-                stream_name, run_id=command.run_id, cursor=command.cursor, is_live=command.is_live
+                stream_name,
+                run_id=command.run_id,
+                cursor=command.cursor,
+                is_live=command.is_live,
+                resumes=command.resumes,
             )
         finally:
             place.release()

@@ -70,6 +70,7 @@ class Subscription:
         run_id: str | None = None,
         cursor: int | None = None,
         is_live: bool = False,
+        resumes: bool = False,
         reader: Reader | None = None,
     ) -> SubscriptionEnd:
         """Send what comes until nothing more can; of the run ``run_id`` alone if given.
@@ -91,7 +92,7 @@ class Subscription:
             before = self.cursor
             try:
                 if reader is None:
-                    reader = await self._locate(stream_name, run_id, is_live=is_live)
+                    reader = await self._locate(stream_name, run_id, is_live=is_live, resumes=resumes)
                 self._settle()
                 if is_new:
                     await self._outlet.send(self._dialect.subscribed(self.key, reader.cursor if reader else None))
@@ -115,10 +116,10 @@ class Subscription:
             reader = None
             await asyncio.sleep(delay)
 
-    async def _locate(self, stream_name: str, run_id: str | None, *, is_live: bool) -> Reader | None:
+    async def _locate(self, stream_name: str, run_id: str | None, *, is_live: bool, resumes: bool) -> Reader | None:
         if run_id is not None:
             return await self._chat.reader_of_run(stream_name, run_id, self.cursor)
-        return await self._chat.locate(stream_name, self.cursor, is_live=is_live)
+        return await self._chat.locate(stream_name, self.cursor, is_live=is_live, resumes=resumes)
 
     def dismiss(self) -> None:
         """End: the client wants no more of it, or may have no more."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.support.tcp import tcp_server
 
@@ -20,6 +20,15 @@ class Proxy:
     """Connections that were broken so far."""
     bytes_before_cut: Callable[[], int | None] = lambda: None
     """Asked once for each connection: how many bytes of the response may pass; ``None`` for all."""
+    is_down: bool = False
+    """Whether nobody gets through."""
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def go_down(self) -> None:
+        """Break all connections, and let nobody through until :attr:`is_down` is taken back."""
+        self.is_down = True
+        for writer in self._open:
+            writer.transport.abort()
 
 
 def seeded_cuts(seed: int, lowest: int, highest: int) -> Callable[[], int]:
@@ -44,17 +53,22 @@ async def _relay(
     proxy: Proxy, port: int, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
 ) -> None:
     allowed = proxy.bytes_before_cut()
+    if proxy.is_down:
+        client_writer.transport.abort()
+        return
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         client_writer.transport.abort()
         return
     upward = asyncio.create_task(_copy(client_reader, writer, None))
+    proxy._open |= {writer, client_writer}
     try:
         with suppress(ConnectionError):
             if await _copy(reader, client_writer, allowed):
                 proxy.cuts += 1
     finally:
+        proxy._open -= {writer, client_writer}
         # A reset, not an orderly end: the body must not look finished.
         client_writer.transport.abort()
         writer.transport.abort()

@@ -131,7 +131,7 @@ async def test_a_client_resumes_just_before_the_end(browser: Browser, control: V
     assert resumed.messages == uninterrupted.messages
 
 
-async def test_after_the_end_there_is_nothing_to_resume(browser: Browser) -> None:
+async def test_a_page_that_has_the_whole_answer_keeps_it(browser: Browser) -> None:
     chat = new_id()
     first = await (await sent(browser, chat, "Over.")).settled()
 
@@ -177,6 +177,28 @@ async def test_a_client_whose_connection_broke_resumes_and_holds_the_whole_answe
         resumed = await tab.settled()
 
     assert_finished(resumed, "".join(f"{number} " for number in range(40)) + "end.")
+    assert await told_by_server(browser, chat) == resumed.messages
+
+
+async def test_a_client_that_was_away_when_the_answer_ended_holds_the_whole_answer(
+    browser: Browser, control: Visitor, server: Server
+) -> None:
+    chat, gate = new_id(), new_id()
+    async with cutting_proxy(server.port) as proxy:
+        proxy.bytes_before_cut = lambda: 1500
+        tab = await browser.open(chat, base=proxy.base)
+        await tab.send({"count": 40, "every_ms": 0}, {"gate": gate}, "end.")
+        broken = await tab.settled()
+        await control.open_gate(gate)
+        async with await browser.visitor() as visitor:
+            await visitor.ended(chat)
+        proxy.bytes_before_cut = lambda: None
+        await tab.resume()
+        resumed = await tab.settled()
+
+    assert (broken.status, "end." in broken.text) == ("error", False)
+    assert_finished(resumed, "".join(f"{number} " for number in range(40)) + "end.")
+    assert [message["role"] for message in resumed.messages] == ["user", "assistant"]
     assert await told_by_server(browser, chat) == resumed.messages
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from tests.support.manual import ROOT, code_blocks
 
 from .node_host import NodeHost
+from .proxy import cutting_proxy
 from .react_pages import ReactPage, bundle
 from .servers import Server
 from .visitor import Visitor, new_id
@@ -168,6 +169,37 @@ async def test_a_stop_in_one_page_ends_the_answer_in_every_page(
     await first.shows(*shown, ("user", '["Next."]'), ("assistant", "Next."))
     for page in (first, second):
         await page.assert_no_problems()
+
+
+AWAY = [*((name, 0) for name in ("aisdk5", "aisdk6", "aisdk7")), ("readme", 300)]
+COME_BACK = 'export default () => document.dispatchEvent(new Event("visibilitychange"));'
+
+
+@pytest.mark.parametrize(("name", "seconds"), AWAY, indirect=["name"])
+async def test_a_page_that_was_away_when_the_answer_ended_shows_it_whole(
+    browser: NodeHost, make_server: Callable[..., Server], name: str, seconds: int
+) -> None:
+    """With the manual's hook however long it was away, and without it for the time that the setting says."""
+    server = make_server("uvicorn", RESUME_AFTER_END_SECONDS=seconds)
+    chat, session = new_id(), new_id()
+    steps = ("Half ", {"gate": chat}, "and whole.")
+    question, whole = ("user", json.dumps(steps)), ("assistant", "Half and whole.")
+    async with cutting_proxy(server.port) as proxy, Visitor(server.base) as control:
+        page = await ReactPage(browser, session).open(f"{proxy.base}/pages/react/{name}?chat={chat}")
+        await page.say(*steps)
+        await page.shows(question, ("assistant", "Half "), is_busy=True)
+        proxy.go_down()
+        await control.open_gate(chat)
+        other = await ReactPage(browser, session).open(f"{server.base}/pages/react/{name}?chat={chat}")
+        await other.shows(question, whole)
+        await page.shows(question, ("assistant", "Half "), is_busy=True)
+
+        proxy.is_down = False
+        await page.call("run", script=COME_BACK, given=[])
+
+        await page.shows(question, whole)
+        await page.say("Next.")
+        await page.shows(question, whole, ("user", '["Next."]'), ("assistant", "Next."))
 
 
 @IN_A_LIVE_PAGE

@@ -37,7 +37,9 @@ def test_a_send_needs_no_key(headers: Any) -> None:
 def test_a_resume_asks_for_everything_and_an_abort_only_leaves() -> None:
     dialect = AISDKDialect()
 
-    assert dialect.read({"type": "resume", "requestId": "r", "id": "c"}) == Subscribe(key="r", chat_id="c")
+    assert dialect.read({"type": "resume", "requestId": "r", "id": "c"}) == Subscribe(
+        key="r", chat_id="c", resumes=True
+    )
     assert dialect.read({"type": "abort", "requestId": "r"}) == Unsubscribe(key="r")
 
 
