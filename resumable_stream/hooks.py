@@ -20,7 +20,7 @@ from .engine import DEFAULT_ERROR_TEXT, Mode
 from .exceptions import AccessDeniedError
 from .formats.base import ChunkFormat
 from .parsing import named_chat
-from .responses import Check
+from .responses import Check, Standing
 from .runs import find_run, note_run
 from .sessions import as_of_now
 from .starts import StartHooks
@@ -39,8 +39,6 @@ class ChatHooks(StartHooks):
     """How chunks look: the name of a format (``"aisdk"``, ``"anthropic"``, ``"html"``, ``"text"``, …), or your own."""
     mode: Mode = "session"
     """How generations map to streams, see :class:`~resumable_stream.engine.ChatEngine`."""
-    backend = "default"
-    """Alias of the log in the ``BACKENDS`` setting."""
     action = ""
     """Which of a view's routes this instance serves."""
 
@@ -131,14 +129,19 @@ class ChatHooks(StartHooks):
 
     async def chat_of_run(self, request: HttpRequest, run_id: str) -> str | None:
         """Return the id of the chat in which the client has begun a run; ``None`` if nothing is known of it."""
-        return await find_run(self.chat.backend, await self.owner_here(request), run_id)
+        chat_id = await find_run(self.chat.backend, await self.owner_here(request), run_id)
+        for guest in await self.guests_here(request) if chat_id is None else ():
+            chat_id = chat_id or await find_run(self.chat.backend, guest, run_id)
+        return chat_id
 
     def read_check(self, request: HttpRequest, chat_id: str) -> Check:
         """Return what tells whether a reader may still read."""
 
-        async def check() -> bool:
+        async def check() -> bool | Standing:
             now = await as_of_now(request)
-            return now is not None and await self.may_read(now, chat_id)
+            if now is Standing.RENEWED:
+                return now if await self.may_read(request, chat_id) else Standing.ENDED
+            return now if isinstance(now, Standing) else await self.may_read(now, chat_id)
 
         return check
 

@@ -13,11 +13,15 @@ from django.http import HttpRequest
 
 from .access import checked_stream_name, owner_text
 from .app_code import call, stays_in_loop
+from .backends import backends
+from .guests import follow_guest, visitors_of
 from .identity import know_user
 from .naming import check_name, default_name, place_segments, stream_name, url_parameters
 from .sessions import OWNER_SESSION_KEY
 
 Owner = str | int | UUID
+_USER = "user-"
+_VISITOR = "visitor-"
 
 
 async def owner_of(request: HttpRequest) -> str:
@@ -35,7 +39,7 @@ async def default_owner(request: HttpRequest, *, begins: bool) -> str:
     """Name the signed-in user or the visitor; a visitor's new id is kept only if it ``begins`` to own something."""
     user = await know_user(request)
     if user is not None:
-        return f"user-{user.pk}"
+        return f"{_USER}{user.pk}"
     session = getattr(request, "session", None)
     if session is None:
         raise ImproperlyConfigured(
@@ -48,7 +52,17 @@ async def default_owner(request: HttpRequest, *, begins: bool) -> str:
         visitor = secrets.token_urlsafe(15)
         if begins:
             await session.aset(OWNER_SESSION_KEY, visitor)
-    return f"visitor-{visitor}"
+    return f"{_VISITOR}{visitor}"
+
+
+async def visitor_before(request: HttpRequest) -> str | None:
+    """Return who the signed-in user was in this session before signing in, as an owner."""
+    session = getattr(request, "session", None)
+    visitor = await session.aget(OWNER_SESSION_KEY) if session is not None else None
+    if session is None or not isinstance(visitor, str) or session.session_key is None:
+        return None
+    # A session in a cookie is nowhere else: whoever has copied that cookie would read on what the user writes now.
+    return f"{_VISITOR}{visitor}" if await session.aexists(session.session_key) else None
 
 
 class OwnerHooks:
@@ -59,6 +73,12 @@ class OwnerHooks:
 
     Default: the app's label and the class's name, ``"support.SupportChat"``. Chats are found under it, so declare it
     before you rename the class."""
+    backend = "default"
+    """Alias of the log in the ``BACKENDS`` setting."""
+    follows_guests = True
+    """Whether what a visitor began before signing in is the user's afterwards; see :mod:`~resumable_stream.guests`.
+
+    Not where sessions live in cookies, which stay valid when they are copied, nor where ``get_owner`` is overridden."""
     kwargs: Mapping[str, Any] = {}
     """The parameters of the URL, also over a websocket: for ``path("projects/<int:project_id>/chat", …)``,
     ``self.kwargs["project_id"]``."""
@@ -73,7 +93,18 @@ class OwnerHooks:
 
     async def _default_stream_name(self, request: HttpRequest, chat_id: str) -> str:
         parameters = url_parameters(request, self.kwargs)
-        return stream_name(self.chat_name(), parameters, await self.owner_of(request), chat_id)
+
+        def name_of(owner: str) -> str:
+            return stream_name(self.chat_name(), parameters, owner, chat_id)
+
+        owner = await self.owner_of(request)
+        if not self._may_have_been_a_guest(owner):
+            return name_of(owner)
+        return await follow_guest(backends[self.backend], owner, await visitor_before(request), name_of)
+
+    def _may_have_been_a_guest(self, owner: str) -> bool:
+        names_owners = type(self).get_owner is not OwnerHooks.get_owner
+        return self.follows_guests and not names_owners and owner.startswith(_USER)
 
     @stays_in_loop
     def get_owner(self, request: HttpRequest) -> Owner | Awaitable[Owner]:
@@ -116,8 +147,19 @@ class OwnerHooks:
 
     async def owner_here(self, request: HttpRequest) -> str:
         """Name the owner together with this view and the place where it is mounted."""
+        return self._here(request, await self.owner_of(request))
+
+    async def guests_here(self, request: HttpRequest) -> list[str]:
+        """Name the visitors that the owner has been, as :meth:`owner_here` does."""
+        owner = await self.owner_of(request)
+        if not self._may_have_been_a_guest(owner):
+            return []
+        visitors = await visitors_of(backends[self.backend], owner)
+        return [self._here(request, visitor) for visitor in reversed(visitors)]
+
+    def _here(self, request: HttpRequest, owner: str) -> str:
         place = place_segments(self.chat_name(), url_parameters(request, self.kwargs))
-        return "/".join([*place, quote(await self.owner_of(request), safe="@")])
+        return "/".join([*place, quote(owner, safe="@")])
 
     async def stream_of(self, request: HttpRequest, chat_id: str) -> str:
         """Name the chat's stream.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
@@ -49,8 +50,21 @@ _FOR_CLIENTS = (
 )
 """Errors whose message is written for the people who read it; others name streams and tokens."""
 
-Check = Callable[[], Awaitable[bool]]
-"""Tells whether a reader may go on."""
+
+class Standing(Enum):
+    """How a reader stands when its right to read is checked again."""
+
+    HOLDS = "holds"
+    RENEWED = "renewed"
+    """The person has another session now: may read the running answer to its end, and must come again for more."""
+    RECONNECT = "reconnect"
+    """Must come again at once, to show who it is."""
+    ENDED = "ended"
+    """May read no more."""
+
+
+Check = Callable[[], Awaitable[bool | Standing]]
+"""Returns whether a reader may go on."""
 
 
 class EventStreamResponse(StreamingHttpResponse):
@@ -113,7 +127,7 @@ async def _body(
                     yield wire.keep_alive
                 del frames  # Not to be held while waiting for the next.
                 if check is not None and clock() >= check_at:
-                    if not await _is_allowed(check):
+                    if not await _is_allowed(check, reader):
                         logger.warning("reader refused: its access has ended cursor=%s", reader.cursor)
                         yield _forbidden(format_, reader.cursor, wire)
                         return
@@ -130,14 +144,18 @@ async def _body(
         place.release()
 
 
-async def _is_allowed(check: Check) -> bool:
+async def _is_allowed(check: Check, reader: Reader) -> bool:
     try:
-        return await check()
+        standing = await check()
     except ResumableStreamError:
         raise
     except Exception as error:  # an app's hook: who cannot be asked about is not trusted, but may come again
         logger.exception("reader cut off: its right to read could not be checked")
         raise asyncio.CancelledError from error
+    if standing is Standing.RECONNECT or (standing is Standing.RENEWED and reader.is_live):
+        logger.info("reader sent to come again: its session is another one now cursor=%s", reader.cursor)
+        raise asyncio.CancelledError
+    return standing not in (False, Standing.ENDED)
 
 
 def _end(format_: ChunkFormat, last: Entry | None, wire: Wire) -> bytes:

@@ -718,7 +718,7 @@ async def test_a_page_may_give_its_visitor_an_id(log: FaultyLog, sessions: Any) 
 
 
 @in_virtual_time
-async def test_who_has_logged_out_reads_and_starts_nothing_more(log: FaultyLog, sessions: Any) -> None:
+async def test_who_has_become_somebody_else_reads_and_starts_nothing_more(log: FaultyLog, sessions: Any) -> None:
     Chat.sources["c1"] = Producer("one")
     session = sessions()
     await session.aset("resumable_stream_owner", "owner")
@@ -726,7 +726,8 @@ async def test_who_has_logged_out_reads_and_starts_nothing_more(log: FaultyLog, 
     async with Socket(SESSION_CHAT, headers=cookie(session.session_key)) as socket:
         socket.say("start", "c1", body=QUESTION)
         await socket.hear_until("chunk")
-        await session.aflush()
+        await session.aset("resumable_stream_owner", "another")
+        await session.asave()
         await asyncio.sleep(2)
         socket.say("start", "c2", body=QUESTION)
         refused = await socket.hear()
@@ -734,6 +735,29 @@ async def test_who_has_logged_out_reads_and_starts_nothing_more(log: FaultyLog, 
         await asyncio.sleep(65)
         assert (await socket.hear_until("end"))[-1]["reason"] == "forbidden"
         assert await socket.hear_close() == 4401
+
+
+@in_virtual_time
+async def test_a_visitor_who_signs_in_reads_to_the_end_and_then_opens_another_socket(
+    log: FaultyLog, sessions: Any
+) -> None:
+    producer = Chat.sources["c1"] = Producer("one")
+    session = sessions()
+    await session.aset("resumable_stream_owner", "owner")
+    await session.asave()
+    async with Socket(SESSION_CHAT, headers=cookie(session.session_key)) as socket:
+        socket.say("start", "c1", body=QUESTION)
+        await socket.hear_until("chunk")
+        socket.say("subscribe", "c2", live=True)
+        await socket.hear_until("caught_up")
+        await session.acycle_key()  # As Django does at login.
+        await asyncio.sleep(65)
+        gone = (await socket.hear_until("end"))[-1]
+        assert (gone["stream"], gone["reason"]) == ("c2", "shutdown")
+        producer.give("two")
+        producer.finish()
+        assert (await socket.hear_until("end"))[-1]["reason"] == "finished"
+        assert await socket.hear_close() == 1012
 
 
 @in_virtual_time
@@ -1410,7 +1434,7 @@ async def test_events_that_break_off_do_not_end_like_events_that_are_whole(log: 
 
 
 @in_virtual_time
-async def test_events_go_to_nobody_whose_session_has_ended(log: FaultyLog, sessions: Any) -> None:
+async def test_events_go_to_nobody_whose_session_is_somebody_elses(log: FaultyLog, sessions: Any) -> None:
     Chat.sources["c1"] = Producer("one")
     session = sessions()
     await session.aset("resumable_stream_owner", "owner")
@@ -1424,6 +1448,7 @@ async def test_events_go_to_nobody_whose_session_has_ended(log: FaultyLog, sessi
         communicator = HttpCommunicator(events, "GET", "/replay?id=c1", headers=raw)
         reading = asyncio.ensure_future(communicator.get_response(timeout=500))
         await settle()
-        await session.aflush()
+        await session.aset("resumable_stream_owner", "another")
+        await session.asave()
         response = await reading
         assert b"no longer have access" in response["body"]

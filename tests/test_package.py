@@ -33,6 +33,7 @@ LAYERS = (
             "app_code",
             "arrivals",
             "generation",
+            "guests",
             "history",
             "hub",
             "listening",

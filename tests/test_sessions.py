@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.test import AsyncRequestFactory
 from django.urls import ResolverMatch
 
+from resumable_stream.responses import Standing
 from resumable_stream.sessions import OWNER_SESSION_KEY, as_of_now, keep_session
 
 USERS: dict[int, User] = {}
@@ -62,7 +63,7 @@ async def test_a_request_without_a_session_is_as_it_was() -> None:
     request.resolver_match = resolver_match = ResolverMatch(as_of_now, (), {"chat_id": "c"})
     now = await as_of_now(request)
 
-    assert now is not None
+    assert isinstance(now, HttpRequest)
     assert now is not request
     assert (now.path, now.GET, now.body) == ("/chat", request.GET, b"{}")
     assert now.resolver_match is resolver_match
@@ -72,7 +73,7 @@ async def test_a_request_without_a_session_is_as_it_was() -> None:
 async def test_a_visitor_stays_the_same_visitor(store: Any) -> None:
     now = await as_of_now(await request_of(store, **{OWNER_SESSION_KEY: "v"}))
 
-    assert now is not None
+    assert isinstance(now, HttpRequest)
     assert await now.session.aget(OWNER_SESSION_KEY) == "v"
 
 
@@ -84,15 +85,36 @@ async def test_what_others_have_written_into_the_session_is_seen() -> None:
     await other.asave()
     now = await as_of_now(request)
 
-    assert now is not None
+    assert isinstance(now, HttpRequest)
     assert await now.session.aget(OWNER_SESSION_KEY) == "v"
 
 
-async def test_a_visitor_whose_session_is_gone_is_nobody() -> None:
+async def test_a_visitor_whose_session_is_gone_has_signed_in() -> None:
     request = await request_of(**{OWNER_SESSION_KEY: "v"})
-    await CacheStore(request.session.session_key).aflush()
+    await CacheStore(request.session.session_key).acycle_key()
 
-    assert await as_of_now(request) is None
+    assert await as_of_now(request) is Standing.RENEWED
+
+
+async def test_a_visitor_whose_session_is_another_ones_is_nobody() -> None:
+    request = await request_of(**{OWNER_SESSION_KEY: "v"})
+    other = CacheStore(request.session.session_key)
+    await other.aset(OWNER_SESSION_KEY, "w")
+    await other.asave()
+
+    assert await as_of_now(request) is Standing.ENDED
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_user_with_a_new_password_and_another_session_must_show_the_cookie(is_deleted: bool) -> None:
+    request = await signed_in()
+    # As update_session_auth_hash() does.
+    await CacheStore(request.session.session_key).acycle_key()
+    USERS[7] = User(pk=7, username="ann", password="two")
+    if is_deleted:
+        USERS.clear()
+
+    assert await as_of_now(request) is (Standing.ENDED if is_deleted else Standing.RECONNECT)
 
 
 async def test_a_user_comes_as_the_database_has_it_now() -> None:
@@ -100,7 +122,7 @@ async def test_a_user_comes_as_the_database_has_it_now() -> None:
     USERS[7] = User(pk=7, username="ann", password="one", first_name="Ann")
     now = await as_of_now(request)
 
-    assert now is not None
+    assert isinstance(now, HttpRequest)
     assert now.user.first_name == "Ann"
     assert await now.auser() is now.user
 
@@ -119,7 +141,7 @@ async def test_a_user_who_has_left_is_nobody(way: str) -> None:
         await other.aset(SESSION_KEY, "8")
         await other.asave()
 
-    assert await as_of_now(request) is None
+    assert await as_of_now(request) is Standing.ENDED
 
 
 async def test_what_was_written_is_kept_where_there_is_a_session_on_the_server() -> None:

@@ -25,6 +25,7 @@ from ..responses import FORBIDDEN_TEXT, UNAVAILABLE_TEXT
 from ..workshop import SMALL_BYTES, off_loop
 from .dialect import (
     FORBIDDEN,
+    SHUTDOWN,
     UNAVAILABLE,
     Command,
     Failure,
@@ -38,7 +39,7 @@ from .dialect import (
     Unsubscribe,
 )
 from .outlet import Outlet
-from .rights import RefusedError
+from .rights import RefusedError, RenewedError
 from .service import Service, Work
 from .subscription import Subscription
 from .tasks import Tasks
@@ -349,6 +350,10 @@ class Connection:
             refused = await self._service.rights.lost(chats)
         except RefusedError:
             refused, code = set(chats), CLOSE_SESSION_ENDED
+        except RenewedError as error:
+            reason = SHUTDOWN
+            refused = {key for key, it in self._subscriptions.items() if it.is_live or not error.may_finish}
+            self._is_leaving = True
         except Exception:  # an app's hook: who cannot be asked about is not trusted, but may come again
             logger.exception("rights over a websocket could not be checked")
             refused, reason = set(chats), UNAVAILABLE
@@ -356,13 +361,14 @@ class Connection:
         self._check_at = self._loop.time() + settings.reauthorize_seconds
         if code is not None:
             self._shut(code)
+        self._leave_if_done()
 
     async def _dismiss(self, keys: set[str], reason: str) -> None:
         """End what is followed under ``keys``, all of it before anything is said of it."""
         dismissed = [self._subscriptions.pop(key) for key in keys if key in self._subscriptions]
         for subscription in dismissed:
             subscription.dismiss()
-        text = FORBIDDEN_TEXT if reason == FORBIDDEN else UNAVAILABLE_TEXT
+        text = {FORBIDDEN: FORBIDDEN_TEXT, UNAVAILABLE: UNAVAILABLE_TEXT}.get(reason, "")
         for subscription in dismissed:
             await subscription.has_gone()
             end = SubscriptionEnd(reason=reason, cursor=subscription.cursor, text=text)

@@ -10,10 +10,11 @@ from typing import Any
 from django.http import HttpRequest
 
 from ..conf import settings
-from ..exceptions import AccessDeniedError, InvalidRequestError
+from ..exceptions import AccessDeniedError, InvalidRequestError, ResumableStreamError
 from ..hooks import ChatHooks
 from ..parsing import parse_chat_id, parse_run_id
 from ..registry import Place, runtime
+from ..responses import Standing
 from ..sessions import as_of_now, copy_of, keep_session
 from ..threads import own_thread
 from .dialect import Start
@@ -28,6 +29,17 @@ class RefusedError(InvalidRequestError):
     """The client cannot do anything here as it is."""
 
     status_code = 403
+
+
+class RenewedError(ResumableStreamError):
+    """The person may have another session now: the client has to open another socket, with its new cookie."""
+
+    status_code = 503
+
+    def __init__(self, may_finish: bool) -> None:
+        super().__init__("The session is another one now.")
+        self.may_finish = may_finish
+        """Whether what runs may be followed to its end before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +59,7 @@ class Rights:
     def __init__(self, hooks: ChatHooks, request: HttpRequest) -> None:
         self._hooks = hooks
         self._handshake = request
-        self._now: HttpRequest | None = request
+        self._now: HttpRequest | Standing = request
         self._clock = asyncio.get_running_loop().time
         self._looked_at = self._clock()
         # A thread of its own for each question; one at a time, so that a socket has no more of them than a request.
@@ -106,6 +118,7 @@ class Rights:
 
         Raises:
             RefusedError: The session has ended.
+            RenewedError: It is another one.
         """
         async with self._asking, own_thread():
             request = await self._current()
@@ -118,6 +131,8 @@ class Rights:
         if self._clock() - self._looked_at >= FRESH_SECONDS:
             self._now = await as_of_now(self._handshake)
             self._looked_at = self._clock()
-        if self._now is None:
+        if self._now in (Standing.RENEWED, Standing.RECONNECT):
+            raise RenewedError(self._now is Standing.RENEWED)
+        if isinstance(self._now, Standing):
             raise RefusedError(SIGNED_OUT_TEXT)
         return self._now
