@@ -6,7 +6,6 @@ number and hash, and then nothing but that generation is read. Otherwise the who
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
@@ -22,6 +21,7 @@ from .formats.differences import Brought, compare
 from .history import fold_history, read_generations
 from .layout import Begin
 from .oddities import survive
+from .workshop import off_loop, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ async def bring(chat: ChatEngine, stream_name: str, asked: ChatRequest, *, takes
             return Brought(messages=newest)
         # What is said to be an answer of ours is compared with the log in any case.
         asked = replace(asked, messages=newest)
-    page = await asyncio.to_thread(digest, asked.messages)
+    page = await off_loop(size_of(asked.messages), digest, asked.messages)
     brought = await _compared(chat, stream_name, asked)
     return replace(brought, page=page if asked.is_history else "")
 
@@ -52,23 +52,27 @@ def _newest(asked: ChatRequest) -> list[Message]:
 async def _compared(chat: ChatEngine, stream_name: str, asked: ChatRequest) -> Brought:
     head = await chat.head(stream_name)
     if head is None or head.tail == 0:
-        return _compare(chat, [], asked)
+        return await _compare(chat, [], asked)
     begin = head.begin
-    if begin is not None and head.end is not None and await asyncio.to_thread(_goes_on_from, begin, asked.messages):
+    if begin is not None and head.end is not None and await _goes_on_from(begin, asked.messages):
         generations, _ = await read_generations(chat.backend, stream_name, start=head.start, count=1)
         known = await _after(chat, asked.messages[: _count(begin.page)], generations)
-        brought = await asyncio.to_thread(_compare, chat, known, asked)
+        brought = await _compare(chat, known, asked)
         if not brought.history:
             return brought
         # The page is not what was stored of it.
     # With what an unfinished answer has so far, which the page may show.
     known = await fold_history(chat.format, (await chat.history(stream_name))[0], with_running=True)
-    return await asyncio.to_thread(_compare, chat, known, asked)
+    return await _compare(chat, known, asked)
 
 
-def _compare(chat: ChatEngine, known: Sequence[Message], asked: ChatRequest) -> Brought:
+async def _compare(chat: ChatEngine, known: Sequence[Message], asked: ChatRequest) -> Brought:
     newest = Brought(messages=_newest(asked))
-    return survive(lambda: compare(chat.format, known, asked), newest, logger, "cannot compare a page with its chat")
+    # What is compared is of the request's size: each message of the log is looked at once, by its id.
+    return await off_loop(
+        size_of(asked.messages),
+        lambda: survive(lambda: compare(chat.format, known, asked), newest, logger, "cannot compare page and chat"),
+    )
 
 
 async def _after(
@@ -96,9 +100,12 @@ def _count(page: str) -> int:
     return int(count) if count.isascii() and count.isdigit() and len(count) < 10 else 0
 
 
-def _goes_on_from(begin: Begin, messages: Sequence[Message]) -> bool:
+async def _goes_on_from(begin: Begin, messages: Sequence[Message]) -> bool:
     count = _count(begin.page)
-    return 0 < count <= len(messages) and digest(messages[:count]) == begin.page
+    if not 0 < count <= len(messages):
+        return False
+    earlier = messages[:count]
+    return await off_loop(size_of(earlier), digest, earlier) == begin.page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 
 from resumable_stream.turns import Turn
 
@@ -13,7 +14,7 @@ from .support.logs import FaultyLog
 from .support.producers import of
 from .support.virtual_time import in_virtual_time
 from .support.visitors import Visitor
-from .test_asking import SOURCES, TURNS, answer, asking, log, user
+from .test_asking import SOURCES, TURNS, Chat, answer, asking, log, user
 
 __all__ = ["log"]
 pytestmark = pytest.mark.urls("tests.test_asking")
@@ -270,3 +271,21 @@ async def test_results_of_a_pages_own_tools_are_stored_in_runs_too(log: FaultyLo
     assert "Bern" in stored
     assert "Never asked." not in stored
     assert "Bern" in json.dumps(await TURNS[-1].history())
+
+
+class PlainChat(Chat):
+    def generate(self, turn: Turn) -> Any:
+        history = async_to_sync(turn.history)()
+        return [", ".join(ids(history))]
+
+
+@in_virtual_time
+async def test_a_plain_generate_reads_the_history_too(log: FaultyLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page()
+    await page.turn("u1", "One.")
+    monkeypatch.setattr(Chat, "generate", PlainChat.generate)
+    page.messages.append(user("u2"))
+    await page.visitor.post("/api/sdk", asking(*page.messages))
+    await page.reload()
+
+    assert page.messages[-1]["parts"][-1]["text"] == f"u1, {page.messages[1]['id']}, u2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -113,3 +114,16 @@ async def test_a_second_run_at_once_is_refused(browser: Browser, control: Visito
     assert refused.error is not None
     assert "409" in refused.error
     assert text_of(await running) == "One at a time."
+
+
+async def test_a_conversation_stores_each_message_once(browser: Browser, server: Server) -> None:
+    chat = new_id()
+    agent = await browser.agent(chat)
+    for steps in ((*RICH, "First."), RICH, RICH):
+        state = await agent.run(*steps)
+    assert state.messages == await browser.told(chat)
+
+    records = [dict(record.headers) for record in await server.log.records_of(chat)]
+    stored = [json.loads(headers["rs-json"]) for headers in records if headers.get("rs") == "user"]
+    assert [message["role"] for message in stored] == ["user"] * 3
+    assert not [headers for headers in records if "rs-whole" in headers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from .node_host import NodeHost
 from .servers import Server
 from .tabs import AI_SDKS, Browser, Tab, TabState
+from .test_aisdk_clients import RICH
 from .test_aisdk_continuation import call
 from .visitor import Step, Visitor, new_id
 
@@ -22,7 +24,7 @@ async def browser(version: str, ai_sdks: dict[str, NodeHost], server: Server) ->
     return await Browser(ai_sdks[version], server.base).arrive()
 
 
-async def stored(browser: Browser, chat: str) -> list[dict[str, Any]]:
+async def stored_messages(browser: Browser, chat: str) -> list[dict[str, Any]]:
     """Return the chat as a reload of the page shows it."""
     async with await browser.visitor() as visitor:
         messages: list[dict[str, Any]] = (await visitor.messages(chat))["messages"]
@@ -69,19 +71,19 @@ async def test_regenerating_in_mid_answer(browser: Browser, control: Visitor) ->
     await control.open_gate(gate)
 
     state = await assert_replaced(browser, chat, tab, "Old and unseen.")
-    assert await stored(browser, chat) == state.messages
+    assert await stored_messages(browser, chat) == state.messages
 
 
 async def test_an_edit_in_mid_answer(browser: Browser) -> None:
     chat = new_id()
     tab, _ = await in_mid_answer(browser, chat)
-    question = (await stored(browser, chat))[0]
+    question = (await stored_messages(browser, chat))[0]
     await tab.stop()
     await tab.send("New.", instead_of=question["id"])
 
     state = await assert_replaced(browser, chat, tab, "New.")
     assert ids(state.messages)[0] == question["id"]
-    assert ids(await stored(browser, chat)) == ids(state.messages)
+    assert ids(await stored_messages(browser, chat)) == ids(state.messages)
 
 
 async def test_a_question_sent_in_the_middle_of_an_answer(browser: Browser, version: str) -> None:
@@ -95,13 +97,13 @@ async def test_a_question_sent_in_the_middle_of_an_answer(browser: Browser, vers
         await tab.send("New.")
 
     state = await assert_replaced(browser, chat, tab, "New.")
-    assert ids(await stored(browser, chat)) == ids(state.messages)
+    assert ids(await stored_messages(browser, chat)) == ids(state.messages)
 
 
 async def test_a_question_of_another_tab_is_refused(browser: Browser, control: Visitor) -> None:
     chat = new_id()
     first, gate = await in_mid_answer(browser, chat)
-    other = await browser.open(chat, messages=await stored(browser, chat))
+    other = await browser.open(chat, messages=await stored_messages(browser, chat))
     assert (await asked(other, "Never said.")).status == "error"
     await control.open_gate(gate)
 
@@ -115,7 +117,7 @@ async def test_the_output_of_a_pages_own_tool_survives_a_reload(browser: Browser
     await tab.put_output("c1", "yes")
     state = await asked(tab, "Two.")
 
-    told = await stored(browser, chat)
+    told = await stored_messages(browser, chat)
     assert ids(told) == ids(state.messages)
     (part,) = [part for part in told[1]["parts"] if "toolCallId" in part]
     assert (part["state"], part["output"]) == ("output-available", "yes")
@@ -131,7 +133,7 @@ async def test_a_message_whose_sending_failed_survives_a_reload(browser: Browser
     state = await asked(tab, "Two.")
 
     assert (state.status, len(state.messages)) == ("ready", 5)
-    assert await stored(browser, chat) == state.messages
+    assert await stored_messages(browser, chat) == state.messages
 
 
 async def test_a_deleted_message_stays_deleted(browser: Browser) -> None:
@@ -143,7 +145,7 @@ async def test_a_deleted_message_stays_deleted(browser: Browser) -> None:
     state = await asked(tab, "Four.")
 
     assert len(state.messages) == 6
-    assert await stored(browser, chat) == state.messages
+    assert await stored_messages(browser, chat) == state.messages
 
 
 async def test_a_greeting_of_the_page_survives_a_reload(browser: Browser) -> None:
@@ -153,7 +155,7 @@ async def test_a_greeting_of_the_page_survives_a_reload(browser: Browser) -> Non
     state = await asked(tab, "One.")
 
     assert len(state.messages) == 3
-    assert await stored(browser, chat) == state.messages
+    assert await stored_messages(browser, chat) == state.messages
 
 
 async def test_a_deep_output_is_taken_back(browser: Browser) -> None:
@@ -167,7 +169,7 @@ async def test_a_deep_output_is_taken_back(browser: Browser) -> None:
     state = await asked(tab, "Two.")
 
     assert (state.status, state.text) == ("ready", "Two.")
-    assert await stored(browser, chat) == state.messages
+    assert await stored_messages(browser, chat) == state.messages
 
 
 async def test_a_large_picture_is_taken_back(browser: Browser) -> None:
@@ -195,10 +197,24 @@ async def test_an_approval_for_an_earlier_answer(browser: Browser, version: str)
     await tab.go_on()
     state = await tab.settled()
 
-    told = await stored(browser, chat)
+    told = await stored_messages(browser, chat)
     assert (state.status, state.error) == ("ready", None)
     assert ids(told) == ids(state.messages) == ids(before)
     assert told[3] == before[3]
     if version == "ai7":  # ai6 sends no messageId for it, and goes on in its last message.
         assert [part.get("text") for part in told[1]["parts"]][-1] == "Done."
         assert told == state.messages
+
+
+async def test_a_conversation_stores_each_message_once(browser: Browser, server: Server) -> None:
+    chat = new_id()
+    tab = await browser.open(chat)
+    for steps in ((*RICH, "First."), RICH, RICH):
+        await tab.send(*steps)
+        state = await tab.settled()
+    assert ids(await stored_messages(browser, chat)) == ids(state.messages)
+
+    records = [dict(record.headers) for record in await server.log.records_of(chat)]
+    stored = [json.loads(headers["rs-json"]) for headers in records if headers.get("rs") == "user"]
+    assert [message["role"] for message in stored] == ["user"] * 3
+    assert not [headers for headers in records if "rs-whole" in headers]

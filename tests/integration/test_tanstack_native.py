@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -213,3 +214,17 @@ async def test_a_second_run_at_once_is_refused_and_disturbs_nothing(
     assert "409" in refused.error
     assert (await first.settled(2)).text == "One at a time."
     assert (await first.settled(2)).messages == await browser.told(chat)
+
+
+async def test_a_conversation_stores_each_message_once(browser: Browser, server: Server, way: str) -> None:
+    chat = new_id()
+    tab = await browser.open(chat, way=way)
+    for count, steps in enumerate(((*RICH, "First."), RICH, RICH), 1):
+        await tab.send(*steps)
+        state = await tab.settled(2 * count)
+    assert state.messages == await browser.told(chat)
+
+    records = [dict(record.headers) for record in await server.log.records_of(chat)]
+    stored = [json.loads(headers["rs-json"]) for headers in records if headers.get("rs") == "user"]
+    assert [message["role"] for message in stored] == ["user"] * 3
+    assert not [headers for headers in records if "rs-whole" in headers]
