@@ -10,6 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
+from resumable_stream.conf import known_settings
+
 from ..support.patience import PATIENCE_SECONDS
 from .servers import Server
 from .visitor import Visitor, expect, gather, new_id, user_message
@@ -113,8 +115,9 @@ async def test_a_body_that_is_not_called_json_is_refused(visitor: Visitor) -> No
     assert await post(visitor, body, "application/json; charset=utf-8") == 200
 
 
-async def test_a_body_of_ten_megabytes_is_refused(visitor: Visitor) -> None:
-    body = json.dumps({"id": new_id(), "messages": [user_message("x" * 10_000_000)]})
+async def test_a_body_over_the_limit_is_refused(visitor: Visitor) -> None:
+    limit = known_settings()["MAX_BODY_BYTES"].value({})
+    body = json.dumps({"id": new_id(), "messages": [user_message("x" * limit)]})
 
     assert await post(visitor, body) == 413
 
