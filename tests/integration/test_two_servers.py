@@ -74,6 +74,30 @@ async def test_an_answer_is_stopped_through_another_process(servers: tuple[Serve
     assert strays_of(records) == []
 
 
+async def test_an_answer_is_replaced_through_another_process(servers: tuple[Server, Server]) -> None:
+    chat = new_id()
+    async with visits(servers) as (here, there):
+        async with here.starting(chat, "Before. ", {"gate": chat}, "After.") as response:
+            reading = Reading(response)
+            await reading.take(3)
+            await here.gate_reached(chat)
+
+            body = {**there.body(chat, "New."), "trigger": "regenerate-message"}
+            async with there.http.stream("POST", there.prefix, json=body) as other:
+                await expect(other, 200)
+                assert (await gather(other)).text == "New."
+
+            replaced = await reading.rest()
+        # The source was told, too: the gate opens for nobody.
+        await here.open_gate(chat)
+
+    assert replaced.types[-1] == "abort"
+    assert replaced.text == "Before. "
+    records = await servers[0].log.records_of(chat)
+    assert fences_of(records) == ["claim", "stopped", "claim", "finished"]
+    assert strays_of(records) == []
+
+
 async def test_a_chat_is_busy_in_every_process(servers: tuple[Server, Server]) -> None:
     chat = new_id()
     async with visits(servers) as (here, there), here.starting(chat, "One ", {"gate": chat}, "answer.") as response:
