@@ -197,6 +197,36 @@ async def test_a_start_beside_a_live_subscription_brings_each_chunk_once(log: Fa
     assert chunks_of(heard) == ["Hello", " world"]
 
 
+@pytest.mark.parametrize("sockets", [1, 2], ids=["its own socket", "another socket"])
+@in_virtual_time
+async def test_a_start_that_replaces_an_answer_is_heard_after_its_end(log: FaultyLog, sockets: int) -> None:
+    asked = {"trigger": "regenerate-message", "messages": [ASKED]}
+    Chat.sources["c1"] = producer = Producer("one")
+    async with Socket(SDK_CHAT) as first, Socket(SDK_CHAT) as other:
+        first.say("start", "c1", body=asked)
+        await first.hear_until(lambda frame: "one" in str(frame.get("chunk")))
+        Chat.sources["c1"] = of("two")
+        second = first if sockets == 1 else other
+        second.say("start", "c1", body=asked)
+        if sockets == 2:
+            stopped = await first.hear_until("end")
+            assert stopped[-1]["reason"] == "stopped"
+        heard = await second.hear_until(lambda frame: is_end(frame) and frame["reason"] == "finished")
+
+    assert producer.is_closed
+    assert "two" in str(chunks_of(heard))
+    assert next(frame for frame in heard if frame["type"] == "started")["generation"] == heard[-1]["generation"]
+
+
+@in_virtual_time
+async def test_a_socket_does_not_speak_as_the_server(log: FaultyLog) -> None:
+    async with Socket(SDK_CHAT) as socket:
+        socket.say("start", "c1", body={"messages": [{**ASKED, "role": "system"}, ASKED]})
+        refusal = (await socket.hear_until("error"))[-1]
+
+    assert "messages[0] has the role 'system'" in str(refusal)
+
+
 @in_virtual_time
 async def test_a_start_that_is_refused_leaves_what_is_followed_alone(log: FaultyLog) -> None:
     Chat.sources["c1"] = producer = Producer("one")
