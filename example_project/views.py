@@ -127,7 +127,7 @@ async def log(request: HttpRequest, chat_id: str) -> HttpResponseBase:
         _log_frames(stream_name, start),
         headers={
             "Content-Type": "text/event-stream",
-            "Cache-Control": "no-cache, no-transform",
+            "Cache-Control": "private, no-store, no-transform",
             # Both keep what lies between from collecting frames: nginx, and Django's own GZipMiddleware.
             "X-Accel-Buffering": "no",
             "Content-Encoding": "identity",

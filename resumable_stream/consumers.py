@@ -9,10 +9,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any
 
-from django.http import HttpResponse
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 
 try:
     from channels.consumer import AsyncConsumer, get_handler_name
@@ -24,7 +27,7 @@ except ImportError as error:
         "pip install 'django-resumable-stream[channels]'."
     ) from error
 
-from .responses import EventStreamResponse
+from .responses import EventStreamResponse, plain
 from .sockets.aisdk import AISDKDialect
 from .sockets.connection import Connection
 from .sockets.dialect import SocketDialect
@@ -35,6 +38,8 @@ from .views import ResumableChatView, configured_view
 
 logger = logging.getLogger(__name__)
 
+BAD_HOST_TEXT = "The Host header names a host that this site does not answer for."
+BODY_TEXT = "Event streams are asked for without a body."
 CLOSE_FOREIGN_ORIGIN = 1008
 CLOSE_NOT_SERVED = 4403
 PRIVATE_CODES = 3000
@@ -143,6 +148,8 @@ class StreamConsumer(AsyncConsumer):
 class EventStreamConsumer(AsyncHttpConsumer):
     """A view's event streams over HTTP, as the view itself would answer them, without Django's middleware.
 
+    What that would do for a reader is done here: the host is checked, and the answer is marked as one person's own.
+
     Routes give ``action``, as a view's own do: ``"replay"`` or ``"stream"``.
     """
 
@@ -160,9 +167,17 @@ class EventStreamConsumer(AsyncHttpConsumer):
         self._receive = receive
         await super().__call__(scope, receive, send)
 
-    async def handle(self, body: bytes) -> None:
+    async def http_request(self, message: Any) -> None:
+        """Answer as soon as the request's head is there: a body is refused, and none of it is kept."""
+        try:
+            await self._answer_or_leave(has_body=bool(message.get("body") or message.get("more_body")))
+        finally:
+            await self.disconnect()
+        raise StopConsumer
+
+    async def _answer_or_leave(self, *, has_body: bool) -> None:
         """Answer, until the answer is whole or the client has gone."""
-        serving = asyncio.ensure_future(self._serve())
+        serving = asyncio.ensure_future(self._serve(has_body=has_body))
         leaving = asyncio.ensure_future(self._wait_for_disconnect())
         try:
             await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -177,14 +192,20 @@ class EventStreamConsumer(AsyncHttpConsumer):
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def _serve(self) -> None:
+    async def _serve(self, *, has_body: bool) -> None:
         request = http_request(self.scope)
+        refusal = _refusal(request, has_body=has_body)
+        if refusal is not None:
+            await self._answer(refusal)
+            return
         view = (self.view_class or configured_view())(action=self.action, http_method_names=["get", "options"])
         view.setup(request, **url_kwargs(self.scope))
         async with own_thread():
             await self._answer(await view.serve(request))
 
     async def _answer(self, response: HttpResponseBase) -> None:
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        patch_vary_headers(response, ("Cookie",))
         headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
         await self.send_headers(status=response.status_code, headers=headers)
         if isinstance(response, HttpResponse):
@@ -197,3 +218,18 @@ class EventStreamConsumer(AsyncHttpConsumer):
             finally:
                 response.place.release()
             await self.send_body(b"")
+
+
+def _refusal(request: HttpRequest, *, has_body: bool) -> HttpResponse | None:
+    """Return the answer to a request that no view should see."""
+    try:
+        request.get_host()
+    except DisallowedHost as error:
+        logger.warning("event stream refused: %s", str(error).encode("unicode_escape").decode())
+        return plain(HTTPStatus.BAD_REQUEST, BAD_HOST_TEXT)
+    if not has_body:
+        return None
+    response = plain(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, BODY_TEXT)
+    # What is left of the body is not worth reading.
+    response.headers["Connection"] = "close"
+    return response

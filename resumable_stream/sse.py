@@ -23,7 +23,8 @@ MAX_BLOCK_BYTES = 64 * 1024
 """What Django sends at once; it would cut a longer block."""
 
 HEADERS = {
-    "Cache-Control": "no-cache, no-transform",
+    # They are one person's chats. What transforms bodies (compression, for instance) would hold frames back.
+    "Cache-Control": "private, no-store, no-transform",
     # nginx: do not buffer.
     "X-Accel-Buffering": "no",
     # Compression would hold frames back (Django's GZipMiddleware, nginx); both leave encoded bodies alone.

@@ -61,7 +61,18 @@ class SDKChat(Chat):
 
 CHAT = StreamConsumer.as_asgi(view=Chat)
 SDK_CHAT = StreamConsumer.as_asgi(view=SDKChat)
-EVENTS = EventStreamConsumer.as_asgi(view=Chat, action="replay")
+
+
+def at_testserver(application: Any) -> Any:
+    """Serve as a server does, which says where it listens."""
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        await application({**scope, "server": ("testserver", 80)}, receive, send)
+
+    return served
+
+
+EVENTS = at_testserver(EventStreamConsumer.as_asgi(view=Chat, action="replay"))
 
 
 @pytest.fixture(autouse=True)
@@ -1383,7 +1394,9 @@ async def test_the_http_consumer_answers_as_the_view_does(log: FaultyLog) -> Non
     headers = {name.decode(): value.decode() for name, value in whole["headers"]}
     assert whole["status"] == 200
     assert headers["content-type"] == "text/event-stream"
-    assert headers["cache-control"] == "no-cache, no-transform"
+    assert headers["cache-control"] == "private, no-store, no-transform"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["vary"] == "Cookie"
     assert [event.data for event in events] == ['"Hello"', '" world"', '{"reason":"finished"}']
     assert [event.last_event_id for event in events[:2]] == ids
 
@@ -1411,14 +1424,36 @@ async def test_the_http_consumer_refuses_as_the_view_does(log: FaultyLog, method
     assert response["status"] == status
 
 
+@in_virtual_time
+async def test_event_stream_consumer_refuses_a_host_that_is_not_this_sites(log: FaultyLog) -> None:
+    headers = [(b"host", b"evil.example")]
+    response = await HttpCommunicator(EVENTS, "GET", "/replay?id=c1", headers=headers).get_response()
+
+    assert response["status"] == 400
+
+
+@pytest.mark.parametrize("first", [{"body": b"x"}, {"body": b"", "more_body": True}], ids=["body", "body to come"])
+@in_virtual_time
+async def test_event_stream_consumer_refuses_a_body_without_waiting_for_its_end(
+    log: FaultyLog, first: dict[str, Any]
+) -> None:
+    request = Request("/replay?id=c1", **first)
+
+    await request.task
+
+    assert request.status == 413
+    assert request.is_complete
+
+
 class Request:
     """One request to the HTTP consumer, which can be left at any time."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, **first: Any) -> None:
         self.body = b""
+        self.status = 0
         self.is_complete = False
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
-        self._messages.put_nowait({"type": "http.request", "body": b""})
+        self._messages.put_nowait({"type": "http.request", "body": b"", **first})
         path, _, query = path.partition("?")
         scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
         self.task = asyncio.ensure_future(EVENTS(scope, self._messages.get, self._send))
@@ -1429,6 +1464,7 @@ class Request:
 
     async def _send(self, message: Message) -> None:
         await asyncio.sleep(0)
+        self.status = message.get("status", self.status)
         self.body += message.get("body", b"")
         self.is_complete = message["type"] == "http.response.body" and not message["more_body"]
 
@@ -1469,7 +1505,7 @@ async def test_events_go_to_nobody_whose_session_is_somebody_elses(log: FaultyLo
     session = sessions()
     await session.aset("resumable_stream_owner", "owner")
     await session.asave()
-    events = SessionMiddlewareStack(EventStreamConsumer.as_asgi(view=SessionChat))
+    events = at_testserver(SessionMiddlewareStack(EventStreamConsumer.as_asgi(view=SessionChat)))
     headers = cookie(session.session_key)
     async with Socket(SESSION_CHAT, headers=headers) as writer:
         writer.say("start", "c1", body=QUESTION)

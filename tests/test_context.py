@@ -541,7 +541,7 @@ async def test_a_post_streams_the_text_and_a_get_resumes_it(log: FaultyLog) -> N
     assert posted.is_complete
     assert posted.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert posted.headers["X-Accel-Buffering"] == "no"
-    assert posted.headers["Cache-Control"] == "no-cache, no-transform"
+    assert posted.headers["Cache-Control"] == "private, no-store, no-transform"
 
 
 @in_virtual_time

@@ -74,7 +74,7 @@ def test_the_prologue_and_the_keep_alive_are_no_events() -> None:
 def test_the_headers_let_no_proxy_hold_frames_back() -> None:
     assert CONTENT_TYPE == "text/event-stream"
     assert HEADERS == {
-        "Cache-Control": "no-cache, no-transform",
+        "Cache-Control": "private, no-store, no-transform",
         "X-Accel-Buffering": "no",
         "Content-Encoding": "identity",
     }

@@ -117,7 +117,7 @@ async def test_a_start_streams_its_answer_and_names_its_generation(log: FaultyLo
     assert exchange.events[-1].type == "end"
     assert len(exchange.headers["X-Generation-Id"]) == 20
     assert exchange.headers["Content-Type"] == "text/event-stream"
-    assert exchange.headers["Cache-Control"] == "no-cache, no-transform"
+    assert exchange.headers["Cache-Control"] == "private, no-store, no-transform"
     assert exchange.headers["X-Accel-Buffering"] == "no"
     assert exchange.headers["Content-Encoding"] == "identity"
     assert "Connection" not in exchange.headers

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from contextlib import suppress
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -284,3 +286,30 @@ def stalled_reader(visitor: Visitor, server: Server, chat: str) -> socket.socket
     connection.settimeout(PATIENCE_SECONDS)
     assert connection.recv(len(begun), socket.MSG_WAITALL) == begun
     return connection
+
+
+BODY_PART = b"x" * 65_536
+BODY_PARTS = 1_600
+"""100 MB in all."""
+
+
+async def test_event_stream_consumer_keeps_nothing_of_a_large_body(server: Server, visitor: Visitor) -> None:
+    process = psutil.Process(server.pid)
+    await visitor.http.get(f"/channels/chat/replay?id={new_id()}")
+    before = process.memory_info().rss
+
+    async def body() -> Any:
+        for _ in range(BODY_PARTS):
+            yield BODY_PART
+
+    status = 413
+    # The server may close the connection in the middle of the body.
+    with suppress(httpx.WriteError, httpx.RemoteProtocolError, httpx.ReadError):
+        path = f"/channels/chat/replay?id={new_id()}"
+        status = (await visitor.http.request("GET", path, content=body())).status_code
+
+    assert status == 413
+    # daphne itself keeps a body until it is whole.
+    if "uvicorn" in process.cmdline():
+        assert process.memory_info().rss - before < len(BODY_PART) * BODY_PARTS / 4
+    assert (await visitor.http.get(f"/channels/chat/replay?id={new_id()}")).status_code == 204
