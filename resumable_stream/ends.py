@@ -9,6 +9,7 @@ from typing import Any
 
 from .app_code import call
 from .backends.base import BaseBackend
+from .exceptions import RecordsTrimmedError
 from .formats.base import ChunkFormat, EndReason, Message
 from .history import fold_answer, read_generations
 from .layout import Begin, Cause, EndFacts
@@ -72,7 +73,12 @@ class EndTeller:
     async def _end_of(
         self, backend: BaseBackend, stream: str, start: int, begin: Begin | None, facts: EndFacts, context: Any
     ) -> End:
-        generations, _ = await read_generations(backend, stream, start=start, count=1)
+        try:
+            generations, _ = await read_generations(backend, stream, start=start, count=1)
+        except RecordsTrimmedError as error:
+            # The end is told all the same.
+            logger.warning("answer cannot be read back stream=%s error=%s", stream, error)
+            generations = []
         # In shared mode the next generation may have trimmed this one away already.
         answer = next((one for one in generations if one.generation_id in (None, facts.generation_id)), None)
         return End(

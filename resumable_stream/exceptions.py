@@ -12,6 +12,7 @@
     ├── AppendOutcomeUnknownError    the append may or may not be in the log
     ├── ReadUnwrittenError           .tail             asked beyond the tail
     ├── RecordsTrimmedError          .first_seq_num    asked before the trim point
+    │   └── RecordsMissingError      .seq_num          the log has a hole there
     ├── BackendUnavailableError      transient; nothing was applied
     ├── AccessDeniedError            .headers, .response; raised by an app's authorize
     │   └── NotAuthenticatedError
@@ -128,6 +129,19 @@ class RecordsTrimmedError(ResumableStreamError):
         super().__init__(f"The stream's first kept seq_num is {first_seq_num}.")
         self.first_seq_num = first_seq_num
         """The first position that can still be read; equals the tail if nothing is kept."""
+
+
+class RecordsMissingError(RecordsTrimmedError):
+    """Records are missing between others: somebody has deleted them from the log, or restored a damaged one.
+
+    Reading on would show a chat with a hole in it as a whole one; so it is told instead.
+    """
+
+    def __init__(self, seq_num: int, first_seq_num: int) -> None:
+        super().__init__(first_seq_num)
+        self.seq_num = seq_num
+        """The first position whose record is missing."""
+        self.args = (f"The stream's records from seq_num {seq_num} to {first_seq_num - 1} are missing from the log.",)
 
 
 class BackendUnavailableError(ResumableStreamError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from .backends.base import BaseBackend
 from .driver import REQUEST_PATIENCE_SECONDS, read_patiently
-from .exceptions import RecordsTrimmedError
+from .exceptions import RecordsMissingError, RecordsTrimmedError
 from .formats.base import ChunkFormat, EndReason, Message, StoredGeneration
 from .layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
 from .oddities import survive
@@ -98,6 +98,7 @@ async def read_generations(
 
     Raises:
         StreamNotFoundError: There is no such stream.
+        RecordsMissingError: The log has a hole.
     """
     found: list[_Building] = []
     decoder = Decoder(start)
@@ -106,7 +107,11 @@ async def read_generations(
     while True:
         try:
             batch = await read_patiently(backend, stream, position, patience_seconds=REQUEST_PATIENCE_SECONDS)
+        except RecordsMissingError:
+            raise
         except RecordsTrimmedError as error:
+            if error.first_seq_num <= position:
+                raise  # Another try would meet the same.
             position = error.first_seq_num
             decoder = Decoder(position)
             # What comes next need not belong to the generation whose rest is gone.

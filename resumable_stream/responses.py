@@ -20,11 +20,13 @@ from .exceptions import (
     GenerationNotFoundError,
     InvalidRequestError,
     LimitExceededError,
+    RecordsMissingError,
     ResumableStreamError,
     ShuttingDownError,
 )
 from .formats.base import ChunkFormat, EndReason, GenerationFacts
 from .layout import Ended, Entry
+from .oddities import warn_once
 from .reader import Reader
 from .registry import Place
 from .sse import CONTENT_TYPE, HEADERS, PROLOGUE, SSE, Wire, blocks, encode_event
@@ -38,6 +40,7 @@ CURSOR_HEADER = "X-Generation-Cursor"
 FORBIDDEN_TEXT = "You no longer have access to this chat."
 UNAVAILABLE_TEXT = "The chat service cannot be reached. Try again in a moment."
 NOT_FOUND_TEXT = "There is no such chat."
+MISSING_TEXT = "A part of this chat is missing from the server's log, so it cannot be shown."
 CHANGED_TEXT = "The chat has changed in the meantime. Load it again."
 
 _FOR_CLIENTS = (
@@ -195,6 +198,9 @@ def error_text(error: ResumableStreamError) -> str:
     status = error.status_code
     if isinstance(error, _FOR_CLIENTS):
         return str(error)
+    if isinstance(error, RecordsMissingError):
+        warn_once(logger, "the log has a hole: %s", error, error=error)
+        return MISSING_TEXT
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed status=%s error=%s", status, error, exc_info=error)
         return UNAVAILABLE_TEXT

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from ...exceptions import RecordsTrimmedError, StreamNotFoundError
+from ...exceptions import RecordsMissingError, RecordsTrimmedError, StreamNotFoundError
 from ...records import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
@@ -141,7 +141,7 @@ def read(stream: str, start: int, limit: int, connection: Connection) -> ReadBat
     """Select what ``BaseBackend.read`` returns."""
     stream_id, first, tail, _ = _find(connection, stream)
     require_readable(start, first=first, tail=tail)
-    return ReadBatch(records=_select(connection, stream_id, start, limit), tail=tail)
+    return ReadBatch(records=_select(connection, stream_id, start, limit, tail), tail=tail)
 
 
 def read_page(stream: str, start: int, expected_id: int | None, connection: Connection) -> Page:
@@ -154,11 +154,11 @@ def read_page(stream: str, start: int, expected_id: int | None, connection: Conn
         raise StreamNotFoundError(stream)
     require_readable(start, first=first if expected_id is None else 0, tail=tail)
     try:
-        records = _select(connection, stream_id, start, MAX_BATCH_RECORDS)
-    except RecordsTrimmedError:
-        raise RecordsTrimmedError(first) from None
-    if not records and start < tail:
-        raise RecordsTrimmedError(first)
+        records = _select(connection, stream_id, start, MAX_BATCH_RECORDS, tail)
+    except RecordsMissingError:
+        if start < first:
+            raise RecordsTrimmedError(first) from None
+        raise
     return Page(stream_id, records, tail)
 
 
@@ -186,13 +186,22 @@ def _find(connection: Connection, stream: str) -> tuple[int, int, int, int]:
     return row
 
 
-def _select(connection: Connection, stream_id: int, start: int, limit: int) -> tuple[SequencedRecord, ...]:
-    """Return what fits into one read, without a gap."""
+def _select(connection: Connection, stream_id: int, start: int, limit: int, tail: int) -> tuple[SequencedRecord, ...]:
+    """Return what fits into one read, without a gap.
+
+    Raises:
+        RecordsMissingError: The record at ``start`` is missing. Retention takes rows only from the beginning; people
+            delete others by hand, and that must not go unnoticed.
+    """
     rows = connection.execute(READ, (stream_id, start, limit))
     records = tuple(_fitting(map(_record, rows)))
-    # Rows can only be missing at the beginning; who deletes others by hand must not go unnoticed either.
+    if not records and start < tail:
+        raise RecordsMissingError(start, tail)
+    if records and records[0].seq_num > start:
+        raise RecordsMissingError(start, records[0].seq_num)
     if records and records[-1].seq_num - start != len(records) - 1:
-        raise RecordsTrimmedError(records[0].seq_num)
+        # What stands before the hole is read first.
+        return tuple(record for at, record in enumerate(records) if record.seq_num == start + at)
     return records
 
 
