@@ -255,6 +255,8 @@ class ChatEngine:
                 writer.preview = preview_of(granted, records)
             if rest:
                 writer.put_records(rest)
+            if granted.ended is not None:
+                self._let_go(stream_name, granted.ended, replaced, here.registry.get(self.backend, stream_name))
             generation = Generation(
                 stream=stream_name,
                 owner=owner,
@@ -269,18 +271,18 @@ class ChatEngine:
                 # A stop has come meanwhile: the producer is never asked.
                 generation.stop()
                 arrival.stopped_id = generation.id
-        if granted.ended is not None:
-            await self._tell_of_replaced(stream_name, granted.ended, replaced)
         return Start(generation_id=begin.generation_id, cursor=granted.start, is_new=True, preview=writer.preview)
 
-    async def _tell_of_replaced(self, stream_name: str, ended: Ending, replaced: Generation | None) -> None:
-        """Tell the app of the generation that a claim has ended; its own context is known if it was written here."""
+    def _let_go(self, stream_name: str, ended: Ending, *ours: Generation | None) -> None:
+        """Tell the app of the generation that a claim has ended, and its source if it is one of ``ours``."""
+        replaced = next((one for one in ours if one is not None and one.id == ended.facts.generation_id), None)
         context = None
-        if replaced is not None and replaced.id == ended.facts.generation_id:
+        if replaced is not None:
             # The log would say so as well, a moment later.
             replaced.lose()
             context = replaced.context
-        await self._ends.tell_of_stranger(self.backend, stream_name, ended, context)
+        # Beside the start, which need not wait for what the app does about another answer.
+        runtime().registry.keep(self._ends.tell_of_stranger(self.backend, stream_name, ended, context))
 
     async def _claim(
         self, stream_name: str, begin: Begin, records: list[Record], replaces: Replaces | None

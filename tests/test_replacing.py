@@ -157,3 +157,26 @@ async def test_a_replaced_answer_gives_its_place_in_the_limit(settings: Any) -> 
     await settle()
 
     assert len(runtime().registry) == 0
+
+
+@in_virtual_time
+async def test_a_start_does_not_wait_for_what_the_app_does_about_the_replaced_answer(log: FaultyLog) -> None:
+    is_saved = asyncio.Event()
+    saved: list[str] = []
+
+    async def on_end(end: Any) -> None:
+        if end.context == "first":
+            await is_saved.wait()
+        saved.append(end.context)
+
+    engine = ChatEngine(format="text", on_end=on_end)
+    await engine.start("s", Producer("1"), context="first")
+    await settle()
+
+    second = await engine.start("s", of("2"), context="second", replaces=anything)
+    assert bodies(await gather(engine.reader("s", second))) == ['"2"']
+    await settle()
+    assert saved == ["second"]
+    is_saved.set()
+    await settle()
+    assert saved == ["second", "first"]
