@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .app_code import call
+from .app_code import call, guard_tasks
 from .backends.base import BaseBackend
 from .exceptions import RecordsTrimmedError
 from .formats.base import ChunkFormat, EndReason, Message
@@ -57,6 +57,7 @@ class EndTeller:
         try:
             end = await self._end_of(backend, stream, start, begin, facts, context)
             # With a connection of its own: that of the answer may have been closed by the database meanwhile.
+            guard_tasks()
             async with own_thread():
                 await call(self._on_end, end)
         except Exception:  # an app's hook, or the log; the generation itself has ended properly

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.utils.functional import Promise
 
-from .app_code import call, guarded
+from .app_code import call, guard_tasks, guarded
 from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
 from .formats.base import ChunkEncoder, EndReason
 from .layout import Cause, Claimed, Ended, EndFacts, Entry
@@ -143,6 +143,7 @@ class Generation:
 
     async def _produce_in_own_thread(self) -> None:
         # Shared with no hook: a provider's blocking call may hold it for ever.
+        guard_tasks()
         async with own_thread():
             await self._produce()
 

@@ -102,6 +102,10 @@ class ExitingChat(ResumableChatView):
     def get_owner(self, request: HttpRequest) -> str:
         return "ann"
 
+    async def run_tool(self, name: str) -> None:
+        await asyncio.sleep(0)
+        self.leave(name)
+
     def leave(self, hook: str) -> None:
         if hook in self.exits_in:
             raise self.error
@@ -115,6 +119,10 @@ class ExitingChat(ResumableChatView):
         self.leave("generate")
         if "plain" in self.exits_in:
             await asyncio.to_thread(self.leave, "plain")
+        if "task group" in self.exits_in:
+            async with asyncio.TaskGroup() as tools:
+                tools.create_task(self.run_tool("task group"))
+        await asyncio.gather(self.run_tool("gathered"), return_exceptions=False)
         raise ValueError
 
     async def on_error(self, turn: Turn, error: Exception) -> str:  # type: ignore[override]
@@ -198,7 +206,7 @@ async def test_plain_functions_serve_the_function_api_too(log: FaultyLog) -> Non
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), BaseException("bare")])
-@pytest.mark.parametrize("hook", ["generate", "plain", "on_error", "on_end", "authorize"])
+@pytest.mark.parametrize("hook", ["generate", "plain", "gathered", "task group", "on_error", "on_end", "authorize"])
 def test_what_would_end_the_process_ends_one_answer(
     monkeypatch: pytest.MonkeyPatch, log: FaultyLog, hook: str, error: BaseException
 ) -> None:
@@ -213,7 +221,8 @@ def test_what_would_end_the_process_ends_one_answer(
             assert exchange.status == 500
             return
         assert log.ends("chat/exiting/ann/c1") == ["failed"]
-        wanted = {"generate": "ProcessExitError", "plain": "ProcessExitError", "on_error": "An error occurred."}
+        exits = dict.fromkeys(("generate", "plain", "gathered"), "ProcessExitError")
+        wanted = {**exits, "task group": "ExceptionGroup", "on_error": "An error occurred."}
         assert wanted.get(hook, "ValueError") in exchange.text
 
     main()
@@ -260,3 +269,36 @@ async def test_a_call_takes_functions_of_every_kind() -> None:
         raise SystemExit
     with pytest.raises(GeneratorExit), guarded():
         raise GeneratorExit
+
+
+async def test_a_plain_function_that_needs_the_event_loop_is_told_what_to_be() -> None:
+    with pytest.raises(RuntimeError, match="no running event loop") as caught:
+        await call(asyncio.get_running_loop)
+    assert "async def" in caught.value.__notes__[0]
+
+
+@in_virtual_time
+async def test_tasks_of_app_code_are_tasks_like_any_other() -> None:
+    seen: list[Any] = []
+
+    async def tool(value: int) -> int:
+        await asyncio.sleep(1)
+        return value
+
+    async def source() -> AsyncIterator[str]:
+        task = asyncio.create_task(tool(3), name="tool")
+        seen.append((task.get_name(), "tool" in repr(task), await task))
+        cancelled = asyncio.create_task(tool(4))
+        cancelled.cancel()
+        seen.append((await asyncio.gather(cancelled, return_exceptions=True))[0].__class__)
+        yield "done"
+
+    await ResumableChat(format="text").start("s", source)
+    await settle()
+    await settle()
+    await settle()
+
+    assert seen == [("tool", True, 3), asyncio.CancelledError]
+    outside = asyncio.create_task(tool(5))
+    assert type(outside.get_coro()).__name__ == "coroutine"
+    assert await outside == 5

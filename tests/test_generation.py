@@ -491,6 +491,10 @@ async def test_a_producers_database_connections_are_closed_in_its_thread(log: Fa
     await ChatEngine(format="text").start("s", source)
     await asyncio.wait(runtime().registry._tasks)
 
+    for thread in threading.enumerate():
+        if thread.name.startswith("resumable_stream"):
+            await asyncio.to_thread(thread.join)
+
     assert log.chunks("s") == ['"sqlite"']
     assert len(threads) >= 2
     assert len(set(threads)) == 1

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import connections
 from django.http import HttpRequest, HttpResponse
-from django.test import AsyncClient
+from django.template import engines
+from django.test import AsyncClient, override_settings
 from django.urls import include, path
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.functional import SimpleLazyObject
@@ -35,7 +39,7 @@ class Chat(ResumableChatView):
         return of(f"Hello {turn.user.username} alias {turn.request.user.username}")()
 
 
-urlpatterns = [path("api/chat", include(Chat.urls()))]
+urlpatterns: list[Any] = [path("api/chat", include(Chat.urls()))]
 
 
 def user_of_header(request: HttpRequest) -> Any:
@@ -124,3 +128,46 @@ async def test_without_authentication_nobody_is_known() -> None:
     assert await know_user(request) is None
     assert (await request.auser()).is_anonymous
     assert await given(3) == 3
+
+
+@pytest.fixture
+async def database(transactional_db: None) -> AsyncIterator[None]:
+    yield
+    await sync_to_async(connections.close_all)()
+
+
+class TemplateChat(ResumableChatView):
+    format = "text"
+
+    async def generate(self, turn: Turn) -> AsyncIterator[str]:
+        assert turn.request is not None
+        template = engines["django"].from_string("{{ user.username }} {{ request.user.pk }} {{ chat }}")
+        yield template.render({"chat": turn.chat_id}, turn.request)
+
+
+urlpatterns.append(path("api/templates", include(TemplateChat.urls())))
+
+
+@pytest.mark.usefixtures("database")
+@override_settings(
+    TEMPLATES=[
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                ]
+            },
+        }
+    ]
+)
+async def test_templates_know_the_user_of_the_session_in_async_code(settings: Any) -> None:
+    use_faulty_log(settings)
+    user = await User.objects.acreate(username="ada")
+    client = AsyncClient()
+    await client.aforce_login(user)
+    started: Any = await client.post("/api/templates", {"id": "42", "message": "Hi"}, content_type="application/json")
+    text = b"".join([part async for part in started.streaming_content]).decode()
+
+    assert f"ada {user.pk} 42" in text
