@@ -156,3 +156,27 @@ async def test_a_reader_of_an_answer_whose_server_died_long_ago_is_told_at_once(
     assert told["end"]["reason"] == "interrupted"
     assert told["end"]["cause"] == "lease-expired"
     assert fences_of(await log.records_of(chat)) == ["claim", "interrupted"]
+
+
+async def test_a_message_within_the_lease_of_a_dead_server_is_told_what_to_do(
+    make_server: Callable[..., Server], log: Log
+) -> None:
+    server = make_server("uvicorn", log=log, LEASE_SECONDS=60)
+    chat = new_id()
+    async with Visitor(server.base) as visitor:
+        async with visitor.starting(chat, "Before. ", {"gate": chat}) as response:
+            await visitor.gate_reached(chat)
+            server.kill()
+            await gather(response)
+        await log.wait_for_silence(chat, seconds=1)
+
+        server.restart()
+        async with visitor.starting(chat, "Next.") as response:
+            text = (await response.aread()).decode()
+            assert response.status_code == 409, text
+        assert "or was broken off: nothing has come for" in text
+        assert 0 < int(response.headers["Retry-After"]) < 60
+
+        await expect(await visitor.stop(chat), 202)
+        assert (await visitor.ask(chat, "Next.")).text == "Next."
+    assert fences_of(await log.records_of(chat)) == ["claim", "stopped", "claim", "finished"]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,6 +40,8 @@ RECYCLED = {
     "gunicorn-uvicorn": ["--max-requests", str(MAX_REQUESTS)],
     "gunicorn-asgi": ["--max-requests", str(MAX_REQUESTS)],
     "hypercorn": ["--max-requests", str(MAX_REQUESTS)],
+    # By itself after a minute at the earliest (--workers-lifetime), and in the same way at SIGHUP.
+    "granian": [],
 }
 SHORT = {"count": 60, "every_ms": 25}
 """An answer that ends within the grace."""
@@ -107,6 +111,9 @@ class Case:
         """Have the server end its worker."""
         if not self.is_recycled:
             server.terminate()
+            return
+        if self.kind == "granian":
+            os.kill(server.pid, signal.SIGHUP)
             return
         async with httpx.AsyncClient(base_url=server.base) as client:
             for _ in range(MAX_REQUESTS):
