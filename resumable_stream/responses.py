@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 GENERATION_HEADER = "X-Generation-Id"
 CURSOR_HEADER = "X-Generation-Cursor"
 """Where the generation that a request has started is read from its beginning."""
+RESUMABLE_HEADER = "X-Resumable-Stream-Id"
+"""What assistant-ui's transport keeps to ask for the stream again: the chat's id."""
 FORBIDDEN_TEXT = "You no longer have access to this chat."
 UNAVAILABLE_TEXT = "The chat service cannot be reached. Try again in a moment."
 NOT_FOUND_TEXT = "There is no such chat."

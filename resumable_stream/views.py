@@ -36,7 +36,14 @@ from .parsing import (
     wants_events,
 )
 from .registry import runtime
-from .responses import come_again, error_response, json_response, may_pass
+from .responses import (
+    RESUMABLE_HEADER,
+    EventStreamResponse,
+    come_again,
+    error_response,
+    json_response,
+    may_pass,
+)
 from .routes import require_boundary, routes
 from .run_views import RunDoors
 from .workshop import off_loop
@@ -170,13 +177,14 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         if delivery == "response":
             require_framing(request)
             await self.note_run(request, chat_id, asked.run_id)
-        return await self.chat.make_resumable(
+        response = await self.chat.make_resumable(
             stream_name,
             delivery=delivery,
             check=self.read_check(request, chat_id),
             wire=self.wire_for(request),
             **options,
         )
+        return _resumable_by(chat_id, response)
 
     async def _replay(
         self,
@@ -189,13 +197,14 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
     ) -> HttpResponseBase:
         if options.get("wait_seconds") is None:
             require_framing(request)
-        return await self.chat.replay(
+        response = await self.chat.replay(
             stream_name,
             cursor=cursor,
             **options,
             owner=await self.owner_of(request),
             check=self.read_check(request, chat_id),
         )
+        return _resumable_by(chat_id, response)
 
     async def _stop(self, request: HttpRequest, body: dict[str, Any]) -> HttpResponseBase:
         """Stop a turn, also one whose start has come before, but is not on the log yet."""
@@ -219,6 +228,13 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         messages = await fold_history(self.chat.format, generations)
         encoded = await off_loop(weight_of(generations), encode_list, messages)
         return json_response({"messages": encoded, "generations": encode(ends), "cursor": str(cursor)})
+
+
+def _resumable_by(chat_id: str, response: HttpResponseBase) -> HttpResponseBase:
+    """Say by what an event stream can be asked for again."""
+    if isinstance(response, EventStreamResponse):
+        response.headers[RESUMABLE_HEADER] = chat_id
+    return response
 
 
 def configured_view() -> type[ResumableChatView]:

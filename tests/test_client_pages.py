@@ -56,6 +56,33 @@ async def test_the_ai_sdks_view_streams_its_chunks() -> None:
     assert chunks[1] == {"type": "data-note", "data": "Thinking of a reply."}
 
 
+async def test_assistant_uis_view_names_the_chat_with_each_stream() -> None:
+    view = shown("assistant-ui")["SupportChat"]
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(view.urls())))):
+        message = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+        client = AsyncClient()
+        started = await post(client, messages=[message])
+        await read(started)
+        resumed = await client.get("/api/chat/c1/stream")
+        nothing = await client.get("/api/chat/c2/stream")
+
+    assert [one.headers.get("X-Resumable-Stream-Id") for one in (started, resumed, nothing)] == ["c1", "c1", None]
+
+
+async def test_the_view_for_fetch_event_source_answers_the_same_post_with_the_same_answer() -> None:
+    view = shown("fetch-event-source")["TextChat"]
+    with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(view.urls())))):
+        client, key = AsyncClient(), {"Idempotency-Key": "k"}
+        body = {"id": "c1", "message": "world"}
+        first, again = [
+            await read(await client.post("/api/chat", body, content_type="application/json", headers=key))
+            for _ in range(2)
+        ]
+
+    assert again == first
+    assert [json.loads(event.data) for event in first[:-1]] == ["Hello ", "world"]
+
+
 async def test_anthropics_view_passes_on_what_its_library_streams() -> None:
     asked: list[Any] = []
 
