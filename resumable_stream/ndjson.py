@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from .formats.jsontext import is_json
 from .layout import Chunk
 from .sse import Wire
 
@@ -15,10 +16,17 @@ BLANK = b"\n"
 
 
 def _encode(chunk: Chunk) -> bytes:
-    # A chunk is the JSON of one line already.
+    # A chunk is the JSON of one line already, unless another program wrote it.
+    if not is_json(chunk.body):
+        return b""
     if chunk.cursor:
-        return b'{"id":"%d","chunk":%s}\n' % (chunk.cursor, chunk.body.encode())
-    return chunk.body.encode() + b"\n"
+        return b'{"id":"%d","chunk":%s}\n' % (chunk.cursor, _in_line(chunk.body))
+    return _in_line(chunk.body) + b"\n"
+
+
+def _in_line(body: str) -> bytes:
+    # Line ends stand between JSON's values, never in strings.
+    return body.replace("\n", " ").replace("\r", " ").encode()
 
 
 def _encode_event(data: str, *, event: str | None = None, cursor: int | None = None) -> bytes:

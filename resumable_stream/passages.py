@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from .formats.base import ChunkFormat, EndReason, GenerationFacts, Message, Stor
 from .formats.conversation import continued_message
 from .history import fold_history, read_brought_messages, read_generations
 from .layout import Begin, Chunk
+from .oddities import survive
 from .protocol.head import Head, find_head
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +96,12 @@ class Passages:
     def _snapshot(
         self, position: int, messages: Sequence[Message], ended: Sequence[StoredGeneration]
     ) -> Sequence[Chunk]:
-        snapshot = self._format.snapshot(messages)
+        make = self._format.snapshot
+        snapshot = survive(lambda: make(messages), None, logger, "no snapshot format=%s", self._format.name)
         if snapshot is None:
             return ()
-        return [Chunk(position, snapshot), *(Chunk(0, last_word(self._format, one, one.chunks[-1:])) for one in ended)]
+        words = (last_word(self._format, one, one.chunks[-1:]) for one in ended)
+        return [Chunk(position, snapshot), *(Chunk(0, word) for word in words if word is not None)]
 
     async def _head(self) -> Head | None:
         return await perform(find_head(), self._backend, self._stream)
@@ -118,7 +124,12 @@ class Passages:
             return ()
         brought = await read_brought_messages(self._backend, self._stream, head.start)
         message = continued_message(brought, begin.message_id)
-        return [Chunk(0, body) for body in self._format.rebuild(message)] if message is not None else ()
+        if message is None:
+            return ()
+        make = self._format.rebuild
+        nothing: list[str] = []
+        rebuilt = survive(lambda: make(message), nothing, logger, "cannot rebuild message=%.100r", begin.message_id)
+        return [Chunk(0, body) for body in rebuilt]
 
     def _is_over(self, head: Head, cursor: int) -> bool:
         """Tell whether nothing runs and a reader at ``cursor`` has it all."""
@@ -143,18 +154,24 @@ def run_id_of(generation: Begin | StoredGeneration) -> str:
     return generation.run_id or generation.generation_id or ""
 
 
-def last_word(format_: ChunkFormat, generation: Begin | StoredGeneration, last: Sequence[str]) -> str:
+def last_word(format_: ChunkFormat, generation: Begin | StoredGeneration, last: Sequence[str]) -> str | None:
     """Return the chunk by which a run has ended, which is its ``last`` one.
 
-    Another program may have left the run without one; then it is made.
+    Another program may have left the run without one; then it is made. ``None`` if the format has no such chunk.
     """
     facts = GenerationFacts(
         generation_id=generation.generation_id or "",
         message_id=generation.message_id or "",
         run_id=run_id_of(generation),
     )
-    encoder = format_.encoder(facts)
-    for chunk in last:
-        encoder.observe(chunk)
+
+    def closing() -> list[str]:
+        encoder = format_.encoder(facts)
+        for chunk in last:
+            encoder.observe(chunk)
+        return encoder.finish()
+
     # Nothing is left to say after a last word.
-    return [*last, *encoder.finish()][-1]
+    nothing: list[str] = []
+    words = [*last, *survive(closing, nothing, logger, "no last word format=%s run=%.100r", format_.name, facts.run_id)]
+    return words[-1] if words else None

@@ -26,7 +26,7 @@ from .exceptions import (
 )
 from .formats.base import ChunkFormat, EndReason, GenerationFacts
 from .layout import Ended, Entry
-from .oddities import warn_once
+from .oddities import survive, warn_once
 from .reader import Reader
 from .registry import Place
 from .sse import CONTENT_TYPE, HEADERS, PROLOGUE, SSE, Wire, blocks, encode_event
@@ -166,7 +166,9 @@ async def _is_allowed(check: Check, reader: Reader) -> bool:
 def _end(format_: ChunkFormat, last: Entry | None, wire: Wire) -> bytes:
     if not isinstance(last, Ended):
         return b""
-    event = format_.end_event(last.facts.reason, last.facts.text or None)
+    facts = last.facts
+    make = format_.end_event
+    event = survive(lambda: make(facts.reason, facts.text or None), None, logger, "no end event %s", format_.name)
     return b"" if event is None else wire.encode_event(event[1], event=event[0], cursor=last.cursor)
 
 
@@ -176,8 +178,8 @@ def _forbidden(format_: ChunkFormat, cursor: int, wire: Wire) -> bytes:
     if event is not None:
         return wire.encode_event(event[1], event=event[0], cursor=cursor)
     encoder = format_.encoder(GenerationFacts(generation_id="", message_id=""))
-    last = encoder.fail(FORBIDDEN_TEXT)[-1]
-    return wire.encode_event(last, event=format_.event(last), cursor=cursor)
+    words = encoder.fail(FORBIDDEN_TEXT)[-1:]
+    return b"".join(wire.encode_event(word, event=format_.event(word), cursor=cursor) for word in words)
 
 
 def json_response(fields: Mapping[str, str]) -> HttpResponse:

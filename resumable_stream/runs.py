@@ -129,7 +129,7 @@ class Runs:
         """Repeat the last chunk for a reader at ``cursor``, where the chunks of a run end."""
         entries = Decoder(cursor - 1).feed(await self._read(cursor - 1, 1))
         body = last_word(self._format, begin, [entry.body for entry in entries if isinstance(entry, Chunk)])
-        return Passage(cursor=cursor, end_after=cursor, prelude=[Chunk(0, body)])
+        return Passage(cursor=cursor, end_after=cursor, prelude=[Chunk(0, body)] if body is not None else [])
 
     async def _read(self, start: int, limit: int = MAX_BATCH_RECORDS) -> Sequence[SequencedRecord]:
         batch = await read_patiently(

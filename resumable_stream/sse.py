@@ -7,6 +7,7 @@ after the chunk, so a client that sends it back gets what follows.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,9 @@ from typing import Protocol
 from .formats.base import ChunkFormat
 from .hub import Frame, FrameEncoder
 from .layout import Chunk
+from .oddities import survive
+
+logger = logging.getLogger(__name__)
 
 PROLOGUE = b"retry: 1000\n\n: stream\n\n"
 """Sent at once: flushes the headers through servers that wait for a body, and sets EventSource's delay."""
@@ -92,14 +96,26 @@ def _rendering_encoder(format_: ChunkFormat) -> FrameEncoder:
 def frame_encoder(format_: ChunkFormat) -> FrameEncoder:
     """Return the encoder of a format's chunks; always the same one for the same format."""
     if type(format_).data is not ChunkFormat.data:
-        return _rendering_encoder(format_)
-    return _encode_plain if type(format_).event is ChunkFormat.event else _named_encoder(format_.event)
+        return _guarded(_rendering_encoder(format_), format_.name)
+    is_plain = type(format_).event is ChunkFormat.event
+    return _encode_plain if is_plain else _guarded(_named_encoder(format_.event), format_.name)
+
+
+def _guarded(encode: FrameEncoder, name: str) -> FrameEncoder:
+    """Give nothing for a chunk at which the format raises: another program's record must not end anybody's reading."""
+
+    def encode_or_skip(chunk: Chunk) -> bytes:
+        text = "format cannot show a stored chunk format=%s cursor=%d"
+        return survive(lambda: encode(chunk), b"", logger, text, name, chunk.cursor)
+
+    return encode_or_skip
 
 
 def blocks(frames: Sequence[Frame], encoder: FrameEncoder) -> Iterable[bytes]:
     """Join the frames' bytes into blocks of up to 64 KiB: one send each rather than one for each frame."""
     if len(frames) == 1:
-        return (frames[0].encoded(encoder),) if isinstance(frames[0].entry, Chunk) else ()
+        data = frames[0].encoded(encoder) if isinstance(frames[0].entry, Chunk) else b""
+        return (data,) if data else ()
     return _joined(frames, encoder)
 
 

@@ -101,6 +101,15 @@ def decode(text: str) -> Any:
     return _DECODER.decode(text)
 
 
+def is_json(text: str) -> bool:
+    """Return whether a text is JSON, as other programs' records need not be."""
+    try:
+        decode(text)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
 def copied(value: Any) -> Any:
     """Copy a value of JSON, all the way down."""
     # No comprehensions: each would take another frame of the stack, of which there are not so many.

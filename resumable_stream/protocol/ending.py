@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from ..exceptions import (
 )
 from ..formats.base import ChunkEncoder, EndReason
 from ..layout import Begin, Cause, Chunk, Decoder, Ended, EndFacts, new_generation_id, terminal_records
+from ..oddities import survive
 from ..records import MAX_BATCH_RECORDS, AppendAck, Record
 from .effects import Append, Operation, landed, read_range
 from .head import Head, find_head
+
+logger = logging.getLogger(__name__)
 
 EncoderFactory = Callable[[Begin | None], ChunkEncoder]
 """Makes the encoder that closes a generation, from what that generation stated about itself."""
@@ -113,10 +117,18 @@ class Closing:
 
     def _closing_chunks(self) -> list[str]:
         # A copy: the attempt may be refused, and what the encoder has observed must go on from here.
+        return survive(self._closed_copy, [], logger, "format cannot close generation=%s", self._facts.generation_id)
+
+    def _closed_copy(self) -> list[str]:
         encoder = copy.deepcopy(self._encoder)
         if self._facts.reason is EndReason.STOPPED:
             return encoder.stop()
         return encoder.interrupt(self._facts.text)
+
+    def _observe(self, chunk: Chunk) -> None:
+        """Have the format take note of a chunk; one at which it raises is not closed, but the generation ends."""
+        text = "format cannot read a stored chunk generation=%s cursor=%d"
+        survive(lambda: self._encoder.observe(chunk.body), None, logger, text, self._facts.generation_id, chunk.cursor)
 
     def _ended(self, tail: int) -> Ending:
         return Ending(start=self.start, tail=tail, begin=self._head.begin, facts=self._facts)
@@ -134,7 +146,7 @@ class Closing:
                 return
             for entry in self._decoder.feed(records):
                 if isinstance(entry, Chunk):
-                    self._encoder.observe(entry.body)
+                    self._observe(entry)
             self._position += len(records)
 
     def _append(self, records: Sequence[Record], *, at: int | None, following: int = 0) -> Operation[int | None]:
