@@ -685,6 +685,8 @@ async def test_an_on_end_that_raises_is_logged_and_harms_nothing(
 
     assert log.ends("s") == ["finished"]
     assert log.ends("t") == ["stopped"]
+    # What was lost can be found again by these.
+    assert "chat=c1 generation=dddddddddddddddddddd message=m-d reason=stopped" in caplog.text
     assert [record.getMessage().split(":")[0] for record in caplog.records if record.exc_info] == ["on_end failed"] * 2
     assert (await engine.start("s", Producer())).is_new
 

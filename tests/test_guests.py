@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -15,9 +17,13 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
-from resumable_stream import ResumableChatView
+from resumable_stream import ResumableChatView, guests
+from resumable_stream.backends.base import BaseBackend
 from resumable_stream.backends.memory import MemoryBackend
+from resumable_stream.backends.s2 import S2Backend
+from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.guests import follow_guest, visitors_of
+from resumable_stream.records import Record
 from resumable_stream.registry import runtime
 from resumable_stream.turns import Turn
 
@@ -245,23 +251,37 @@ async def test_a_new_password_lets_the_reader_come_again_with_the_new_cookie(
     producer.finish()
 
 
-async def test_a_visitor_becomes_one_user_only() -> None:
-    log = MemoryBackend("default", {})
-    from resumable_stream.records import Record  # noqa: PLC0415
+@pytest.fixture(params=["memory", "sqlite", "s2"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> BaseBackend:
+    if request.param == "memory":
+        return MemoryBackend("default", {})
+    if request.param == "sqlite":
+        return SQLiteBackend("default", {"path": str(tmp_path / "log.sqlite3")})
+    return S2Backend("default", request.getfixturevalue("s2_server").options())
 
-    await log.append("visitor-v/c", [Record("x")])
+
+@pytest.fixture
+async def closing(backend: BaseBackend) -> AsyncIterator[BaseBackend]:
+    yield backend
+    await backend.close()
+
+
+async def test_a_visitor_becomes_one_user_only(closing: BaseBackend) -> None:
+    backend = closing
+    visitor = f"visitor-{uuid4()}"
+    users = [f"user-{uuid4()}" for _ in range(5)]
 
     def name_of(owner: str) -> str:
         return f"{owner}/c"
 
-    found = await asyncio.gather(*(follow_guest(log, f"user-{n}", "visitor-v", name_of) for n in range(5)))
-    assert max(found) == "visitor-v/c"
-    assert sum(name == "visitor-v/c" for name in found) == 1
-    winner = found.index("visitor-v/c")
-    assert await visitors_of(log, f"user-{winner}") == ["visitor-v"]
+    await backend.append(name_of(visitor), [Record("x")])
+    found = await asyncio.gather(*(follow_guest(backend, user, visitor, name_of) for user in users))
+    winners = [user for user, name in zip(users, found, strict=True) if name == name_of(visitor)]
+    losers = [user for user, name in zip(users, found, strict=True) if name == name_of(user)]
+    assert (len(winners), len(losers)) == (1, 4)
+    assert await visitors_of(backend, winners[0]) == [visitor]
+    assert await visitors_of(backend, losers[0]) == []
     # Another process, which remembers nothing, and another device, whose session knows no visitor.
-    from resumable_stream import guests  # noqa: PLC0415
-
     guests._remembered.clear()
-    assert await follow_guest(log, f"user-{winner}", None, name_of) == "visitor-v/c"
-    assert await follow_guest(log, f"user-{(winner + 1) % 5}", "visitor-v", name_of) != "visitor-v/c"
+    assert await follow_guest(backend, winners[0], None, name_of) == name_of(visitor)
+    assert await follow_guest(backend, losers[0], visitor, name_of) == name_of(losers[0])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.routing import URLRouter
 from channels.testing import HttpCommunicator
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.mixins import LoginRequiredMixin, PermissionRequiredMixin, UserPassesTestMixin
@@ -16,8 +17,8 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core.checks import run_checks
 from django.db import connections
 from django.http import HttpRequest
-from django.test import AsyncClient
-from django.urls import include, path, reverse
+from django.test import AsyncClient, AsyncRequestFactory
+from django.urls import include, path, resolve, reverse
 from django.utils.decorators import method_decorator
 from django.views import View
 
@@ -84,6 +85,7 @@ urlpatterns = [
     path("staff", include(StaffChat.urls())),
     path("decorated", include(DecoratedChat.urls())),
     path("projects/<int:project_id>/chat", include(ProjectChat.urls()), {"kind": "open"}),
+    path("plain-projects/<int:project_id>/chat", include(ProjectChat.urls(), namespace="plain")),
     path("story", Story.as_view()),
 ]
 
@@ -225,6 +227,25 @@ async def test_mixins_and_decorators_guard_websockets_and_event_stream_consumers
         communicator = HttpCommunicator(application, "GET", "/replay?id=42", headers=headers)
         status = (await communicator.get_response())["status"]
         assert (status == 204) is is_let_in
+
+
+async def test_captured_parameters_name_the_same_chat_over_a_websocket(log: FaultyLog) -> None:
+    router = URLRouter([path("projects/<int:project_id>/socket", StreamConsumer.as_asgi(view=ProjectChat))])
+    user = User(pk=7)
+    ProjectChat.asked.clear()
+    socket = Socket(Scoped(router, user), path="/projects/7/socket")
+    assert await socket.connect()
+    socket.say("start", "42", body={"message": "Hi"})
+    await socket.hear_until("end")
+    await socket.disconnect()
+    assert ProjectChat.asked == [("start", 7, 7)]
+    request = AsyncRequestFactory().get("/plain-projects/7/chat")
+    request.user = user
+    request.resolver_match = resolve("/plain-projects/7/chat")
+    view = ProjectChat()
+    view.setup(request, **request.resolver_match.kwargs)
+    assert await view.stream_of(request, "42") == "chat/projects/project_id=7/user-7/42"
+    assert log.ends("chat/projects/project_id=7/user-7/42") == ["finished"]
 
 
 async def test_sockets_of_views_without_mixins_are_let_in_as_ever() -> None:
