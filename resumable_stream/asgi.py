@@ -11,7 +11,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from .exceptions import HTTPVersionError
-from .registry import drain, runtime
+from .registry import begin_anew, drain, runtime
 
 __all__ = ["DrainOnShutdown", "drain", "require_asgi", "require_framing"]
 
@@ -49,6 +49,7 @@ class DrainOnShutdown:
             await self.application(scope, receive, send)
             return
         while (await receive())["type"] == "lifespan.startup":
+            begin_anew()
             await send({"type": "lifespan.startup.complete"})
         await drain()
         await send({"type": "lifespan.shutdown.complete"})

@@ -216,6 +216,11 @@ class Runtime:
             self._draining = self._loop.create_task(self._drain(grace_seconds), name="drain")
         await asyncio.shield(self._draining)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether all of its work has been ended."""
+        return self._draining is not None and self._draining.done()
+
     def watch_server(self, address: object) -> None:
         """Drain when the server that listens at ``address`` (as ASGI's ``scope["server"]``) closes its socket.
 
@@ -257,11 +262,19 @@ async def drain(grace_seconds: float | None = None) -> None:
         await found.drain(settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds)
 
 
+def begin_anew() -> None:
+    """Forget that the running event loop was drained: a server starts in it, as one does for each test of a suite."""
+    loop = asyncio.get_running_loop()
+    found = _runtimes.get(loop)
+    if found is not None and found.is_drained:
+        del _runtimes[loop]
+
+
 def runtime() -> Runtime:
     """Return the runtime of the running event loop."""
     loop = asyncio.get_running_loop()
     found = _runtimes.get(loop)
     if found is None:
         found = _runtimes[loop] = Runtime()
-        shutdown.notice_signals(loop, found.drain)
+        shutdown.notice_signals(loop, drain)
     return found

@@ -101,6 +101,19 @@ async def test_a_lifespan_with_nothing_to_drain_ends_at_once(log: FaultyLog) -> 
     assert server.heard[-1] == "lifespan.shutdown.complete"
 
 
+@in_virtual_time
+async def test_a_server_that_starts_after_another_one_in_the_same_loop_takes_answers(log: FaultyLog) -> None:
+    """As in a test suite with one event loop and a lifespan for each test."""
+    for name in ("first", "second"):
+        server = Server(DrainOnShutdown(application))
+        await server.say("startup")
+        await ChatEngine(format="text").start(name, Producer("1"))
+        await server.say("shutdown")
+        await server.wait()
+
+        assert log.ends(name) == ["interrupted"]
+
+
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_everything_but_the_lifespan_goes_to_the_application(kind: str) -> None:
     sent: list[Any] = []
