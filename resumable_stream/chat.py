@@ -92,7 +92,11 @@ class ResumableChat(ChatEngine):
             # The right to read was checked with the request, and holds no longer than it does for a stream.
             wait_seconds = min(wait_seconds, settings.reauthorize_seconds)
             return await long_poll(reader, place, wait_seconds=wait_seconds, is_live=is_live)
-        return event_stream(reader, self.format, place, check=check)
+        response = event_stream(reader, self.format, place, check=check)
+        if cursor is None and not reader.has_prelude:
+            # Whose connection breaks before its first event has no other cursor to come back with.
+            response.headers[CURSOR_HEADER] = str(reader.cursor)
+        return response
 
     async def join(
         self,

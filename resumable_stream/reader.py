@@ -110,6 +110,11 @@ class Reader:
         return [Frame(chunk) for chunk in prelude]
 
     @property
+    def has_prelude(self) -> bool:
+        """Whether something is to come first that the log does not have."""
+        return bool(self._prelude)
+
+    @property
     def is_cut_off(self) -> bool:
         """Whether the log cannot be reached just now."""
         return self._follow is not None and self._follow.failing_since is not None

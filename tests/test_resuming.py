@@ -166,3 +166,25 @@ async def test_a_running_answer_comes_before_one_that_has_ended(log: FaultyLog) 
     await settle()
 
     assert b"Hello" not in resumed.body
+
+
+@in_virtual_time
+async def test_a_stream_that_is_read_from_its_start_says_where_that_is(log: FaultyLog) -> None:
+    SDKChat.source = Producer("Hello")
+    visitor = Visitor()
+    asking = await visitor.begin("POST", "/api/text", {"id": "c1", "messages": [QUESTION]}).begun()
+    replay = await visitor.begin("GET", "/api/text/replay?id=c1").begun()
+    by_cursor = await visitor.begin("GET", "/api/text/replay?id=c1&from=1").begun()
+
+    assert replay.headers["X-Generation-Cursor"] == asking.headers["X-Generation-Cursor"]
+    assert "X-Generation-Cursor" not in by_cursor.headers
+
+
+@in_virtual_time
+async def test_a_stream_that_begins_with_what_the_log_does_not_have_has_no_such_place(log: FaultyLog) -> None:
+    tool = {"type": "tool-ask", "toolCallId": "c1", "state": "output-available", "input": {}, "output": 7}
+    brought = {"id": "a1", "role": "assistant", "parts": [tool]}
+    visitor = Visitor()
+    await visitor.post("/api/sdk", {"id": "c1", "messages": [QUESTION, brought]})
+
+    assert "X-Generation-Cursor" not in (await visitor.get("/api/sdk/c1/stream")).headers

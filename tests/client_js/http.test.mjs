@@ -99,6 +99,19 @@ test("a body that is torn is followed from the cursor, and what came twice count
   assert.deepEqual(taken.chunks, ["a", "b", "c", FINISH]);
 });
 
+test("what breaks before its first event is followed from where it began", async () => {
+  const following = client.follow("c");
+  const taken = gather(following);
+  (await server.next()).stream({ "X-Generation-Cursor": "7" }).tear();
+  await pass(1000);
+  const again = await server.next();
+  assert.match(again.url, /from=7$/);
+  again.stream().chunks([8, "a"], [9, FINISH]).end();
+  await taken.done;
+
+  assert.deepEqual(taken.chunks, ["a", FINISH]);
+});
+
 test("a body that ends without an end is no end", async () => {
   const following = client.follow("c");
   const taken = gather(following);

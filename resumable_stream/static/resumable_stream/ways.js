@@ -51,6 +51,9 @@ export async function* eventStream({ requests, stream, from, live, timing, signa
   const request = requests.send(`/replay?${query({ id: stream, from, live })}`, { signal });
   const response = await gettingThrough(request, timing.openMs);
   if (response.status === 204) return yield { type: "end", reason: "nothing" };
+  const begin = response.headers.get("X-Generation-Cursor");
+  // So that what ends while the connection is broken is not missed, though nothing of it has come yet.
+  if (begin !== null) yield { type: "cursor", id: Number(begin) };
   yield* eventsOf(response, { live, timing, signal });
 }
 
