@@ -87,6 +87,8 @@ class Turn:
     rival: Attempt | None
     """A second start at the same time, in the other process."""
     rival_after: float
+    rival_replaces: bool
+    """Whether the second start stops what runs, rather than being refused."""
     starter_reads: bool
 
 
@@ -108,6 +110,7 @@ def _draw_turn(draw: random.Random) -> Turn:
         rival=rival,
         rival_after=draw.uniform(0, 0.3),
         starter_reads=draw.random() < 0.8 and ending is not Ending.DIE_ALONE,
+        rival_replaces=draw.random() < 0.5,
     )
 
 

@@ -71,7 +71,7 @@ class Scenario:
         here, there = self._chats[turn.here], self._chats[1 - turn.here]
         async with asyncio.TaskGroup() as tasks:
             if turn.rival is not None:
-                tasks.create_task(self._rival(there, turn.rival, turn.rival_after))
+                tasks.create_task(self._rival(there, turn))
             attempt, response = await self._start(here, turn.attempt)
             if attempt is None:
                 return
@@ -107,12 +107,19 @@ class Scenario:
                 return granted, response
             attempt = attempt.again()
 
-    async def _rival(self, chat: ResumableChat, attempt: Attempt, after: float) -> None:
-        """Start once in the other process; this is refused unless nothing runs any more."""
-        await asyncio.sleep(after)
+    async def _rival(self, chat: ResumableChat, turn: Turn) -> None:
+        """Start once in the other process; this is refused if something runs that it does not replace."""
+        attempt = turn.rival
+        assert attempt is not None
+        await asyncio.sleep(turn.rival_after)
         self.attempts.append(attempt)
         with contextlib.suppress(ResumableStreamError):
-            response = await chat.make_resumable(self.stream, attempt.source, generation_id=attempt.id)
+            response = await chat.make_resumable(
+                self.stream,
+                attempt.source,
+                generation_id=attempt.id,
+                replaces=lambda _: turn.rival_replaces,
+            )
             attempt.is_granted = True
             client = Client(chat, self.stream, self.draw)
             self.readings.append(client.reading)
