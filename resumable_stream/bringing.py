@@ -21,6 +21,7 @@ from .formats.differences import Brought, compare
 from .history import fold_history, read_generations
 from .layout import Begin
 from .oddities import survive
+from .protocol.head import Head
 from .workshop import off_loop, size_of
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,10 @@ async def bring(chat: ChatEngine, stream_name: str, asked: ChatRequest, *, takes
         # What is said to be an answer of ours is compared with the log in any case.
         asked = replace(asked, messages=newest)
     page = await off_loop(size_of(asked.messages), digest, asked.messages)
-    brought = await _compared(chat, stream_name, asked)
-    return replace(brought, page=page if asked.is_history else "")
+    head = await chat.head(stream_name)
+    brought = await _compared(chat, stream_name, head, asked)
+    token = head.token.text if head is not None else ""
+    return replace(brought, page=page if asked.is_history else "", token=token)
 
 
 def _newest(asked: ChatRequest) -> list[Message]:
@@ -49,8 +52,7 @@ def _newest(asked: ChatRequest) -> list[Message]:
     return [message for message in asked.messages[-1:] if message["role"] == "user"]
 
 
-async def _compared(chat: ChatEngine, stream_name: str, asked: ChatRequest) -> Brought:
-    head = await chat.head(stream_name)
+async def _compared(chat: ChatEngine, stream_name: str, head: Head | None, asked: ChatRequest) -> Brought:
     if head is None or head.tail == 0:
         return await _compare(chat, [], asked)
     begin = head.begin

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import Promise
@@ -77,6 +77,13 @@ Replaces = Callable[[Begin | None], bool]
 
 async def _default_on_error(_context: Any, _error: Exception) -> str:
     return DEFAULT_ERROR_TEXT
+
+
+class _Terms(NamedTuple):
+    """On what terms a start claims its stream."""
+
+    replaces: Replaces | None
+    guess: str
 
 
 def _asked_by(user_messages: Sequence[Message]) -> str:
@@ -148,6 +155,7 @@ class ChatEngine:
         history: Sequence[Message] = (),
         told: Collection[str] = (),
         page: str = "",
+        guess: str = "",
         idempotency_key: str = "",
         run_id: str = "",
         protocol_version: str = "",
@@ -172,6 +180,7 @@ class ChatEngine:
             history: Stored before them, and all of them together in the place of what the stream has of the chat.
             told: Ids of answers among the stored messages that no generation has written.
             page: What a request of the same page can be known by.
+            guess: The token that the stream probably has; right, and a start costs one append.
             idempotency_key: A start with the key of the stream's newest generation returns that one.
             run_id: The client's own name for the generation, for formats that tell it. Default: the generation's id.
             protocol_version: The version of its protocol that the client has named, for formats that heed it.
@@ -221,7 +230,7 @@ class ChatEngine:
         arrival = arrival or here.arrivals.arrive(chat_id)
         arrival.stream = self._key(stream_name)
         starting = self._start(
-            stream_name, source, begin, records, encoder, owner, context, is_previewed, replaces, arrival
+            stream_name, source, begin, records, encoder, owner, context, is_previewed, _Terms(replaces, guess), arrival
         )
         # A client that goes away just now must leave no claim behind that nobody writes under.
         return await here.registry.carry_through(here.arrivals.carry(arrival, starting))
@@ -239,13 +248,13 @@ class ChatEngine:
         owner: str,
         context: Any,
         is_previewed: bool,
-        replaces: Replaces | None,
+        terms: _Terms,
         arrival: Arrival,
     ) -> Start:
         here = runtime()
-        replaced = here.registry.get(self.backend, stream_name) if replaces is not None else None
+        replaced = here.registry.get(self.backend, stream_name) if terms.replaces is not None else None
         with here.registry.place(owner, instead_of=replaced):
-            granted, rest = await self._claim(stream_name, begin, records, replaces)
+            granted, rest = await self._claim(stream_name, begin, records, terms)
             if isinstance(granted, Head):
                 assert granted.begin is not None
                 there = granted.begin.generation_id
@@ -285,17 +294,19 @@ class ChatEngine:
         runtime().registry.keep(self._ends.tell_of_stranger(self.backend, stream_name, ended, context))
 
     async def _claim(
-        self, stream_name: str, begin: Begin, records: list[Record], replaces: Replaces | None
+        self, stream_name: str, begin: Begin, records: list[Record], terms: _Terms
     ) -> tuple[Claim | Head, Sequence[Record]]:
         """Claim with as many of the first records as one append takes; return what is left of them."""
         first, rest = first_append(records)
         token = Token.owner(begin.generation_id, round(settings.lease_seconds))
+        replaces = terms.replaces
         may_replace = None if replaces is None else lambda head: replaces(head.begin)
         opening = Opening(token=token, records=first, mode=self.mode, key=begin.key, replaces=may_replace)
         operation = start(
             opening,
             self._encoder_for,
             text=INTERRUPTED_TEXT,
+            guess=terms.guess,
             resolution_ms=self.backend.server_time_resolution,
         )
         return await perform(operation, self.backend, stream_name), rest

@@ -92,6 +92,7 @@ class StartHooks(OwnerHooks):
             "history": brought.history,
             "told": brought.told,
             "page": brought.page,
+            "guess": brought.token,
             "replaces": replaces(
                 asked,
                 interrupts=self.interrupts,

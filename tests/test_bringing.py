@@ -58,6 +58,11 @@ def ids(messages: list[dict[str, Any]]) -> list[str]:
     return [message["id"] for message in messages]
 
 
+def claims(log: FaultyLog) -> list[Any]:
+    """Return the appends that tried to claim a stream."""
+    return [records for records in log.appended if records[0].body.startswith("gen-")]
+
+
 def questions(page: Page) -> list[str]:
     return ids([message for message in page.messages if message["role"] == "user"])
 
@@ -235,11 +240,13 @@ async def test_a_page_that_goes_on_costs_the_same_after_any_history(log: FaultyL
         await page.turn(f"u{question}", "Well.")
         page.messages.append(user("next"))
         log.calls.clear()
+        log.appended.clear()
         await page.ask("Well.")
-        costs.append((log.calls["read"], log.calls["tail"]))
+        costs.append((log.calls["read"], log.calls["tail"], len(claims(log))))
         await page.reload()
 
     assert costs[3:] == costs[3:4] * 9
+    assert costs[0][2] == 1, "The state that was read is the state that is claimed."
 
 
 @pytest.mark.parametrize("view", ["agui", "tanstack"])

@@ -33,6 +33,8 @@ class Brought:
     """Ids of answers among them that no generation has written: the client has told of them."""
     page: str = ""
     """Number and hash of the request's messages."""
+    token: str = ""
+    """The stream's token, as far as it had to be looked at."""
 
     def stored(self, generation_id: str, message_id: str) -> StoredGeneration:
         """Return the generation that stores it, before its answer."""
