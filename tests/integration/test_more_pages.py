@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.manual import code_blocks
+from tests.support.manual import ROOT, code_blocks
 
 from .node_host import NodeHost
 from .pages import Page
@@ -52,6 +54,7 @@ export default async (chatId, message, gate) => {
 };
 """
 )
+(BEACON,) = re.findall(r"``(navigator\.sendBeacon\(.*\))``", (ROOT / "docs/clients/ai-sdk.md").read_text())
 (ASK,) = code_blocks("docs/clients/fetch-event-source.md", "javascript")
 FETCH_EVENTS = (
     ASK
@@ -132,3 +135,18 @@ async def test_fetch_event_source_does_not_ask_again_after_a_refusal(
 
     assert found["text"] == ""
     assert "The chat's id must be" in found["error"]
+
+
+async def test_a_page_that_goes_stops_its_answer_with_a_beacon(browser: NodeHost, visitor: Visitor) -> None:
+    chat = new_id()
+    asking = asyncio.create_task(visitor.ask(chat, "Half ", {"gate": chat}))
+    await visitor.gate_reached(chat)
+    page = Page(browser, new_id())
+    await page.open(f"{str(visitor.http.base_url).rstrip('/')}/pages/blank", cookies=dict(visitor.http.cookies))
+    script = f"export default (api, chatId, token) => {BEACON};"
+
+    is_queued = await page.call("run", script=script, given=["/api/chat", chat, visitor.http.headers["X-CSRFToken"]])
+
+    assert is_queued
+    assert await visitor.ended(chat) == "stopped"
+    await asking
