@@ -40,7 +40,12 @@ class Backoff:
 
 
 async def perform(
-    operation: Operation[T], backend: BaseBackend, stream: str, *, patience_seconds: float = REQUEST_PATIENCE_SECONDS
+    operation: Operation[T],
+    backend: BaseBackend,
+    stream: str,
+    *,
+    patience_seconds: float = REQUEST_PATIENCE_SECONDS,
+    outlasts_cancellation: bool = False,
 ) -> T:
     """Carry ``operation`` out on ``stream`` and return what it returns.
 
@@ -52,8 +57,10 @@ async def perform(
         AppendOutcomeUnknownError: The log stayed unavailable; the last append may have been applied.
         ResumableStreamError: What the operation itself raises.
 
-    Cancelling leaves the outcome of an append under way unknown.
+    Cancelling leaves the outcome of an append under way unknown. With ``outlasts_cancellation`` that is resolved as any
+    other unknown outcome: the operation comes to its end, and the caller asks :func:`was_cancelled`.
     """
+    carry_out = _carry_out_whatever if outlasts_cancellation else _carry_out
     loop = asyncio.get_running_loop()
     patience_ends = loop.time() + patience_seconds
     backoff: Backoff | None = None
@@ -61,7 +68,7 @@ async def perform(
         effect = next(operation)
         while True:
             try:
-                answer = await _carry_out(effect, backend, stream)
+                answer = await carry_out(effect, backend, stream)
             except BackendUnavailableError as error:
                 if loop.time() >= patience_ends:
                     raise
@@ -83,6 +90,12 @@ async def perform(
         return result
     finally:
         operation.close()
+
+
+def was_cancelled() -> bool:
+    """Return whether the running task was cancelled, and has outlasted it so far."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def read_patiently(
@@ -107,6 +120,15 @@ def _carry_out(
     if isinstance(effect, Read):
         return backend.read(stream, effect.start, effect.limit)
     return backend.tail(stream, last=effect.last)
+
+
+async def _carry_out_whatever(effect: Effect, backend: BaseBackend, stream: str) -> AppendAck | ReadBatch | StreamTail:
+    try:
+        return await _carry_out(effect, backend, stream)
+    except asyncio.CancelledError as error:
+        if isinstance(effect, Append):
+            raise AppendOutcomeUnknownError("Nobody waited for the append's outcome.") from error
+        raise BackendUnavailableError("Nobody waited for the answer.") from error
 
 
 async def _pause(backoff: Backoff, stream: str, error: ResumableStreamError) -> None:

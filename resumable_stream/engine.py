@@ -21,7 +21,7 @@ from .arrivals import Arrival, StreamKey
 from .backends import backends
 from .backends.base import BaseBackend
 from .conf import settings
-from .driver import perform
+from .driver import perform, was_cancelled
 from .ends import EndTeller, OnEnd
 from .exceptions import StreamNotFoundError
 from .formats import get_format
@@ -280,6 +280,8 @@ class ChatEngine:
                 # A stop has come meanwhile: the producer is never asked.
                 generation.stop()
                 arrival.stopped_id = generation.id
+            if was_cancelled():
+                await generation.end_with_loop()
         return Start(generation_id=begin.generation_id, cursor=granted.start, is_new=True, preview=writer.preview)
 
     def _let_go(self, stream_name: str, ended: Ending, *ours: Generation | None) -> None:
@@ -309,7 +311,7 @@ class ChatEngine:
             guess=terms.guess,
             resolution_ms=self.backend.server_time_resolution,
         )
-        return await perform(operation, self.backend, stream_name), rest
+        return await perform(operation, self.backend, stream_name, outlasts_cancellation=True), rest
 
     def _producer(self, source: object, stream_name: str, claim: Claim, begin: Begin, context: Any) -> Producer:
         async def describe(error: Exception) -> str:

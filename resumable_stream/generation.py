@@ -6,9 +6,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from django.utils.functional import Promise
 
@@ -87,6 +87,14 @@ class Generation:
             INTERRUPTED_TEXT,
             cause=Cause.SHUTDOWN,
         )
+
+    async def end_with_loop(self) -> NoReturn:
+        """End as ``interrupted`` in a task that was cancelled: the event loop ends, and waits for such tasks alone."""
+        self.interrupt()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self.is_over.wait()
+        raise asyncio.CancelledError
 
     def notice(self, entries: Sequence[Entry]) -> None:
         """Look at what came in on the stream; an owner or an end that is not ours means that we have lost it."""

@@ -406,6 +406,24 @@ def test_an_end_that_is_on_its_way_when_the_event_loop_ends_is_written_once(log:
     assert log.ends("s") == ["finished"]
 
 
+@pytest.mark.parametrize("fault", [never_answered, stays_away], ids=["claim lost", "reply lost"])
+def test_a_generation_that_is_being_claimed_when_its_event_loop_ends_ends_as_interrupted(
+    log: FaultyLog, fault: Fault
+) -> None:
+    producer = Producer("1")
+    log.then("append", fault)
+
+    async def main() -> None:
+        starting = asyncio.create_task(ChatEngine(format="text").start("s", producer))
+        await settle()
+        assert not starting.done()
+
+    run_in_virtual_time(main)
+
+    assert log.ends("s") == ["interrupted"]
+    assert producer.calls == 0
+
+
 @pytest.mark.parametrize("part", ["the log", "on_end"])
 def test_an_event_loop_that_ends_waits_for_nothing_that_hangs(
     log: FaultyLog, caplog: pytest.LogCaptureFixture, part: str
