@@ -67,6 +67,17 @@ for (const [chunk, reason, error] of [
   });
 }
 
+test("a chunk with a name of JavaScript's own ends nothing", async () => {
+  const following = client.follow("c");
+  const taken = gather(following);
+  const odd = ["constructor", "toString", "__proto__"].map((type, at) => [at + 1, { type }]);
+  (await server.next()).stream().chunks(...odd, [4, FINISH]).end();
+  await taken.done;
+
+  assert.deepEqual(taken.events.map(({ id }) => id), [1, 2, 3, 4]);
+  assert.equal((await following.ended).reason, "finished");
+});
+
 test("the named event tells how an answer ended, and why", async () => {
   const following = client.follow("c");
   const taken = gather(following);

@@ -104,3 +104,11 @@ for (const [chunk, end, text] of [
     assert.deepEqual([answer.end, answer.errorText, answer.message.parts[0].state], [end, text, "done"]);
   });
 }
+
+test("chunks with names of JavaScript's own, or without a name, change nothing", () => {
+  const odd = ["constructor", "toString", "__proto__", "hasOwnProperty", 5, null, undefined];
+  const { message, end } = fold(...odd.map((type) => ({ type })), null, 5, { type: "text-start", id: "t" });
+
+  assert.deepEqual(message.parts, [{ type: "text", text: "", state: "streaming" }]);
+  assert.equal(end, null);
+});

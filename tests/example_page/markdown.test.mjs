@@ -139,3 +139,22 @@ test("code is coloured by its language", () => {
 
   assert.deepEqual(kinds, { return: "keyword", " ": "", f: "call", "(": "", '"x"': "string", ")  ": "", "# why 1": "comment" });
 });
+
+test("a paragraph with too many marks is shown as it is, and what stands around it as ever", () => {
+  for (const many of ["*a".repeat(6000), "**_a".repeat(3000), "[".repeat(6000), "`a".repeat(6000)]) {
+    const { closed } = splitBlocks(`**bold**\n\n${many}\n\n*italic*`, true);
+    const paragraphs = closed.filter((token) => token.type === "paragraph");
+    assert.deepEqual(
+      paragraphs.map(({ tokens }) => tokens.map(({ type }) => type)),
+      [["strong"], ["text"], ["em"]],
+    );
+    assert.equal(paragraphs[1].tokens[0].text, many);
+    assert.equal(closeInline(many), many);
+  }
+});
+
+test("code may have as many marks as it likes", () => {
+  const code = "*".repeat(1000);
+  const [token] = splitBlocks(`\`\`\`\n${code}\n\`\`\``, true).closed;
+  assert.deepEqual([token.type, token.text], ["code", code]);
+});

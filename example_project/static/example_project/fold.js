@@ -17,9 +17,10 @@ export class Answer {
 
   /** Takes the next chunk. Types it does not know change nothing: they may be newer than this page. */
   apply(chunk) {
-    const change = CHANGES[chunk.type];
-    if (change) change(this, chunk);
-    else if (chunk.type.startsWith("data-") && !chunk.transient) this.#putData(chunk);
+    const type = chunk?.type;
+    if (typeof type !== "string") return;
+    if (Object.hasOwn(CHANGES, type)) CHANGES[type](this, chunk);
+    else if (type.startsWith("data-") && !chunk.transient) this.#putData(chunk);
   }
 
   add(part, chunk) {

@@ -105,8 +105,23 @@ export function splitBlocks(text, isDone, links = {}) {
   return { closed: tokens.slice(0, last), open: tokens.slice(last) };
 }
 
+/** Marks in one paragraph, beyond which it is shown as it is: what they cost the parser grows with their square. */
+export const MOST_MARKS = 300;
+
+function hasTooManyMarks(text) {
+  return (text.match(/[*_~`[\]<!]/g) ?? []).length > MOST_MARKS;
+}
+
+class BoundedLexer extends Lexer {
+  inlineTokens(text, tokens = []) {
+    if (!hasTooManyMarks(text)) return super.inlineTokens(text, tokens);
+    tokens.push({ type: "text", raw: text, text, escaped: false });
+    return tokens;
+  }
+}
+
 function lex(text, links) {
-  const lexer = new Lexer(marked.defaults);
+  const lexer = new BoundedLexer(marked.defaults);
   Object.assign(lexer.tokens.links, links);
   const tokens = lexer.lex(text);
   Object.assign(links, tokens.links);
@@ -135,6 +150,7 @@ function tidy(open) {
 
 export function closeInline(text) {
   const start = text.lastIndexOf("\n\n") + 1;
+  if (hasTooManyMarks(text.slice(start))) return text;
   const last = text
     .slice(start)
     .replace(/!?\[([^\]\n]*)\]\([^)\n]*$/, "$1")

@@ -128,7 +128,7 @@ class AnswerView {
 }
 
 function endBadge(end, text) {
-  if (!END_TEXTS[end]) return null;
+  if (!Object.hasOwn(END_TEXTS, end ?? "")) return null;
   // What the stream said about a failure is more than we know; an interruption is told in our own words.
   return { kind: end, text: end === "failed" && text ? text : END_TEXTS[end] };
 }
@@ -146,7 +146,8 @@ function shownParts(parts) {
 }
 
 function viewClass(part) {
-  return VIEWS[part.type] ?? (toolName(part) === null ? null : ToolView);
+  if (Object.hasOwn(VIEWS, part.type)) return VIEWS[part.type];
+  return toolName(part) === null ? null : ToolView;
 }
 
 class TextView {

@@ -146,7 +146,8 @@ function endReason(chunk) {
   // Only AG-UI's RUN_FINISHED has an outcome; for clients before version 1.0, it stands in the metadata.
   const outcome = chunk.outcome?.type ?? chunk.metadata?.resumable_stream?.outcome;
   if (chunk.type === "RUN_FINISHED" && outcome === "cancelled") return "stopped";
-  return END_REASONS[chunk.type] ?? null;
+  // Its own only: every object has a "constructor", and no chunk ends an answer by that.
+  return Object.hasOwn(END_REASONS, chunk.type) ? END_REASONS[chunk.type] : null;
 }
 
 const END_REASONS = {
