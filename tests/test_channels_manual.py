@@ -49,7 +49,7 @@ async def test_the_routing_serves_websockets(routed: dict[str, Any], application
 @in_virtual_time
 async def test_the_routing_leaves_other_requests_to_django(routed: dict[str, Any]) -> None:
     for path, status in [("/api/chat/replay?id=none", 204), ("/elsewhere", 404)]:
-        communicator = HttpCommunicator(routed["http"], "GET", path)
+        communicator = HttpCommunicator(routed["http"], "GET", path, headers=[(b"host", b"testserver")])
         response = await communicator.get_response()
         await communicator.wait()
         assert response["status"] == status
