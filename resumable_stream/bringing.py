@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -60,20 +60,26 @@ async def _compared(chat: ChatEngine, stream_name: str, head: Head | None, asked
         generations, _ = await read_generations(chat.backend, stream_name, start=head.start, count=1)
         known = await _after(chat, asked.messages[: _count(begin.page)], generations)
         brought = await _compare(chat, known, asked)
-        if not brought.history:
+        # Results that come as messages may be for any call of the chat, also for one that only the client tells of.
+        if not (brought.history or any(message["role"] == "tool" for message in brought.messages)):
             return brought
         # The page is not what was stored of it.
+    generations, _ = await chat.history(stream_name)
     # With what an unfinished answer has so far, which the page may show.
-    known = await fold_history(chat.format, (await chat.history(stream_name))[0], with_running=True)
-    return await _compare(chat, known, asked)
+    known = await fold_history(chat.format, generations, with_running=True)
+    return await _compare(chat, known, asked, told={message_id for one in generations for message_id in one.told})
 
 
-async def _compare(chat: ChatEngine, known: Sequence[Message], asked: ChatRequest) -> Brought:
+async def _compare(
+    chat: ChatEngine, known: Sequence[Message], asked: ChatRequest, *, told: Collection[str] = ()
+) -> Brought:
     newest = Brought(messages=_newest(asked))
     # What is compared is of the request's size: each message of the log is looked at once, by its id.
     return await off_loop(
         size_of(asked.messages),
-        lambda: survive(lambda: compare(chat.format, known, asked), newest, logger, "cannot compare page and chat"),
+        lambda: survive(
+            lambda: compare(chat.format, known, asked, told=told), newest, logger, "cannot compare page and chat"
+        ),
     )
 
 

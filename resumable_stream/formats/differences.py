@@ -9,7 +9,7 @@ messages. So a message counts as deleted only if the page shows others both befo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from .base import ChatRequest, ChunkFormat, Message, StoredGeneration
@@ -47,13 +47,20 @@ class Brought:
         )
 
 
-def compare(format_: ChunkFormat, known: Sequence[Message], asked: ChatRequest) -> Brought:
-    """Find what must be stored so that the log's chat, ``known``, becomes the page's."""
-    return _Comparison(format_, known, asked).brought()
+def compare(
+    format_: ChunkFormat, known: Sequence[Message], asked: ChatRequest, *, told: Collection[str] = ()
+) -> Brought:
+    """Find what must be stored so that the log's chat, ``known``, becomes the page's.
+
+    ``told`` are the ids of answers in it that no generation has written.
+    """
+    return _Comparison(format_, known, asked, told).brought()
 
 
 class _Comparison:
-    def __init__(self, format_: ChunkFormat, known: Sequence[Message], asked: ChatRequest) -> None:
+    def __init__(
+        self, format_: ChunkFormat, known: Sequence[Message], asked: ChatRequest, told: Collection[str]
+    ) -> None:
         self._format = format_
         self._known = known
         self._asked = asked
@@ -61,14 +68,15 @@ class _Comparison:
         """The chat up to the last message that both have."""
         self._new: list[Message] = []
         """What the page has after that."""
-        self._told: set[str] = set()
+        self._told = set(told)
         self._at = 0
         """How far the log's chat is compared."""
 
     def brought(self) -> Brought:
         places = {message["id"]: place for place, message in enumerate(self._known)}
         unknown = [one for one in self._asked.messages if one["id"] not in places and not _is_empty_answer(one)]
-        admitted = {message["id"] for message in self._format.admitted(unknown, self._known)}
+        written = [message for message in self._known if message["id"] not in self._told]
+        admitted = {message["id"] for message in self._format.admitted(unknown, written)}
         for message in self._asked.messages:
             place = places.get(message["id"])
             if place is None and message["id"] in admitted:
@@ -78,12 +86,15 @@ class _Comparison:
         following = [] if self._cuts() else [*self._known[self._at :]]
         chat = [*self._body, *following]
         changed = self._first_change(chat)
-        told = frozenset(self._told)
         if changed >= len(chat) - 1:
             # Nothing differs, or only the last message that both have, which can be said once more.
             repeated = chat[-1:] if changed < len(chat) or self._is_about_last(chat) or self._cuts() else []
-            return Brought(messages=[*repeated, *self._new], told=told)
-        return Brought(history=chat, messages=self._new, told=told)
+            return self._brought([], [*repeated, *self._new])
+        return self._brought(chat, self._new)
+
+    def _brought(self, history: list[Message], messages: list[Message]) -> Brought:
+        stored = {message["id"] for message in (*history, *messages)}
+        return Brought(history=history, messages=messages, told=frozenset(self._told & stored))
 
     def _add(self, message: Message) -> None:
         """Take a message that the log does not know."""

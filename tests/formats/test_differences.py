@@ -75,3 +75,13 @@ def test_a_page_that_is_stored_brings_only_what_is_new(chat: tuple[list[Message]
     again = compare(TEXT, after, ChatRequest(chat_id="c", messages=[*after, said("later", "user")]))
 
     assert (again.history, ids(again.messages), again.told) == ([], ["later"], frozenset())
+
+
+def test_what_only_the_client_tells_of_is_marked_again_where_the_chat_is_stored_anew() -> None:
+    known = [said("greeting", "assistant"), *(said(f"u{at}", "user") for at in range(3))]
+    page = [known[0], known[1], known[3], said("newest", "user")]
+
+    brought = compare(TEXT, known, ChatRequest(chat_id="c", messages=page), told={"greeting"})
+
+    assert ids(brought.history) == ["greeting", "u0", "u2"]
+    assert brought.told == {"greeting"}
