@@ -33,8 +33,8 @@ from .jsontext import encode, encode_text
 class AGUIEncoder(ChunkEncoder):
     """Encodes one generation for AG-UI clients.
 
-    To them a message holds text and then calls. What comes after a call's result, or reasoning after text, therefore
-    begins a message of its own; the first one has the id of the answer.
+    To them a message holds one text and then calls. What comes after a call's result, and text or reasoning after a
+    text, therefore begins a message of its own; the first one has the id of the answer.
     """
 
     def __init__(self, facts: GenerationFacts) -> None:
@@ -216,7 +216,7 @@ class AGUIEncoder(ChunkEncoder):
 
     def enter(self, kind: str) -> None:
         """Prepare for something of our own: ``"text"``, ``"reasoning"`` or a ``"call"``."""
-        if self._has_result or (kind == "reasoning" and self.has_text):
+        if self._has_result or (kind != "call" and self.has_text):
             self.next_message()
 
     def next_message(self) -> None:
