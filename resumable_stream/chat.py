@@ -13,6 +13,7 @@ from .arrivals import Arrival
 from .conf import settings
 from .engine import ChatEngine, Start
 from .formats.base import Delivery
+from .limits import releasing
 from .longpoll import long_poll
 from .registry import runtime
 from .responses import CURSOR_HEADER, GENERATION_HEADER, Check, event_stream, nothing_left, plain
@@ -58,12 +59,9 @@ class ResumableChat(ChatEngine):
             started = await self.start(stream_name, source, owner=owner, **start)
             return _marked(plain(HTTPStatus.ACCEPTED), started)
         place = here.reader_place(owner)
-        try:
+        with releasing(place):
             is_previewed = settings.deliver == "live"
             started = await self.start(stream_name, source, owner=owner, is_previewed=is_previewed, **start)
-        except BaseException:
-            place.release()
-            raise
         reader = self.reader(stream_name, started)
         return _marked(event_stream(reader, self.format, place, check=check, wire=wire), started)
 
@@ -84,10 +82,12 @@ class ResumableChat(ChatEngine):
         See :meth:`~resumable_stream.engine.ChatEngine.locate` for what is read. With ``wait_seconds`` the answer is not
         a stream but a :func:`~resumable_stream.longpoll.long_poll`. ``owner`` is whose limit on readers counts.
         """
-        reader = await self.locate(stream_name, cursor, is_live=is_live, resumes=resumes, open_runs=open_runs)
-        if reader is None:
-            return nothing_left(self.format)
         place = runtime().reader_place(owner)
+        with releasing(place):
+            reader = await self.locate(stream_name, cursor, is_live=is_live, resumes=resumes, open_runs=open_runs)
+        if reader is None:
+            place.release()
+            return nothing_left(self.format)
         if wait_seconds is not None:
             # The right to read was checked with the request, and holds no longer than it does for a stream.
             wait_seconds = min(wait_seconds, settings.reauthorize_seconds)
@@ -112,8 +112,10 @@ class ResumableChat(ChatEngine):
 
         Raises what :meth:`~resumable_stream.engine.ChatEngine.reader_of_run` does.
         """
-        reader = await self.reader_of_run(stream_name, run_id, cursor)
-        return event_stream(reader, self.format, runtime().reader_place(owner), check=check, wire=wire)
+        place = runtime().reader_place(owner)
+        with releasing(place):
+            reader = await self.reader_of_run(stream_name, run_id, cursor)
+        return event_stream(reader, self.format, place, check=check, wire=wire)
 
     async def stop(
         self, stream_name: str, generation_id: str | None = None, *, arrival: Arrival | None = None

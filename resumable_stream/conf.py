@@ -148,10 +148,20 @@ class Settings:
     deliver = Setting[str]("durable", kind=str, choices=("durable", "live"))
     """What the starting response streams: ``"durable"`` shows a chunk once the log has it, ``"live"`` at once."""
 
+    max_generations = Setting[int | None](500, kind=(int, type(None)), minimum=1)
+    """Generations that may run in this process; ``None`` for no limit."""
+    max_readers = Setting[int | None](5000, kind=(int, type(None)), minimum=1)
+    """Readers that may be open in this process: event streams, long polls and what websockets follow; ``None`` for no
+    limit. Each takes a connection, or a share of a websocket's, and some 30 KiB."""
+    max_sockets = Setting[int | None](2000, kind=(int, type(None)), minimum=1)
+    """Websockets that may be open in this process; ``None`` for no limit."""
     max_generations_per_owner = Setting[int | None](10, kind=(int, type(None)), minimum=1)
-    """Generations that one owner may have running in this process; ``None`` for no limit."""
+    """Generations that one owner may have running in this process; ``None`` for no limit. A view's ``limit_key`` says
+    for whom a request counts, also for the next two."""
     max_readers_per_owner = Setting[int | None](100, kind=(int, type(None)), minimum=1)
     """Readers that one owner may have open in this process; ``None`` for no limit."""
+    max_sockets_per_owner = Setting[int | None](50, kind=(int, type(None)), minimum=1)
+    """Websockets that one owner may have open in this process; ``None`` for no limit."""
 
     max_subscriptions_per_socket = Setting[int](100, kind=int, minimum=1)
     """Streams that one websocket may follow at once. Each counts as a reader of its owner too."""

@@ -27,6 +27,8 @@ except ImportError as error:
         "pip install 'django-resumable-stream[channels]'."
     ) from error
 
+from .app_code import call
+from .exceptions import LimitExceededError
 from .responses import EventStreamResponse, plain
 from .sockets.aisdk import AISDKDialect
 from .sockets.connection import Connection
@@ -91,8 +93,15 @@ class StreamConsumer(AsyncConsumer):
         if dialect.formats is not None and view.chat.format.name not in dialect.formats:
             logger.warning("websocket refused: %s cannot speak for %s", dialect.__name__, type(view).__name__)
             await self._deny(CLOSE_NOT_SERVED)
+        is_admitted, limit_key = True, ""
         async with own_thread():
-            is_admitted = await view.admits(request)
+            try:
+                await call(view.limit, request, "connect")
+                is_admitted = await view.admits(request)
+                limit_key = await view.limit_key_of(request) if is_admitted else ""
+            except LimitExceededError as error:
+                logger.warning("websocket refused: %s path=%r", error, request.path)
+                await self._deny(error.close_code)
         if not is_admitted:
             logger.warning("websocket refused: %s does not let it in path=%r", type(view).__name__, request.path)
             await self._deny(CLOSE_NOT_SERVED)
@@ -102,7 +111,12 @@ class StreamConsumer(AsyncConsumer):
         except OSError:  # The client has gone already.
             raise StopConsumer from None
         self._connection = Connection(
-            hooks=view, request=request, dialect=dialect(), send=self._send_text, close=self._close
+            hooks=view,
+            request=request,
+            dialect=dialect(),
+            limit_key=limit_key,
+            send=self._send_text,
+            close=self._close,
         )
         self._connection.open()
 

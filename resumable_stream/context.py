@@ -44,10 +44,11 @@ from .exceptions import (
 from .formats.base import EndReason
 from .hub import Frame
 from .layout import Chunk, Ended
+from .limits import Place
 from .protocol.head import Head
 from .reader import Reader
 from .records import validate_stream_name
-from .registry import Place, runtime
+from .registry import runtime
 from .responses import EventStreamResponse, error_response, plain
 from .sse import CONTENT_TYPE, HEADERS, KEEP_ALIVE
 from .threads import release_thread

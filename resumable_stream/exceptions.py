@@ -27,6 +27,7 @@
     │   ├── RequestTooLargeError
     │   └── UnsupportedMediaTypeError
     ├── LimitExceededError           .retry_after
+    ├── ServerBusyError              .retry_after
     └── ShuttingDownError            .retry_after
 
 ``status_code`` and ``close_code`` say what an HTTP response and a websocket close tell the client, so that every door
@@ -279,13 +280,28 @@ class HTTPVersionError(InvalidRequestError):
 
 
 class LimitExceededError(ResumableStreamError):
-    """The owner has as many generations or readers as it may have at once."""
+    """The client has as many generations, readers or sockets as it may have at once.
+
+    A view's ``limit`` hook raises it too, with a text for the client and the seconds after which to try again.
+    """
 
     status_code = 429
     close_code = 1013
 
     def __init__(self, message: str, *, retry_after: int = 5) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which another try makes sense."""
+
+
+class ServerBusyError(ResumableStreamError):
+    """This process has as many generations, readers or sockets as it takes."""
+
+    status_code = 503
+    close_code = 1013
+
+    def __init__(self, *, retry_after: int = 5) -> None:
+        super().__init__("The server is busy. Try again in a moment.")
         self.retry_after = retry_after
         """Seconds after which another try makes sense."""
 

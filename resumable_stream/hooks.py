@@ -66,6 +66,15 @@ class ChatHooks(StartHooks):
         return True
 
     @stays_in_loop
+    def limit(self, request: HttpRequest, action: str) -> Awaitable[None] | None:
+        """Refuse what a client asks for too often: raise :exc:`~resumable_stream.exceptions.LimitExceededError`.
+
+        Called before :meth:`authorize` and before the log is asked anything, with its actions and ``connect``, for a
+        websocket that opens. The place for django-ratelimit, for a DRF throttle or for a quota; what runs at once is
+        bounded anyway. The client is answered with 429 and ``Retry-After``, or over a websocket with its text.
+        """
+
+    @stays_in_loop
     def on_error(self, turn: Turn, error: Exception) -> str | Awaitable[str]:
         """Word a failure of :meth:`generate` for people. The error itself is logged, and told to nobody."""
         return DEFAULT_ERROR_TEXT
@@ -95,8 +104,10 @@ class ChatHooks(StartHooks):
         """Name the chat's stream.
 
         Raises:
+            LimitExceededError: The view's ``limit`` refuses the request.
             AccessDeniedError: The request has no right to ``action``.
         """
+        await call(self.limit, request, action)
         await require_right(self.authorize, request, chat_id, action)
         return await self.stream_of(request, chat_id)
 

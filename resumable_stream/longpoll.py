@@ -21,8 +21,8 @@ from django.http import HttpResponse
 from .exceptions import ResumableStreamError
 from .hub import Frame
 from .layout import Chunk, Ended, EndFacts
+from .limits import Place
 from .reader import Reader
-from .registry import Place
 from .threads import release_thread
 
 MAX_ANSWER_BYTES = 256 * 1024

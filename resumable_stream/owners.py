@@ -16,6 +16,7 @@ from .app_code import call, stays_in_loop
 from .backends import backends
 from .guests import follow_guest, visitors_of
 from .identity import know_user
+from .limits import address_key
 from .naming import check_name, default_name, place_segments, stream_name, url_parameters
 from .sessions import OWNER_SESSION_KEY
 
@@ -115,6 +116,24 @@ class OwnerHooks:
         """
         return default_owner(request, begins=self.begins_to_own(request))
 
+    @stays_in_loop
+    def limit_key(self, request: HttpRequest) -> Owner | Awaitable[Owner]:
+        """Name for whom a request counts against the limits of each owner; ``""`` for nobody.
+
+        By default it counts for its owner, but as long as an anonymous visitor has no session, for the client's
+        address, or with IPv6 for its network of 64 bits. An address that is not public is most often a proxy's and
+        says nothing: have the server take the client's from the proxy (uvicorn: ``--proxy-headers``).
+        """
+        return self._default_limit_key(request)
+
+    async def _default_limit_key(self, request: HttpRequest) -> str:
+        names_owners = type(self).get_owner is not OwnerHooks.get_owner
+        session = getattr(request, "session", None)
+        if names_owners or (session is not None and session.session_key is not None) or await know_user(request):
+            return await self.owner_of(request)
+        address = address_key(request.META.get("REMOTE_ADDR", ""))
+        return address or (await self.owner_of(request) if session is not None else "")
+
     def begins_to_own(self, request: HttpRequest) -> bool:
         """Return whether an anonymous visitor is to be known again after this request."""
         return request.method == "POST"
@@ -138,12 +157,26 @@ class OwnerHooks:
         return check_name(cls.name, cls) if cls.name else default_name(cls)
 
     async def owner_of(self, request: HttpRequest) -> str:
-        """Return whose limits the request counts for.
+        """Return who is asking.
 
         Raises:
             ImproperlyConfigured: ``get_owner`` names nobody.
         """
         return owner_text(await call(self.get_owner, request), type(self))
+
+    async def limit_key_of(self, request: HttpRequest) -> str:
+        """Return for whom the request counts.
+
+        Raises:
+            ImproperlyConfigured: ``limit_key`` returns something else than a name.
+        """
+        key = await call(self.limit_key, request)
+        if isinstance(key, (str, int, UUID)) and not isinstance(key, bool):
+            return str(key)
+        raise ImproperlyConfigured(
+            f"{type(self).__name__}.limit_key() must return for whom the request counts, as a str, an int or a UUID "
+            f"('' for nobody), not {type(key).__name__}."
+        )
 
     async def owner_here(self, request: HttpRequest) -> str:
         """Name the owner together with this view and the place where it is mounted."""

@@ -21,6 +21,7 @@ from .conf import settings
 from .exceptions import LimitExceededError, ShuttingDownError
 from .generation import LAST_WORDS_SECONDS, Generation
 from .hub import Hub
+from .limits import Place, Places, require_room
 from .listening import watch_listening
 from .pacing import Pacer
 from .threads import context_of_request
@@ -41,28 +42,36 @@ class Registry:
         self.is_draining = False
         self._is_closing = False
 
+    def require_room(self, key: str, *, instead_of: Generation | None = None) -> None:
+        """Check that one more generation may begin for ``key``; raises as :meth:`place`."""
+        if self.is_draining:
+            raise ShuttingDownError
+        others = [generation for generation in self._generations.values() if generation is not instead_of]
+        require_room(len(others) + self._starting.total(), settings.max_generations)
+        limit = settings.max_generations_per_owner
+        if limit is None or not key:
+            return
+        running = sum(generation.owner == key for generation in others)
+        if running + self._starting[key] >= limit:
+            raise LimitExceededError("Too many answers are being written for you at once. Wait for one to end.")
+
     @contextmanager
-    def place(self, owner: str, *, instead_of: Generation | None = None) -> Iterator[None]:
-        """Hold a place for a generation of ``owner`` while it is being started.
+    def place(self, key: str, *, instead_of: Generation | None = None) -> Iterator[None]:
+        """Hold a place for a generation while it is being started; ``key`` says for whom it counts, ``""`` for nobody.
 
         ``instead_of`` is what it may replace, which gives up its own place.
 
         Raises:
             ShuttingDownError: This process takes no new generations.
-            LimitExceededError: The owner has ``MAX_GENERATIONS_PER_OWNER`` running.
+            ServerBusyError: It has ``MAX_GENERATIONS`` running.
+            LimitExceededError: ``MAX_GENERATIONS_PER_OWNER`` of them are of this key.
         """
-        if self.is_draining:
-            raise ShuttingDownError
-        limit = settings.max_generations_per_owner
-        others = (generation for generation in self._generations.values() if generation is not instead_of)
-        running = sum(generation.owner == owner for generation in others) if limit else 0
-        if limit is not None and owner and running + self._starting[owner] >= limit:
-            raise LimitExceededError("Too many answers are being written for you at once. Wait for one to end.")
-        self._starting[owner] += 1
+        self.require_room(key, instead_of=instead_of)
+        self._starting[key] += 1
         try:
             yield
         finally:
-            self._starting[owner] -= 1
+            self._starting[key] -= 1
             self._starting += Counter()
 
     def start(self, backend: BaseBackend, generation: Generation) -> None:
@@ -147,30 +156,6 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
         logger.warning("failed after its caller had gone error=%s", error)
 
 
-class Place:
-    """One of the readers that an owner may have open; given back by :meth:`release`, at the latest when forgotten."""
-
-    def __init__(self, readers: Counter[str], owner: str, left: Callable[[], None] | None = None) -> None:
-        self._readers = readers
-        self._owner: str | None = owner
-        self._left = left
-        readers[owner] += 1
-
-    def release(self) -> None:
-        """Give the place back; may be called more than once."""
-        if self._owner is None:
-            return
-        self._readers[self._owner] -= 1
-        if not self._readers[self._owner]:
-            del self._readers[self._owner]
-        self._owner = None
-        if self._left is not None:
-            self._left()
-
-    # A response whose request is cancelled between the view and the first byte is never closed by anyone.
-    __del__ = release
-
-
 class Runtime:
     """What one event loop shares: the hub of readers, the registry of generations, the pacer of appends."""
 
@@ -181,30 +166,41 @@ class Runtime:
         self.arrivals = Arrivals()
         self.departures: set[Callable[[], None]] = set()
         """Called when readers are sent away; for those who hold a connection open without reading."""
-        self._readers: Counter[str] = Counter()
+        self.readers = Places(
+            "You have too many connections open to your chats. Close a tab and try again.", self._reader_left
+        )
+        self.sockets = Places("You have too many pages open. Close one and try again.", self._reader_left)
         self._loop = asyncio.get_running_loop()
         self._draining: asyncio.Task[None] | None = None
         self._is_server_watched = False
         self._last_has_left: asyncio.Event | None = None
 
-    def reader_place(self, owner: str) -> Place:
-        """Take a reader's place for ``owner``.
+    def reader_place(self, key: str) -> Place:
+        """Take a reader's place; ``key`` says for whom it counts, ``""`` for nobody.
 
         Raises:
             ShuttingDownError: This process is about to end.
-            LimitExceededError: The owner has ``MAX_READERS_PER_OWNER`` open.
+            ServerBusyError: It has ``MAX_READERS`` open.
+            LimitExceededError: ``MAX_READERS_PER_OWNER`` of them are of this key.
         """
         if self.hub.is_closed:
             raise ShuttingDownError
-        limit = settings.max_readers_per_owner
-        if limit is not None and owner and self._readers[owner] >= limit:
-            raise LimitExceededError("You have too many connections open to your chats. Close a tab and try again.")
-        return Place(self._readers, owner, self._reader_left)
+        return self.readers.take(key, limit=settings.max_readers, limit_per_key=settings.max_readers_per_owner)
+
+    def socket_place(self, key: str) -> Place:
+        """Take a websocket's place; raises as :meth:`reader_place`, for ``MAX_SOCKETS``."""
+        if self.hub.is_closed:
+            raise ShuttingDownError
+        return self.sockets.take(key, limit=settings.max_sockets, limit_per_key=settings.max_sockets_per_owner)
 
     def _reader_left(self) -> None:
         # A response that was never begun gives its place back from the thread that closes it.
-        if self._last_has_left is not None and not self._readers and not self._loop.is_closed():
+        if self._last_has_left is not None and not self._is_held_open and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._last_has_left.set)
+
+    @property
+    def _is_held_open(self) -> bool:
+        return bool(self.readers) or bool(self.sockets)
 
     async def drain(self, grace_seconds: float) -> None:
         """End this loop's work: generations first, then readers, which will reconnect elsewhere by cursor.
@@ -242,7 +238,7 @@ class Runtime:
         self.hub.close()
         for depart in tuple(self.departures):
             depart()
-        if self._readers:
+        if self._is_held_open:
             self._last_has_left = asyncio.Event()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):

@@ -22,13 +22,14 @@ from .exceptions import (
     LimitExceededError,
     RecordsMissingError,
     ResumableStreamError,
+    ServerBusyError,
     ShuttingDownError,
 )
 from .formats.base import ChunkFormat, EndReason, GenerationFacts
 from .layout import Ended, Entry
+from .limits import Place
 from .oddities import survive, warn_once
 from .reader import Reader
-from .registry import Place
 from .sse import CONTENT_TYPE, HEADERS, PROLOGUE, SSE, Wire, blocks, encode_event
 from .threads import release_thread
 
@@ -51,6 +52,7 @@ _FOR_CLIENTS = (
     GenerationActiveError,
     GenerationNotFoundError,
     LimitExceededError,
+    ServerBusyError,
     ShuttingDownError,
 )
 """Errors whose message is written for the people who read it; others name streams and tokens."""

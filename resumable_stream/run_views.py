@@ -63,7 +63,7 @@ class RunDoors(ChatHooks):
             stream_name,
             run_id,
             cursor=parse_run_cursor(request),
-            owner=await self.owner_of(request),
+            owner=await self.limit_key_of(request),
             check=self.read_check(request, chat_id),
             wire=self.wire_for(request),
         )

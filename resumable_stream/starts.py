@@ -17,6 +17,7 @@ from .identity import know_user
 from .layout import new_generation_id
 from .naming import CHAT_PARAMETER
 from .owners import OwnerHooks
+from .registry import runtime
 from .turns import Turn
 
 
@@ -68,6 +69,10 @@ class StartHooks(OwnerHooks):
         """Return what :meth:`ResumableChat.start` takes beside the stream's name: the turn, and who answers it."""
         generation_id = new_generation_id()
         owner = await self.owner_of(request)
+        limit_key = await self.limit_key_of(request)
+        registry = runtime().registry
+        # Before the log is read for it.
+        registry.require_room(limit_key, instead_of=registry.get(self.chat.backend, stream_name))
         message_id = asked.message_id or generation_id
         brought = await bring(self.chat, stream_name, asked, takes_history=self.takes_history)
         stored = brought.stored(generation_id, message_id)
@@ -85,7 +90,7 @@ class StartHooks(OwnerHooks):
         )
         return {
             "source": partial(self.generate, turn),
-            "owner": owner,
+            "owner": limit_key,
             "generation_id": generation_id,
             "message_id": turn.message_id,
             "user_messages": brought.messages,

@@ -201,7 +201,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             stream_name,
             cursor=cursor,
             **options,
-            owner=await self.owner_of(request),
+            owner=await self.limit_key_of(request),
             check=self.read_check(request, chat_id),
         )
         return _resumable_by(chat_id, response)

@@ -92,7 +92,7 @@ async def test_a_start_that_is_refused_holds_no_readers_place(log: FaultyLog) ->
         with pytest.raises(GenerationActiveError):
             await chat.make_resumable("s", Producer(), owner="ada")
 
-    assert runtime()._readers == {}
+    assert runtime().readers.taken == {}
 
 
 @in_virtual_time
@@ -110,10 +110,10 @@ async def test_a_reader_too_many_starts_nothing(log: FaultyLog) -> None:
 @in_virtual_time
 async def test_a_response_that_is_never_sent_gives_its_place_back_when_closed(log: FaultyLog) -> None:
     response = await chat.make_resumable("s", Producer(), owner="ada")
-    assert runtime()._readers == {"ada": 1}
+    assert runtime().readers.taken == {"ada": 1}
     response.close()
 
-    assert runtime()._readers == {}
+    assert runtime().readers.taken == {}
 
 
 @pytest.mark.parametrize("deliver", ["durable", "live"])

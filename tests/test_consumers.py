@@ -382,7 +382,7 @@ async def test_of_many_subscribes_at_once_the_last_one_counts(log: FaultyLog) ->
         assert chunks_of(await socket.hear_until("end")) == ["two"]
         await settle()
         assert socket.unheard == 0
-        assert runtime()._readers == {"": 1}
+        assert runtime().sockets.taken == {"ann": 1}
 
 
 @in_virtual_time
@@ -899,7 +899,7 @@ async def test_a_client_that_leaves_before_it_was_accepted_is_let_go(log: Faulty
     socket._incoming.put_nowait({"type": "websocket.connect"})
     await CHAT(socket.scope, socket._incoming.get, socket._send)
 
-    assert not runtime()._readers
+    assert not runtime().readers.taken
 
 
 @in_virtual_time
@@ -920,7 +920,7 @@ async def test_a_client_that_leaves_in_the_middle_is_no_error(log: FaultyLog, ca
         await settle()
 
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
-    assert not runtime()._readers
+    assert not runtime().readers.taken
 
 
 @in_virtual_time
@@ -1197,7 +1197,7 @@ async def test_a_socket_that_closes_leaves_nothing_behind(log: FaultyLog) -> Non
                     socket.say("subscribe", name, live=True)
                 await socket.hear_until("subscribed")
         assert await tasks() == before
-        assert runtime()._readers == {"ann": 1, "": 1}
+        assert runtime().readers.taken == {"ann": 1}
         assert len(runtime().hub) == 1
         assert len(runtime().departures) == 1
 
@@ -1245,7 +1245,7 @@ async def test_thousands_that_come_and_go_at_any_moment_leave_nothing_behind(
 
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert [task.get_name() for task in left if "hub ticker" not in task.get_name()] == []
-    assert not runtime()._readers
+    assert not runtime().readers.taken
     assert len(runtime().hub) == 0
     assert len(runtime().registry) == 0
     assert not runtime().departures
@@ -1481,7 +1481,7 @@ async def test_a_reader_of_events_who_leaves_is_noticed_at_once(log: FaultyLog) 
         assert b"one" in request.body
         await request.leave()
         assert await tasks() == before
-        assert runtime()._readers == {"ann": 1, "": 1}
+        assert runtime().readers.taken == {"ann": 1}
 
 
 @in_virtual_time

@@ -910,5 +910,5 @@ async def test_nothing_is_left_of_generations_that_are_over(log: FaultyLog) -> N
     assert len(here.registry) == len(here.hub) == log.following == 0
     assert here.registry._tasks == set()
     assert here.registry._starting == {}
-    assert here._readers == {}
+    assert here.readers.taken == {}
     assert len(asyncio.all_tasks()) == before

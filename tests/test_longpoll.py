@@ -273,7 +273,7 @@ def held() -> tuple[int, int, int]:
     """Count what readers hold: places, seats at a shared follow (the writer has one of its own), and tasks."""
     here = runtime()
     seats = sum(follow.attached for follow in here.hub._follows.values())
-    return here._readers.total(), seats, len(asyncio.all_tasks())
+    return here.readers.taken.total(), seats, len(asyncio.all_tasks())
 
 
 @in_virtual_time

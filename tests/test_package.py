@@ -36,6 +36,7 @@ LAYERS = (
             "guests",
             "history",
             "hub",
+            "limits",
             "listening",
             "opening",
             "pacing",

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from resumable_stream.engine import ChatEngine
 from resumable_stream.exceptions import LimitExceededError, ShuttingDownError
 from resumable_stream.generation import LAST_WORDS_SECONDS
-from resumable_stream.registry import Place, Runtime, runtime
+from resumable_stream.registry import Runtime, runtime
 
 from .support.logs import FaultyLog, held, unavailable, use_faulty_log
 from .support.producers import Producer, of
@@ -185,19 +184,6 @@ async def test_a_failure_of_what_is_carried_through_is_logged_once_its_caller_ha
     await settle()
     gc.collect()  # The loop would now complain of an exception that nobody took.
     assert "no caller" in caplog.text
-
-
-def test_a_place_is_given_back_once_at_the_latest_when_it_is_forgotten() -> None:
-    readers: Counter[str] = Counter()
-    first, second = Place(readers, "ada"), Place(readers, "ada")
-    assert readers == {"ada": 2}
-    first.release()
-    first.release()
-    assert readers == {"ada": 1}
-    del second
-    gc.collect()
-
-    assert readers == {}
 
 
 @in_virtual_time

@@ -154,11 +154,11 @@ async def test_a_reader_who_leaves_gives_its_place_back(log: FaultyLog, answer_w
     visitor = Visitor()
     exchange = visitor.begin("POST", "/api/chat", question())
     await exchange.until(lambda it: b"one" in it.body)
-    assert sum(runtime()._readers.values()) == 1
+    assert sum(runtime().readers.taken.values()) == 1
     exchange.leave()
     await exchange.done()
 
-    assert sum(runtime()._readers.values()) == 0
+    assert sum(runtime().readers.taken.values()) == 0
 
 
 @in_virtual_time

@@ -31,7 +31,11 @@ RESUMABLE_STREAM = {
             "OPTIONS": json.loads(os.environ["BENCHMARK_OPTIONS"]),
         }
     },
+    "MAX_GENERATIONS": None,
+    "MAX_READERS": None,
+    "MAX_SOCKETS": None,
     "MAX_GENERATIONS_PER_OWNER": None,
     "MAX_READERS_PER_OWNER": None,
+    "MAX_SOCKETS_PER_OWNER": None,
     **json.loads(os.environ["BENCHMARK_SETTINGS"]),
 }

@@ -16,11 +16,12 @@ from django.http import HttpRequest
 from ..arrivals import Arrival
 from ..asgi import require_asgi
 from ..conf import settings
-from ..exceptions import InvalidRequestError, ShuttingDownError
+from ..exceptions import InvalidRequestError, LimitExceededError, ServerBusyError, ShuttingDownError
 from ..hooks import ChatHooks
+from ..limits import Place
 from ..parsing import parse_object
 from ..records import utf8_length
-from ..registry import Place, runtime
+from ..registry import runtime
 from ..responses import FORBIDDEN_TEXT, UNAVAILABLE_TEXT
 from ..workshop import SMALL_BYTES, off_loop
 from .dialect import (
@@ -80,9 +81,11 @@ class Connection:
         hooks: ChatHooks,
         request: HttpRequest,
         dialect: SocketDialect,
+        limit_key: str,
         send: Callable[[str], Awaitable[None]],
         close: Callable[[int], Awaitable[None]],
     ) -> None:
+        self._limit_key = limit_key
         self._dialect = dialect
         self._request = request
         self._close_socket = close
@@ -109,10 +112,10 @@ class Connection:
         """Begin: do what the URL asks for, and look after the socket from now on."""
         require_asgi(self._request)
         try:
-            # Counts for nobody's limit: the process waits for it before it ends.
-            self._place = runtime().reader_place("")
-        except ShuttingDownError:
-            self._shut(CLOSE_SHUTDOWN)
+            self._place = runtime().socket_place(self._limit_key)
+        except (ShuttingDownError, ServerBusyError, LimitExceededError) as error:
+            logger.warning("websocket closed code=%s: %s", error.close_code, error)
+            self._shut(error.close_code)
             return
         runtime().departures.add(self._depart)
         self._tick()

@@ -12,8 +12,9 @@ from django.http import HttpRequest
 from ..conf import settings
 from ..exceptions import AccessDeniedError, InvalidRequestError, ResumableStreamError
 from ..hooks import ChatHooks
+from ..limits import Place
 from ..parsing import parse_chat_id, parse_run_id
-from ..registry import Place, runtime
+from ..registry import runtime
 from ..responses import Standing
 from ..sessions import as_of_now, copy_of, keep_session
 from ..threads import own_thread
@@ -85,8 +86,8 @@ class Rights:
         async with self._asking, own_thread():
             request = await self._current()
             name = await self._find(request, chat_id, "read")
-            owner = await self._hooks.owner_of(request)
-        return name, runtime().reader_place(owner)
+            key = await self._hooks.limit_key_of(request)
+        return name, runtime().reader_place(key)
 
     async def to_start(self, command: Start) -> Granted:
         """Ask for all that a start needs; raises as :meth:`to_read`, and where the client's request is no good."""

@@ -115,8 +115,11 @@ class Exchange:
 class Visitor:
     """Makes requests, with the cookies that it was given."""
 
-    def __init__(self, *, csrf: bool = True, http_version: str = "1.1", **headers: str) -> None:
+    def __init__(
+        self, *, csrf: bool = True, http_version: str = "1.1", client: str = "127.0.0.1", **headers: str
+    ) -> None:
         self.http_version = http_version
+        self.address = client
         token = "t" * 32
         self.cookies: dict[str, str] = {"csrftoken": token} if csrf else {}
         self.headers = {"X_CSRFToken": token, **headers} if csrf else headers
@@ -174,5 +177,5 @@ class Visitor:
             "query_string": query.encode(),
             "headers": [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in named.items()],
             "server": ("testserver", 80),
-            "client": ("127.0.0.1", 50000),
+            "client": (self.address, 50000),
         }
