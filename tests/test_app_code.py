@@ -302,3 +302,21 @@ async def test_tasks_of_app_code_are_tasks_like_any_other() -> None:
     outside = asyncio.create_task(tool(5))
     assert type(outside.get_coro()).__name__ == "coroutine"
     assert await outside == 5
+
+
+@pytest.mark.parametrize("words", [None, 7, b"Sorry"])
+def test_words_for_people_that_are_no_text_are_not_shown(
+    log: FaultyLog, caplog: pytest.LogCaptureFixture, words: Any
+) -> None:
+    async def fail() -> AsyncIterator[str]:
+        raise ValueError
+        yield ""
+
+    @in_virtual_time
+    async def main() -> None:
+        await ResumableChat(format="text", on_error=lambda *_: words).start("s", fail)
+        await settle()
+
+    main()
+    assert log.ends("s") == ["failed"]
+    assert "on_error() must return the words for people as str" in caplog.text
