@@ -86,7 +86,7 @@ class _Comparison:
         following = [] if self._cuts() else [*self._known[self._at :]]
         chat = [*self._body, *following]
         changed = self._first_change(chat)
-        if changed >= len(chat) - 1:
+        if changed >= max(0, len(chat) - 1):
             # Nothing differs, or only the last message that both have, which can be said once more.
             repeated = chat[-1:] if changed < len(chat) or self._is_about_last(chat) or self._cuts() else []
             return self._brought([], [*repeated, *self._new])
@@ -128,13 +128,19 @@ class _Comparison:
         return bool(chat) and self._asked.message_id == chat[-1]["id"]
 
     def _first_change(self, chat: Sequence[Message]) -> int:
-        """Return the place of the first message that is not the log's; the chat's length if there is none."""
+        """Return the place of the first message that the page has changed; the chat's length if there is none.
+
+        It is -1 where repeating a message would not do: another one stands in its place, or it is to be continued and
+        others follow it.
+        """
         for place, message in enumerate(chat):
-            if place >= len(self._known) or message is not self._known[place]:
+            if place >= len(self._known) or message["id"] != self._known[place]["id"]:
+                return -1
+            if message is not self._known[place]:
                 return place
         is_about_earlier = self._asked.message_id is not None and not self._is_about_last(chat)
         if is_about_earlier and any(message["id"] == self._asked.message_id for message in chat):
-            return 0
+            return -1
         return len(chat)
 
 

@@ -60,12 +60,15 @@ def test_the_logs_chat_becomes_the_pages(chat: tuple[list[Message], list[Message
 
 
 @given(chats())
-def test_nothing_is_lost_but_what_the_page_has_deleted(chat: tuple[list[Message], list[Message]]) -> None:
+def test_what_the_page_has_deleted_is_gone_and_nothing_else(chat: tuple[list[Message], list[Message]]) -> None:
     known, page = chat
     places = [at for at, message in enumerate(known) if message["id"] in ids(page)]
     kept = known if not places else [*known[: places[0]], *known[places[-1] + 1 :]]
 
-    assert set(ids(kept)) <= set(ids(stored(known, page)))
+    after = ids(stored(known, page))
+    assert set(ids(kept)) <= set(after)
+    gone = {message["id"] for message in known} - set(ids(kept)) - set(ids(page))
+    assert not gone & set(after)
 
 
 @given(chats())
