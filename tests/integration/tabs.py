@@ -126,12 +126,13 @@ class Browser:
         base: str | None = None,
         by_socket: bool = False,
         queues: bool = False,
+        options: str = "",
     ) -> Tab:
         """Open a tab on ``chat`` with the messages that the page was rendered with."""
         name = new_id()
         api = (base or self._base) + self._prefix
         given = {"visitor": self._name, "api": api, "id": chat, "messages": messages or [], "bySocket": by_socket}
-        given["queues"] = queues
+        given |= {"queues": queues, "options": options}
         await self._host.call("open", tab=name, **given)
         return Tab(self._host, name)
 

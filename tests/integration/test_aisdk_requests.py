@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ..support.manual import code_blocks
 from .node_host import NodeHost
 from .servers import Server
 from .tabs import AI_SDKS, Browser, Tab, TabState
@@ -169,6 +170,19 @@ async def test_a_deep_output_is_taken_back(browser: Browser) -> None:
     state = await asked(tab, "Two.")
 
     assert (state.status, state.text) == ("ready", "Two.")
+    assert await stored_messages(browser, chat) == state.messages
+
+
+async def test_a_page_that_sends_only_its_newest_message_has_the_same_chat(browser: Browser) -> None:
+    (options,) = [block for block in code_blocks("README.md", "js") if "prepareSendMessagesRequest" in block]
+    chat = new_id()
+    tab = await browser.open(chat, options=options)
+    await asked(tab, "One.")
+    await asked(tab, "Two.")
+    await tab.regenerate()
+    state = await tab.settled()
+
+    assert (state.status, state.text, len(state.messages)) == ("ready", "Two.", 4)
     assert await stored_messages(browser, chat) == state.messages
 
 

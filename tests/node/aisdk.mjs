@@ -56,6 +56,9 @@ class Chat extends AbstractChat {
   }
 }
 
+// Options of a transport, as a manual has them.
+const optionsOf = (text) => new Function(`return {${text ?? ""}}`)();
+
 const visitors = new Map();
 const tabs = new Map();
 
@@ -95,7 +98,7 @@ await serve({
   },
   cookies: ({ visitor }) => visitors.get(visitor).cookies,
 
-  open({ tab: name, visitor, api, id, messages, bySocket, queues }) {
+  open({ tab: name, visitor, api, id, messages, bySocket, queues, options }) {
     const tab = { problems: [], running: Promise.resolve() };
     const fetch = async (...request) => {
       if (tab.isOffline) throw new TypeError("fetch failed");
@@ -105,7 +108,7 @@ await serve({
     };
     const transport = bySocket
       ? socketTransport(`${api}/socket/aisdk`, visitors.get(visitor), tab)
-      : new DefaultChatTransport({ api, fetch, headers: visitors.get(visitor).headers });
+      : new DefaultChatTransport({ api, fetch, headers: visitors.get(visitor).headers, ...optionsOf(options) });
     tab.chat = new Chat({ id, transport, messages, experimental_queue: queues });
     tabs.set(name, tab);
   },
