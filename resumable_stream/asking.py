@@ -11,7 +11,7 @@ from .engine import Replaces
 from .exceptions import InvalidRequestError, RequestTooLargeError
 from .formats.base import ChatRequest, ChunkFormat
 from .layout import Begin
-from .parsing import parse_message_id
+from .parsing import check_stored_id, parse_message_id
 from .workshop import off_loop, size_of
 
 SERVER_ROLES = ("system", "developer")
@@ -37,6 +37,9 @@ async def read_request(format_: ChunkFormat, body: Mapping[str, Any], *, allows_
 def _read(format_: ChunkFormat, body: Mapping[str, Any], *, allows_system_messages: bool) -> ChatRequest:
     asked = format_.parse_request(body)
     parse_message_id(asked.message_id)
+    for message in asked.messages:
+        # The newest one stands in a header of the log.
+        check_stored_id(message["id"])
     if not allows_system_messages:
         _refuse_server_roles(body)
         _refuse_server_roles({"messages": asked.messages})

@@ -26,6 +26,7 @@ TOO_LARGE_TEXT = "The request is too large. Send less, for instance smaller atta
 _MESSAGE_ID_CHARACTERS = 256
 _MOST_OPEN_RUNS = 10
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z", re.ASCII)
+_HALVES = re.compile("[\ud800-\udfff]")
 MAX_WAIT_SECONDS = 60.0
 """How long a long poll may wait; who asks for more waits this long. Proxies commonly cut what is silent for longer."""
 
@@ -120,6 +121,18 @@ def parse_message_id(value: str | None) -> str | None:
     if value is not None and not (len(value) <= _MESSAGE_ID_CHARACTERS and value.isprintable()):
         raise InvalidRequestError(f"A message's id must be at most {_MESSAGE_ID_CHARACTERS} printable characters.")
     return value
+
+
+def check_stored_id(value: str) -> None:
+    """Check the id of a message that is stored.
+
+    Raises:
+        InvalidRequestError: It is longer than 256 characters, or has halves of characters, which UTF-8 cannot hold.
+    """
+    if len(value) > _MESSAGE_ID_CHARACTERS or (not value.isascii() and _HALVES.search(value)):
+        raise InvalidRequestError(
+            f"A message's id must be at most {_MESSAGE_ID_CHARACTERS} characters of Unicode text, without lone surrogates."
+        )
 
 
 def parse_cursor(request: HttpRequest, *, is_lenient: bool = False) -> int | None:

@@ -163,3 +163,15 @@ async def test_socket_that_sends_more_than_can_be_read_is_closed(
         for _ in range(4):
             socket.send({"type": "ping", "x": "y" * int(1.5 * SMALL_BYTES)})
         assert await socket.hear_close() == 1009
+
+
+@pytest.mark.parametrize("message_id", ["\ud800", "x" * 257])
+@pytest.mark.parametrize("prefix", ["/api/chat", "/api/tanstack"])
+@in_virtual_time
+async def test_message_id_that_the_log_cannot_hold_is_refused(log: FaultyLog, prefix: str, message_id: str) -> None:
+    exchange = await Visitor().post(
+        prefix, {"id": "c1", "messages": [{"id": message_id, "role": "user", "content": "Hi"}]}
+    )
+
+    assert exchange.status == 400
+    assert "at most 256 characters" in exchange.text

@@ -18,11 +18,12 @@ from resumable_stream.formats.base import EndReason
 from resumable_stream.layout import HEARTBEAT, Begin, EndFacts, Token, back_of
 from resumable_stream.pacing import Pacer
 from resumable_stream.protocol.claim import Claim, Opening, claim
+from resumable_stream.protocol.head import find_head, is_abandoned
 from resumable_stream.records import MAX_BATCH_BYTES, Record
 from resumable_stream.writer import Writer
 
 from .support.logs import FaultyLog, held, lost_after, lost_before, raising, unavailable, use_faulty_log
-from .support.virtual_time import in_virtual_time, settle
+from .support.virtual_time import VirtualTimeLoop, in_virtual_time, settle
 
 ID = "g" * 20
 FACTS = EndFacts(generation_id=ID, reason=EndReason.FINISHED, by="test")
@@ -329,6 +330,31 @@ async def test_a_silent_owner_beats_thrice_in_a_lease(log: FaultyLog) -> None:
     assert ("rs", "beat") in log.records("s")[-1].headers
     writer.close([], FACTS)
     await running
+
+
+@pytest.mark.parametrize(("busy_for", "is_lost"), [(5.9, False), (6.2, True)])
+@in_virtual_time
+async def test_owner_survives_a_busy_event_loop_for_two_thirds_of_its_lease(
+    log: FaultyLog, busy_for: float, is_lost: bool
+) -> None:
+    writer = await make_writer(log, lease=9)
+    running = asyncio.create_task(writer.run())
+    await asyncio.sleep(2.9)  # At worst, a heartbeat is just due when the loop has no more time for it.
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.stand_still(busy_for)
+    head = await perform(find_head(), log, "s")
+    assert head is not None
+    assert is_abandoned(head, mode="session") is is_lost
+
+    # Where nobody has looked meanwhile, the owner goes on.
+    await asyncio.sleep(0.2)
+    head = await perform(find_head(), log, "s")
+    assert head is not None
+    assert not is_abandoned(head, mode="session")
+    writer.close([], FACTS)
+    await running
+    assert log.ends("s") == ["finished"]
 
 
 @in_virtual_time
