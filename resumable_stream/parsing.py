@@ -131,7 +131,7 @@ def check_stored_id(value: str) -> None:
     """
     if len(value) > _MESSAGE_ID_CHARACTERS or (not value.isascii() and _HALVES.search(value)):
         raise InvalidRequestError(
-            f"A message's id must be at most {_MESSAGE_ID_CHARACTERS} characters of Unicode text, without lone surrogates."
+            f"A message's id must be at most {_MESSAGE_ID_CHARACTERS} characters, without lone surrogates."
         )
 
 
