@@ -132,6 +132,11 @@ class Settings:
     chat, its client sends back inside of messages."""
     max_chunk_bytes = Setting[int](16 * 1024 * 1024, kind=int, minimum=1024)
     """Largest chunk, in bytes; a larger one fails the generation."""
+    max_generation_seconds = Setting[float | None](1800, kind=(*NUMBER, type(None)), minimum=1)
+    """How long a generation may take; then it ends as ``failed``. Bounds a model that hangs. ``None`` for no limit."""
+    max_generation_bytes = Setting[int | None](64 * 1024 * 1024, kind=(int, type(None)), minimum=1024)
+    """How many bytes the chunks of a generation may have in all; then it ends as ``failed``. Bounds a model that loops.
+    ``None`` for no limit."""
     append_timeout_seconds = Setting[float](30, kind=NUMBER, minimum=0)
     """How long a writer tries to reach a failing log before it gives its generation up."""
 

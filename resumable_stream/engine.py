@@ -23,7 +23,7 @@ from .backends.base import BaseBackend
 from .conf import settings
 from .driver import perform, was_cancelled
 from .ends import EndTeller, OnEnd
-from .exceptions import StreamNotFoundError
+from .exceptions import GenerationLimitError, StreamNotFoundError
 from .formats import get_format
 from .formats.base import ChunkEncoder, ChunkFormat, Delivery, EndReason, GenerationFacts, Message, StoredGeneration
 from .generation import INTERRUPTED_TEXT, Generation, Producer
@@ -75,8 +75,13 @@ Replaces = Callable[[Begin | None], bool]
 """Decides from what a running generation stated about itself whether another one replaces it."""
 
 
-async def _default_on_error(_context: Any, _error: Exception) -> str:
-    return DEFAULT_ERROR_TEXT
+def default_error_text(error: Exception) -> str:
+    """Word a failure for people: nothing of its insides, unless the error was written for them."""
+    return str(error) if isinstance(error, GenerationLimitError) else DEFAULT_ERROR_TEXT
+
+
+async def _default_on_error(_context: Any, error: Exception) -> str:
+    return default_error_text(error)
 
 
 class _Terms(NamedTuple):

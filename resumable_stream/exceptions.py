@@ -227,6 +227,19 @@ class GenerationLostError(GenerationError):
         """The token the stream has now."""
 
 
+class GenerationLimitError(GenerationError):
+    """A generation took longer, or grew larger, than it may; the message is for the people who read the chat.
+
+    Args:
+        text: The message.
+        setting: The setting that bounds it, for whoever reads the traceback.
+    """
+
+    def __init__(self, text: str, *, setting: str) -> None:
+        super().__init__(text)
+        self.add_note(f"RESUMABLE_STREAM[{setting!r}] bounds it.")
+
+
 class IncompleteStreamError(ResumableStreamError):
     """The stream has ended, but its source had not come to its end: what was read of it is not the whole."""
 

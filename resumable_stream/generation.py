@@ -13,7 +13,14 @@ from typing import Any, NoReturn
 from django.utils.functional import Promise
 
 from .app_code import call, guard_tasks, guarded
-from .exceptions import GenerationLostError, InvalidRecordError, ResumableStreamError, SeqNumMismatchError
+from .conf import settings
+from .exceptions import (
+    GenerationLimitError,
+    GenerationLostError,
+    InvalidRecordError,
+    ResumableStreamError,
+    SeqNumMismatchError,
+)
 from .formats.base import ChunkEncoder, EndReason
 from .layout import Cause, Claimed, Ended, EndFacts, Entry
 from .protocol.claim import Claim
@@ -72,6 +79,9 @@ class Generation:
         self._writer = writer
         self._producer = producer
         self._pump: asyncio.Task[None] | None = None
+        self._overdue: asyncio.Task[None] | None = None
+        self._bytes = 0
+        """Of all chunks so far."""
         self._facts: EndFacts | None = None
         self._is_lost = False
 
@@ -126,6 +136,7 @@ class Generation:
         pump = self._pump = asyncio.create_task(self._produce_in_own_thread(), name=f"producer {self.id}")
         if self.end is not None:
             self._cancel_producer()  # Ended before it began: the producer is never asked.
+        timer = self._limit_time()
         cancelled: asyncio.CancelledError | None = None
         try:
             try:
@@ -134,6 +145,8 @@ class Generation:
                 cancelled, facts = error, await self._write_last_words()
             self._is_lost = facts is None
         finally:
+            if timer is not None:
+                timer.cancel()
             self._cancel_producer()
             release()
             self.is_over.set()
@@ -143,6 +156,18 @@ class Generation:
             raise cancelled
         # A producer that is slow to notice its cancellation holds up nobody but itself.
         await asyncio.wait({pump})
+
+    def _limit_time(self) -> asyncio.TimerHandle | None:
+        """Let the generation fail when it has taken too long, also where its producer blocks a thread."""
+        limit = settings.max_generation_seconds
+        if limit is None:
+            return None
+        error = GenerationLimitError("The answer took too long and was ended.", setting="MAX_GENERATION_SECONDS")
+
+        def fail() -> None:
+            self._overdue = asyncio.create_task(self._fail(error), name=f"overdue {self.id}")
+
+        return asyncio.get_running_loop().call_later(limit, fail)
 
     def _cancel_producer(self) -> None:
         # Once: a second cancellation would cut short what the producer does to clean up.
@@ -182,9 +207,15 @@ class Generation:
                 # gettext_lazy() and the like, in the language of the request that has started this.
                 text_or_item = str(item) if isinstance(item, Promise) else item
                 for chunk in self._encoder.encode(text_or_item):
-                    self._writer.put(chunk)
+                    self._put(chunk)
                 if self._writer.is_full:
                     await self._writer.wait_for_room()
+
+    def _put(self, chunk: str) -> None:
+        self._bytes += self._writer.put(chunk)
+        limit = settings.max_generation_bytes
+        if limit is not None and self._bytes > limit:
+            raise GenerationLimitError("The answer grew too long and was ended.", setting="MAX_GENERATION_BYTES")
 
     async def _fail(self, error: Exception) -> None:
         if self.end is not None or self._is_lost:
@@ -192,7 +223,8 @@ class Generation:
             return
         logger.error("generation failed stream=%s generation=%s", self.stream, self.id, exc_info=error)
         text = await self._producer.describe(error)
-        self._decide(EndReason.FAILED, lambda: self._encoder.fail(text), text)
+        cause = Cause.LIMIT_EXCEEDED if isinstance(error, GenerationLimitError) else None
+        self._decide(EndReason.FAILED, lambda: self._encoder.fail(text), text, cause=cause)
 
     def _decide(
         self, reason: EndReason, closing: Callable[[], list[str]], text: str = "", *, cause: Cause | None = None
@@ -229,9 +261,7 @@ class Generation:
         except (ResumableStreamError, OSError) as error:
             # Nothing more can be written. Whoever finds the stream silent will end the generation.
             logger.error("log out of reach stream=%s generation=%s", self.stream, self.id, exc_info=error)
-        except (
-            Exception
-        ):  # a backend of the app's own, or a fault of ours: the producer and on_end must go on all the same
+        except Exception:  # a backend of the app's own, or a fault of ours; it must not end this task
             logger.exception("writer failed stream=%s generation=%s", self.stream, self.id)
         else:
             assert self._facts is not None

@@ -16,7 +16,7 @@ from .access import require_right
 from .app_code import call, stays_in_loop
 from .chat import ResumableChat
 from .ends import End
-from .engine import DEFAULT_ERROR_TEXT, Mode
+from .engine import Mode, default_error_text
 from .exceptions import AccessDeniedError
 from .formats.base import ChunkFormat
 from .parsing import named_chat
@@ -77,7 +77,7 @@ class ChatHooks(StartHooks):
     @stays_in_loop
     def on_error(self, turn: Turn, error: Exception) -> str | Awaitable[str]:
         """Word a failure of :meth:`generate` for people. The error itself is logged, and told to nobody."""
-        return DEFAULT_ERROR_TEXT
+        return default_error_text(error)
 
     def on_end(self, turn: Turn, end: End) -> Awaitable[None] | None:
         """Learn that a turn is over, for instance to store ``end.message`` in a table of your own.

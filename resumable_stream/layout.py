@@ -167,7 +167,7 @@ class Begin:
 
 
 class Cause(StrEnum):
-    """Why a generation was interrupted; the values stand on the log."""
+    """Why a generation was interrupted, or failed where that was not its producer; the values stand on the log."""
 
     SHUTDOWN = "shutdown"
     """Its process was told to end, or its event loop ended."""
@@ -175,6 +175,8 @@ class Cause(StrEnum):
     """Its owner had written nothing for longer than its lease, and a reader came."""
     TAKEN_OVER = "taken-over"
     """Likewise, and another generation was started in the chat."""
+    LIMIT_EXCEEDED = "limit-exceeded"
+    """It failed: it took longer than ``MAX_GENERATION_SECONDS``, or grew larger than ``MAX_GENERATION_BYTES``."""
 
 
 _CAUSES = frozenset(Cause)

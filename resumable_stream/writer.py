@@ -73,8 +73,8 @@ class Writer:
         """Whether the producer should wait before it puts more."""
         return self._unacknowledged >= self._limit
 
-    def put(self, chunk: str) -> None:
-        """Queue a chunk.
+    def put(self, chunk: str) -> int:
+        """Queue a chunk; return its size in bytes.
 
         Raises:
             InvalidRecordError: It is larger than ``MAX_CHUNK_BYTES``, nested so deeply that its client could not send
@@ -97,6 +97,7 @@ class Writer:
         self.put_records(chunk_records(chunk))
         if self.preview is not None:
             self.preview.add(Chunk(self._queued_to, chunk))
+        return size
 
     def put_records(self, records: Sequence[Record]) -> None:
         """Queue records as they are; each at most as long as one append."""

@@ -175,6 +175,85 @@ async def test_a_producer_that_raises_has_failed_and_is_logged_once(
 
 
 @in_virtual_time
+async def test_answer_whose_model_hangs_fails_when_it_has_taken_too_long(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = use_faulty_log(settings, LEASE_SECONDS=10, MAX_GENERATION_SECONDS=60)
+    producer = Producer("1")
+    ends: list[End] = []
+
+    async def on_end(end: End) -> None:
+        ends.append(end)
+
+    await ChatEngine(format="text", on_end=on_end).start("s", producer)
+    await asyncio.sleep(59)
+    assert log.ends("s") == []
+    await asyncio.sleep(2)
+
+    assert log.ends("s") == ["failed"]
+    assert [(end.cause, end.text) for end in ends] == [
+        (Cause.LIMIT_EXCEEDED, "The answer took too long and was ended.")
+    ]
+    assert producer.is_closed
+    assert "MAX_GENERATION_SECONDS" in caplog.text
+
+
+def test_answer_whose_producer_blocks_its_thread_fails_when_it_has_taken_too_long(settings: Any) -> None:
+    log = use_faulty_log(settings, MAX_GENERATION_SECONDS=1)
+    may_return = threading.Event()
+    ended = threading.Event()
+
+    def hang() -> Iterator[str]:
+        yield "1"
+        may_return.wait()
+
+    async def on_end(end: End) -> None:
+        ended.set()
+        may_return.set()
+
+    async def run() -> None:
+        await ChatEngine(format="text", on_end=on_end).start("s", hang)
+        while runtime().registry._tasks:
+            await asyncio.wait(runtime().registry._tasks)
+
+    asyncio.run(run())
+
+    assert ended.is_set()
+    assert log.ends("s") == ["failed"]
+
+
+@in_virtual_time
+async def test_answer_whose_model_loops_fails_when_it_has_grown_too_long(settings: Any) -> None:
+    log = use_faulty_log(settings, MAX_GENERATION_BYTES=1024)
+    closed: list[bool] = []
+
+    async def loop() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x" * 98
+        finally:
+            closed.append(True)
+
+    outcome = await generate(loop)
+
+    assert outcome.reasons == log.ends("s") == ["failed"]
+    assert sum(len(chunk) for chunk in log.chunks("s")) == 1100
+    assert closed == [True]
+
+
+@in_virtual_time
+async def test_an_answer_without_limits_goes_on(settings: Any) -> None:
+    log = use_faulty_log(settings, MAX_GENERATION_SECONDS=None, MAX_GENERATION_BYTES=None)
+    producer = Producer("1")
+    await ChatEngine(format="text").start("s", producer)
+    await asyncio.sleep(4000)
+    producer.finish()
+    await settle()
+
+    assert log.ends("s") == ["finished"]
+
+
+@in_virtual_time
 async def test_a_producer_whose_own_task_was_cancelled_has_failed(log: FaultyLog) -> None:
     """A model client that cancels its own request raises what a stop would raise."""
     producer = Producer("1")
