@@ -228,6 +228,22 @@ async def test_a_second_message_at_once_is_refused_and_disturbs_nothing(
     await assert_told(browser, chat, client, state)
 
 
+async def test_asking_again_in_mid_answer_replaces_it(browser: Browser, control: Visitor, client: str) -> None:
+    chat, gate = new_id(), new_id()
+    tab = await open_live(browser, chat, client)
+    await tab.send("Old", {"gate": gate}, " and new.")
+    await tab.shows("Old")
+    await tab.halt()
+    await tab.reload()
+    await tab.shows("Old")
+    await control.open_gate(gate)
+
+    assert (await tab.settled(2)).text.endswith("Old and new.")
+    async with await browser.visitor() as visitor:
+        generations = (await visitor.messages(chat))["generations"]
+    assert [one["end"] for one in generations] == ["stopped", "finished"]
+
+
 async def test_asking_again_replaces_the_answer_for_who_comes_later(browser: Browser, client: str) -> None:
     chat = new_id()
     tab = await open_live(browser, chat, client)
