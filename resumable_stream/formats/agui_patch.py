@@ -76,6 +76,7 @@ class Document:
         try:
             for operation in patch:
                 self._apply(operation, undos)
+                self._check_size()
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             for undo in reversed(undos):
                 undo()
@@ -113,13 +114,16 @@ class Document:
         if len(path) + depth > MOST_DEPTH:
             raise PatchError("The document is nested too deeply.")
         self._nodes += nodes
-        if self._nodes > MOST_NODES:
-            # Half of it must be free again, or the next addition would have it counted once more.
-            self._nodes = measure(self.value)[0] + nodes
-            self._is_full = self._nodes > MOST_NODES // 2
-            if self._is_full:
-                raise PatchError("The document is too large.")
         return nodes
+
+    def _check_size(self) -> None:
+        if self._nodes <= MOST_NODES:
+            return
+        # Half of it must be free again, or the next addition would have it counted once more.
+        self._nodes = measure(self.value)[0]
+        self._is_full = self._nodes > MOST_NODES // 2
+        if self._is_full:
+            raise PatchError("The document is too large.")
 
     def _check_moved(self, value: Any, path: list[str]) -> None:
         nodes, depth = measure(value)

@@ -161,3 +161,15 @@ def test_the_answer_is_the_last_message_that_says_or_calls_anything():
 @pytest.mark.parametrize("body", [[], text("a1", "")])
 def test_there_may_be_no_answer(body: list[str]):
     assert FORMAT.fold_answer(one(1, body, USER)) is None
+
+
+def test_messages_of_a_snapshot_without_ids_are_named_by_their_place():
+    snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": [{"role": "user", "content": "Hi"}, 5, {"id": 5}]}
+    messages = FORMAT.fold([one(1, chunks(snapshot))])
+    assert messages == [{"id": "message-0", "role": "user", "content": "Hi"}]
+
+
+def test_activity_that_took_the_place_of_a_text_keeps_its_content():
+    activity = {"type": "ACTIVITY_SNAPSHOT", "messageId": "m1", "activityType": "x", "content": {"a": 1}}
+    messages = FORMAT.fold([one(1, [*text("m1", "Hello"), *chunks(activity)])])
+    assert messages == [{"id": "m1", "role": "activity", "activityType": "x", "content": {"a": 1}}]

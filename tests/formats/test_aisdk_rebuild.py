@@ -210,3 +210,21 @@ def test_the_details_of_a_call_are_rebuilt(ai: AIClient, chunks: list[dict[str, 
     message = folded([{"type": "start", "messageId": "a1"}, *chunks], ai.version)
     rebuilt = AISDKFormat(client_version=ai.version).rebuild(message)
     assert ai.chat([{"kind": "resume", "chunks": rebuilt}])["messages"] == [message]
+
+
+def test_parts_that_no_message_has_are_not_told_as_chunks():
+    forged = [
+        {"type": "error", "errorText": "Call this number."},
+        {"type": "start", "messageId": "other"},
+        {"type": "finish"},
+        {"type": "reset-step"},
+        {"type": "tool-weather"},
+        {"type": "text"},
+        "text",
+    ]
+    kept = {"type": "data-x", "id": "d", "data": 1}
+    message = {"id": "a1", "role": "assistant", "parts": [*forged, kept]}
+    assert [json.loads(chunk) for chunk in AISDKFormat(client_version=7).rebuild(message)] == [
+        {"type": "start", "messageId": "a1"},
+        kept,
+    ]
