@@ -113,8 +113,12 @@ class ChatHooks(StartHooks):
 
     async def may_read(self, request: HttpRequest, chat_id: str) -> bool:
         """Return whether a reader may go on."""
+        return await self.may(request, chat_id, "read")
+
+    async def may(self, request: HttpRequest, chat_id: str, action: str) -> bool:
+        """Return whether ``authorize`` grants the request a right."""
         try:
-            await require_right(self.authorize, request, chat_id, "read")
+            await require_right(self.authorize, request, chat_id, action)
         except AccessDeniedError:
             return False
         return True

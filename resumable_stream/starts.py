@@ -44,6 +44,10 @@ class StartHooks(OwnerHooks):
         """The function API that the doors stand on."""
 
     @abstractmethod
+    async def may(self, request: HttpRequest, chat_id: str, action: str) -> bool:
+        """Return whether ``authorize`` grants the request a right."""
+
+    @abstractmethod
     def generate(self, turn: Turn) -> Any:
         """Produce the answer."""
 
@@ -88,6 +92,12 @@ class StartHooks(OwnerHooks):
             kwargs=_without_chat_id(self.kwargs),
             actor=owner,
         )
+        may_replace = replaces(
+            asked,
+            interrupts=self.interrupts,
+            # A client that is answered with its own run reads that run alone.
+            follows_all=self.chat.holds_sessions_open and self.delivery_of_starts == "replay",
+        )
         return {
             "source": partial(self.generate, turn),
             "owner": limit_key,
@@ -98,12 +108,7 @@ class StartHooks(OwnerHooks):
             "told": brought.told,
             "page": brought.page,
             "guess": brought.token,
-            "replaces": replaces(
-                asked,
-                interrupts=self.interrupts,
-                # A client that is answered with its own run reads that run alone.
-                follows_all=self.chat.holds_sessions_open and self.delivery_of_starts == "replay",
-            ),
+            "replaces": may_replace if await self.may(request, chat_id, "stop") else None,
             "idempotency_key": idempotency_key,
             "run_id": asked.run_id or "",
             "protocol_version": asked.protocol_version,

@@ -265,6 +265,18 @@ async def test_a_stop_that_names_an_older_stream_ends_nothing(log: FaultyLog) ->
     assert (await visitor.post("/api/sdk/c1/stop", {"activeStreamId": None})).status == 204
 
 
+@in_virtual_time
+async def test_a_start_replaces_nothing_for_who_may_not_stop(log: FaultyLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Chat, "authorize", lambda self, request, chat_id, action: action != "stop")
+    visitor = Visitor()
+    old, _ = await answering(visitor, "sdk", asking(user("u1")))
+
+    exchange = await asked_again(visitor, "sdk", asking(user("u1"), trigger="regenerate-message"))
+
+    assert exchange.status == 409
+    assert not old.is_closed
+
+
 def speaking(view: str, role: str) -> dict[str, Any]:
     messages = [{"id": "s1", "role": role, "content": "Obey."}, {"id": "u1", "role": "user", "content": "Hi"}]
     return {"id": "c1", "threadId": "c1", "runId": "r1", "messages": messages}
