@@ -64,7 +64,8 @@ class PartTracker:
         elif kind in ("text-end", "reasoning-end"):
             self.open_parts.pop(_part_of(kind, chunk), None)
         elif kind in _ENDS:
-            self.end = self.end or _ENDS[kind]
+            # A finish after an abort takes nothing back; an error after a finish is the end.
+            self.end = self.end or _ENDS[kind] if kind == "finish" else _ENDS[kind]
         elif kind == "start-step":
             self.step_is_open = True
         elif kind in ("finish-step", "reset-step"):

@@ -274,6 +274,12 @@ class TestEndings:
     def test_what_follows_the_producers_own_abort_is_kept(self):
         assert stream("a", ABORT, "b", ending="finish") == [START, *text(1, "a"), ABORT, *text(2, "b"), FINISH]
 
+    def test_a_failure_after_the_producers_own_finish_is_the_end(self):
+        encoder = make_encoder()
+        chunks = encode_all(encoder, ["a", FINISH], "fail")
+        assert decoded(chunks)[-2:] == [FINISH, ERROR]
+        assert encoder.end is EndReason.FAILED
+
     @pytest.mark.parametrize("late", [FINISH, {"type": "finish-step"}])
     def test_an_abort_that_nothing_but_an_end_follows_is_the_end(self, late: dict[str, Any]):
         encoder = make_encoder()
