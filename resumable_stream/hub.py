@@ -38,6 +38,11 @@ FIRST_READER_SECONDS = 1.0
 begin, and its answer may be complete by then."""
 RETRY_SECONDS = 60.0
 """How long a follow that fails is tried again before its readers are told."""
+LONGEST_WAIT_SECONDS = 60.0
+"""A stream that does not exist is asked for at least this often."""
+WAIT_FOR_STREAM_SECONDS = 900.0
+"""How long readers wait for a stream that does not exist before they are sent away. Clients come again by themselves,
+as after every broken connection; what holds a connection open for a chat that never begins is rarely a person."""
 
 FrameEncoder = Callable[[Chunk], bytes]
 Guard = Callable[[str], Awaitable[bool]]
@@ -262,9 +267,9 @@ class SharedFollow:
                         if batch.records:
                             self._publish(decoder.feed(batch.records), decoder.boundary)
             except StreamNotFoundError as error:
-                # From its beginning, this is a stream that somebody waits for: it comes with its first generation.
-                if decoder.boundary > 0:
-                    self.fail(error)
+                if decoder.boundary == 0 and await self._appears(backoff):
+                    continue
+                self.fail(error)
             except BackendUnavailableError as error:
                 self.failing_since = self.failing_since or self._loop.time()
                 if self._loop.time() - self.failing_since > RETRY_SECONDS:
@@ -273,6 +278,23 @@ class SharedFollow:
                 self.fail(error)
             decoder = Decoder(decoder.boundary)
             await self._pause(backoff.next())
+
+    async def _appears(self, backoff: Backoff) -> bool:
+        """Wait until the stream may exist: it comes with its first generation, and a start in this process pokes.
+
+        Other processes' starts are found by asking: the longer it has been waited, the less often, each time after a
+        tenth of that. Returns ``False`` if it has not come after :data:`WAIT_FOR_STREAM_SECONDS`.
+        """
+        while (waited := self._loop.time() - self._began) < WAIT_FOR_STREAM_SECONDS:
+            await self._pause(max(backoff.next(), min(waited / 10, LONGEST_WAIT_SECONDS)))
+            try:
+                await self.backend.tail(self.stream)
+            except StreamNotFoundError:
+                continue
+            except ResumableStreamError:
+                return True  # The follow meets it as well, and knows what to do.
+            return True
+        return False
 
     async def _pause(self, delay: float) -> None:
         if self.error is not None:

@@ -236,6 +236,33 @@ async def test_a_stream_that_does_not_exist_yet_is_waited_for(log: FaultyLog, hu
 
 
 @in_virtual_time
+async def test_stream_that_does_not_come_is_asked_for_less_and_less_often_until_readers_are_sent_away(
+    log: FaultyLog, hub: Hub
+) -> None:
+    asked: list[float] = []
+    now = asyncio.get_running_loop().time
+
+    async def count(call: Any) -> Any:
+        asked.append(now())
+        return await call()
+
+    for method in ("read", "tail", "follow"):
+        log.always(method, count)
+    follow = hub.attach(log, "s", 0)
+    began = now()
+    hub.attach(log, "s", 0)
+
+    await asyncio.sleep(600)
+    assert follow.error is None
+    assert len([time for time in asked if time < began + 30]) < 30
+    assert len([time for time in asked if time >= began + 540]) <= 2
+    await asyncio.sleep(400)
+
+    assert isinstance(follow.error, StreamNotFoundError)
+    assert len(asked) < 80
+
+
+@in_virtual_time
 async def test_a_poke_ends_the_wait_for_a_stream(log: FaultyLog, hub: Hub) -> None:
     follow = hub.attach(log, "s", 0)
     await asyncio.sleep(30)
