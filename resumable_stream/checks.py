@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from .asgi import DrainOnShutdown
 from .backends import backends
+from .backends.sqlite import SQLiteBackend
 from .conf import SETTING_NAME, known_settings, settings, user_settings
 from .formats.html import HTMLFormat
 from .mounts import Mount, mounts
@@ -36,6 +37,7 @@ W004_KEEPALIVE_TOO_LONG = "resumable_stream.W004"
 W005_NO_SESSIONS = "resumable_stream.W005"
 W006_ANY_ORIGIN = "resumable_stream.W006"
 W007_SHARED_CHATS = "resumable_stream.W007"
+W008_NO_RETENTION = "resumable_stream.W008"
 I001_GZIP = "resumable_stream.I001"
 
 ANSWER_TEMPLATE = "resumable_stream/answer.html"
@@ -95,6 +97,24 @@ def check_backends(**_: Any) -> list[CheckMessage]:
                 )
             )
     return messages
+
+
+@register(TAG, deploy=True)
+def check_retention(**_: Any) -> list[CheckMessage]:
+    """Warn of a log that grows for ever though nobody has said that it should."""
+    try:
+        made = {alias: backends[alias] for alias in settings.backends}
+    except ImproperlyConfigured:
+        return []  # told by the checks above
+    return [
+        Warning(
+            f"The backend {alias!r} keeps every chat for ever: its OPTIONS have no 'retention_seconds'.",
+            hint="Say after how many seconds records may go, for instance 90 * 86400, or None to keep them on purpose.",
+            id=W008_NO_RETENTION,
+        )
+        for alias, backend in made.items()
+        if isinstance(backend, SQLiteBackend) and backend.grows_unnoticed
+    ]
 
 
 @register(TAG)

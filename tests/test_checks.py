@@ -304,3 +304,18 @@ def test_websockets_for_pages_of_any_site(settings: Any, name: str) -> None:
     assert ids() == []
     change(settings, ALLOWED_ORIGINS=["*"])
     assert ids() == ([] if name.startswith("guarded") else [checks.W006_ANY_ORIGIN])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, 1), ({"retention_seconds": 60}, 0), ({"retention_seconds": None}, 0)]
+)
+def test_deploy_check_finds_an_embedded_log_without_retention(
+    settings: Any, tmp_path: Path, options: dict[str, Any], expected: int
+) -> None:
+    path = str(tmp_path / "log.sqlite3")
+    sqlite = {"BACKEND": SQLITE_BACKEND, "OPTIONS": {"path": path, **options}}
+    change(settings, BACKENDS={"default": sqlite})
+
+    messages = run_checks(tags=[checks.TAG], include_deployment_checks=True)
+
+    assert [message.id for message in messages] == [checks.W008_NO_RETENTION] * expected
