@@ -138,7 +138,6 @@ async def _body(
                         logger.warning("reader refused: its access has ended cursor=%s", reader.cursor)
                         yield _forbidden(format_, reader.cursor, wire)
                         return
-                    await release_thread()
                     check_at = clock() + settings.reauthorize_seconds
         if end := _end(format_, last, wire):
             yield end
@@ -159,6 +158,9 @@ async def _is_allowed(check: Check, reader: Reader) -> bool:
     except Exception as error:  # an app's hook: who cannot be asked about is not trusted, but may come again
         logger.exception("reader cut off: its right to read could not be checked")
         raise asyncio.CancelledError from error
+    finally:
+        # Also for a reader that goes now: nothing else will close what the check has opened.
+        await release_thread()
     if standing is Standing.RECONNECT or (standing is Standing.RENEWED and reader.is_live):
         logger.info("reader sent to come again: its session is another one now cursor=%s", reader.cursor)
         raise asyncio.CancelledError
