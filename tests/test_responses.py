@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -34,9 +33,9 @@ from resumable_stream.formats import get_format
 from resumable_stream.formats.base import EndReason
 from resumable_stream.hub import Hub
 from resumable_stream.layout import EndFacts, terminal_records
+from resumable_stream.limits import Places
 from resumable_stream.reader import Reader
 from resumable_stream.records import Record
-from resumable_stream.registry import Place
 from resumable_stream.responses import EventStreamResponse, error_response, event_stream, plain
 
 from .support.event_source import parse
@@ -68,7 +67,7 @@ def terminal(reason: EndReason = EndReason.FINISHED, text: str = "") -> list[Rec
 
 def response_for(log: FaultyLog, *, name: str = "text", check: Any = None, **options: Any) -> EventStreamResponse:
     reader = Reader(Hub(), log, "s", 0, **options)
-    return event_stream(reader, get_format(name), Place(Counter(), ""), check=check)
+    return event_stream(reader, get_format(name), Places("Full.").take("", limit=None, limit_per_key=None), check=check)
 
 
 async def body_of(response: EventStreamResponse) -> bytes:
@@ -161,25 +160,27 @@ async def test_a_log_that_stays_away_tears_the_connection_down(
 @in_virtual_time
 async def test_a_place_is_given_back_however_the_response_ends(log: FaultyLog) -> None:
     await log.append("s", [Record('"1"'), *terminal()])
-    readers: Counter[str] = Counter()
+    readers = Places("Full.")
 
     def make() -> EventStreamResponse:
-        return event_stream(Reader(Hub(), log, "s", 0), get_format("text"), Place(readers, "ada"))
+        return event_stream(
+            Reader(Hub(), log, "s", 0), get_format("text"), readers.take("ada", limit=None, limit_per_key=None)
+        )
 
     finished = make()
     await body_of(finished)
-    assert readers == {}
+    assert readers.taken == {}
 
     unread = make()
     unread.close()
-    assert readers == {}
+    assert readers.taken == {}
 
     left = make()
     parts = aiter(left)
     await anext(parts)
-    assert readers == {"ada": 1}
+    assert readers.taken == {"ada": 1}
     await parts.aclose()  # type: ignore[attr-defined]
-    assert readers == {}
+    assert readers.taken == {}
 
 
 @in_virtual_time

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -16,8 +15,8 @@ from django.db import connections
 
 from resumable_stream.formats import get_format
 from resumable_stream.hub import Frame
+from resumable_stream.limits import Places
 from resumable_stream.reader import Reader
-from resumable_stream.registry import Place
 from resumable_stream.responses import event_stream
 from resumable_stream.threads import own_thread, release_thread
 
@@ -112,7 +111,9 @@ class WaitingReader(Reader):
 
 async def test_a_reader_who_waits_holds_no_thread_and_no_connection(database: Connections) -> None:
     reader = WaitingReader()
-    response = event_stream(reader, get_format("text"), Place(Counter(), "somebody"))
+    response = event_stream(
+        reader, get_format("text"), Places("Full.").take("somebody", limit=None, limit_per_key=None)
+    )
     async with ThreadSensitiveContext(), aclosing(aiter(response)) as body:
         thread = await sync_to_async(database.use)()
         await anext(body)
