@@ -15,7 +15,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
-from django.test import AsyncClient, override_settings
+from django.test import AsyncClient
 from django.urls import include, path
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.functional import SimpleLazyObject
@@ -149,8 +149,9 @@ urlpatterns.append(path("api/templates", include(TemplateChat.urls())))
 
 
 @pytest.mark.usefixtures("database")
-@override_settings(
-    TEMPLATES=[
+async def test_templates_know_the_user_of_the_session_in_async_code(settings: Any) -> None:
+    use_faulty_log(settings)
+    settings.TEMPLATES = [
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
             "OPTIONS": {
@@ -161,9 +162,6 @@ urlpatterns.append(path("api/templates", include(TemplateChat.urls())))
             },
         }
     ]
-)
-async def test_templates_know_the_user_of_the_session_in_async_code(settings: Any) -> None:
-    use_faulty_log(settings)
     user = await User.objects.acreate(username="ada")
     client = AsyncClient()
     await client.aforce_login(user)

@@ -169,7 +169,9 @@ async def test_captured_parameters_reach_hooks_and_turns() -> None:
     ProjectChat.asked.clear()
     response = await ask(client, "/projects/7/chat")
 
-    assert ProjectChat.asked == [("start", 7, 7)]
+    # Also for a stop: a start may stop what it replaces.
+    assert set(ProjectChat.asked) <= {("start", 7, 7), ("stop", 7, 7)}
+    assert ("start", 7, 7) in ProjectChat.asked
     assert response.status_code == 200
     assert await words(client, "/projects/7/chat") == ["Hi", '{"project_id": 7, "kind": "open"}']
     assert (await client.get("/projects/7/chat/42/stream")).status_code == 204
@@ -238,7 +240,9 @@ async def test_captured_parameters_name_the_same_chat_over_a_websocket(log: Faul
     socket.say("start", "42", body={"message": "Hi"})
     await socket.hear_until("end")
     await socket.disconnect()
-    assert ProjectChat.asked == [("start", 7, 7)]
+    # Also for a stop: a start may stop what it replaces.
+    assert set(ProjectChat.asked) <= {("start", 7, 7), ("stop", 7, 7)}
+    assert ("start", 7, 7) in ProjectChat.asked
     request = AsyncRequestFactory().get("/plain-projects/7/chat")
     request.user = user
     request.resolver_match = resolve("/plain-projects/7/chat")
