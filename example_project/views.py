@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from resumable_stream import ResumableChatView
 from resumable_stream.backends import backends
-from resumable_stream.engine import DEFAULT_ERROR_TEXT
+from resumable_stream.engine import default_error_text
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
 from resumable_stream.inspection import describe
 from resumable_stream.layout import Decoder, UserMessage
@@ -57,9 +57,7 @@ class DemoChat(ResumableChatView):
 
     def on_error(self, turn: Turn, error: Exception) -> str:
         """Tell people what is wrong with the model's server; keep everything else to the log."""
-        if isinstance(error, ModelServerError):
-            return str(error)
-        return DEFAULT_ERROR_TEXT
+        return str(error) if isinstance(error, ModelServerError) else default_error_text(error)
 
 
 def chosen_model() -> DemoModel | OpenAIModel:

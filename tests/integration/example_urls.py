@@ -21,6 +21,9 @@ _gate = asyncio.Event()
 class GatedChat(DemoChat):
     """Waits after a word: until the gate is open, an answer is in its middle, however slow everybody else is."""
 
+    # Websockets serve the example's own view, and the same chats.
+    name = DemoChat.chat_name()
+
     async def generate(self, turn: Any) -> AsyncIterator[Any]:
         async with aclosing(super().generate(turn)) as items:
             async for item in items:
