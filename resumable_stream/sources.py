@@ -23,6 +23,9 @@ _EXHAUSTED: Final = object()
 async def items_of(source: object) -> AsyncGenerator[Any, None]:
     """Yield the items of ``source``; closing this closes the source.
 
+    Both are closed, the iterator and what gave it: a library's stream object holds the connection to the provider, and
+    its iterator is often a generator that knows nothing of it.
+
     Raises:
         TypeError: It is nothing that can be iterated; the message says what to return instead.
     """
@@ -34,7 +37,7 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
             async for item in iterator:
                 yield item
         finally:
-            await _aclose(iterator)
+            await _close_both(iterator, source)
     elif isinstance(source, Iterable) and not isinstance(source, (str, bytes, dict)):
         with kept_thread():
             sync_iterator: Iterator[Any] = await sync_to_async(source.__iter__)()
@@ -42,7 +45,7 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
                 async for item in _in_thread(sync_iterator):
                     yield item
             finally:
-                await _close(sync_iterator)
+                await sync_to_async(_close_both_sync)(sync_iterator, source)
     else:
         raise TypeError(
             f"generate() gave {type(source).__name__}, which cannot be iterated. Make it an async generator "
@@ -57,10 +60,18 @@ async def _in_thread(iterator: Iterator[Any]) -> AsyncGenerator[Any, None]:
         yield item
 
 
-async def _aclose(iterator: object) -> None:
+async def _close_both(iterator: object, source: object) -> None:
+    try:
+        await _aclose(iterator)
+    finally:
+        if source is not iterator:
+            await _aclose(source)
+
+
+async def _aclose(closable: object) -> None:
     # Not every iterator can be closed: those that wrap a response often have close() instead.
     for name in ("aclose", "close"):
-        close = getattr(iterator, name, None)
+        close = getattr(closable, name, None)
         if close is not None:
             result = close()
             if inspect.isawaitable(result):
@@ -68,7 +79,15 @@ async def _aclose(iterator: object) -> None:
             return
 
 
-async def _close(iterator: Iterator[Any]) -> None:
-    close = getattr(iterator, "close", None)
+def _close_both_sync(iterator: object, source: object) -> None:
+    try:
+        _close(iterator)
+    finally:
+        if source is not iterator:
+            _close(source)
+
+
+def _close(closable: object) -> None:
+    close = getattr(closable, "close", None)
     if close is not None:
-        await sync_to_async(close)()
+        close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import json
 import os
 import re
@@ -67,18 +68,23 @@ def test_every_setting_has_a_place_in_the_class() -> None:
     assert {name.lower() for name in known_settings()} <= set(vars(Settings))
 
 
-class FakeCompletions:
-    async def create(self, **_: object) -> object:
-        async def events() -> object:
-            for word in ("Hello ", "reader"):
-                yield SimpleNamespace(choices=[SimpleNamespace(delta=SimpleNamespace(content=word))])
+def openai_client() -> Any:
+    """Make a real client, whose provider streams as Azure does: its first chunk and its last one have no choices."""
+    openai = importlib.import_module("openai")
+    words = ({"choices": [{"index": 0, "delta": {"content": word}}]} for word in ("Hello ", "reader"))
+    chunks = [{"object": "", "choices": []}, *words, {"choices": [], "usage": {"total_tokens": 3}}]
+    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+    http = importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])
 
-        return events()
+    def answer(_: object) -> Any:
+        return http.Response(200, headers={"content-type": "text/event-stream"}, text=body)
+
+    return openai.AsyncOpenAI(api_key="x", http_client=http.AsyncClient(transport=http.MockTransport(answer)))
 
 
 async def test_the_ten_lines_at_the_top_make_a_chat_that_the_test_below_passes() -> None:
     names: dict[str, object] = {
-        "client": SimpleNamespace(chat=SimpleNamespace(completions=FakeCompletions())),
+        "client": openai_client(),
         "to_openai": lambda messages: messages,
     }
     exec(block_with("class SupportChat"), names)
@@ -96,7 +102,7 @@ async def test_a_chat_that_saves_its_answers_is_told_of_each() -> None:
         saved.set_result(given)
 
     names: dict[str, Any] = {
-        "client": SimpleNamespace(chat=SimpleNamespace(completions=FakeCompletions())),
+        "client": openai_client(),
         "to_openai": lambda messages: messages,
         "Answer": SimpleNamespace(objects=SimpleNamespace(aupdate_or_create=save)),
     }

@@ -145,3 +145,51 @@ async def test_an_awaitable_is_awaited() -> None:
     future.set_result(["1"])
 
     assert await collect(future) == ["1"]
+
+
+class Connection:
+    """What a library's stream object is to its provider: iterating over it does not end it."""
+
+    def __init__(self, closing: str) -> None:
+        self.closed = 0
+        setattr(self, closing, self._aclose if closing == "aclose" else self._close)
+
+    async def _aclose(self) -> None:
+        self.closed += 1
+
+    def _close(self) -> None:
+        self.closed += 1
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield "1"
+        yield "2"
+
+
+class SyncConnection(Connection):
+    __aiter__ = None  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[str]:
+        yield "1"
+        yield "2"
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Connection("aclose"), lambda: Connection("close"), lambda: SyncConnection("close")]
+)
+@pytest.mark.parametrize("most", [1, 3])
+async def test_a_librarys_stream_object_is_closed_with_its_iterator(make: Any, most: int) -> None:
+    connection = make()
+    async with aclosing(items_of(connection)) as items:
+        found = [item async for _, item in _up_to(most, items)]
+
+    assert found == ["1", "2"][:most]
+    assert connection.closed == 1
+
+
+async def _up_to(most: int, items: AsyncIterator[Any]) -> AsyncIterator[tuple[int, Any]]:
+    count = 0
+    async for item in items:
+        count += 1
+        yield count, item
+        if count >= most:
+            return

@@ -10,17 +10,25 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 from collections.abc import Callable, Container, Mapping
 from functools import lru_cache
 from typing import Any
 
 from django.utils.functional import Promise
 
+from ..oddities import warn_once
 from .deltas import Chunk, Item
 from .encoded import Encoded, EncodedEvents, broken_off
 from .jsontext import decode, encode, escape_unsafe
 from .producers import Producers
 from .producers.langchain import NOTHING, unwrap, unwrap_mode
+from .producers.langgraph import CUSTOM, is_event
+
+logger = logging.getLogger(__name__)
+
+_LIBRARIES = ("openai.types.", "anthropic.types.", "anthropic.lib.", "openai.lib.", "litellm.types.")
+"""Whose objects never are chunks of a format: one that is not known adds nothing to the answer."""
 
 # The least that pydantic-ai's chunks can be asked for; what it leaves out is what strict clients of version 5 refuse.
 OLDEST_SDK_VERSION = 5
@@ -98,6 +106,8 @@ class ItemReader:
         if isinstance(item.get("ns"), tuple) and isinstance(item.get("type"), str):
             # LangGraph's events of ``astream(..., version="v2")``.
             return self._read_payload(unwrap_mode(item["type"], item.get("data")))
+        if is_event(item) and item["method"] == CUSTOM:
+            return self._read_payload(item["params"].get("data", NOTHING))
         read = self._producers.read(item, is_apps_own=True)
         return read if read is not None else [Chunk(item, encode(item))]
 
@@ -125,6 +135,10 @@ class ItemReader:
         read = self._producers.read(item)
         if read is not None:
             return read
+        if type(item).__module__.startswith(_LIBRARIES):
+            # An event that the library knows and this app does not, or that a server has made up.
+            warn_once(logger, "passed over what %s streams type=%r", type(item).__module__, getattr(item, "type", None))
+            return []
         return self._read_dump(item, lambda: item.model_dump_json(by_alias=True, exclude_none=True))
 
     def _read_dump(self, item: Any, dump: Callable[[], str]) -> list[Item]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -25,6 +25,7 @@ from resumable_stream.formats.deltas import (
 )
 from resumable_stream.formats.items import ItemReader
 from resumable_stream.formats.producers import ProducerError
+from resumable_stream.oddities import forget
 
 
 def library(module: str) -> ModuleType:
@@ -84,6 +85,179 @@ CHAT_ITEMS = [
     ToolInput("c1", "weather", {"city": "Paris"}),
     InvalidToolInput("c2", "search", "{"),
 ]
+
+
+# Dialects of servers that speak chat completions: what each streams, and the text that it means.
+AZURE = [
+    {"id": "", "object": "", "model": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]},
+    {**chat_chunk({"content": "Hello"}), "object": "chat.completion.chunk"},
+    {"id": "", "object": "", "model": "", "choices": [{"index": 0, "content_filter_offsets": {"check_offset": 44}}]},
+    {"id": "", "object": "", "model": "", "choices": [{"index": 0, "content_filter_results": {}}]},
+    chat_chunk({}, finish_reason="stop"),
+]
+DIALECTS = {
+    "azure": AZURE,
+    "include_usage": [
+        chat_chunk({"content": "Hello"}),
+        {"id": "x", "choices": [], "usage": {"total_tokens": 3}, "object": "chat.completion.chunk", "model": "m"},
+    ],
+    "perplexity": [
+        {**chat_chunk({"content": "Hello"}), "object": "chat.completion"},
+        {"id": "x", "object": "chat.completion.done", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+    ],
+    "no name": [{"choices": [{"index": 0, "delta": {"content": "Hello"}}]}, {"choices": [], "usage": {}}],
+}
+
+
+class TestDialectsOfChatCompletions:
+    @pytest.mark.parametrize("chunks", DIALECTS.values(), ids=DIALECTS)
+    @pytest.mark.parametrize("name", ["agui", "aisdk", "anthropic", "html", "tanstack", "text"])
+    def test_chunks_are_known_by_their_shape_in_every_format(self, name: str, chunks: list[dict[str, Any]]):
+        chunk_class = library("openai.types.chat").ChatCompletionChunk
+        encoded = b"".join(f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks)
+        for items in (chunks, [chunk_class.construct(**chunk) for chunk in chunks], [encoded]):
+            format_ = get_format(name)
+            encoder = format_.encoder(GenerationFacts(generation_id="g", message_id="m", run_id="r"))
+            made = [*encoder.start(), *(chunk for item in items for chunk in encoder.encode(item)), *encoder.finish()]
+            message = format_.fold_answer(StoredGeneration(generation_id="g", message_id="m", chunks=made))
+            assert message is not None
+            assert "Hello" in json.dumps(message)
+
+    @pytest.mark.parametrize("data", [{"choices": "none"}, {"choices": [{"label": "Yes"}]}, {"choices": []}])
+    def test_a_mapping_with_choices_of_its_own_is_a_chunk(self, data: dict[str, Any]):
+        (item,) = read_all([data])
+        assert isinstance(item, Chunk)
+
+    def test_a_call_without_an_id_gets_one(self):
+        begin, delta, whole = read_all(
+            [chat_chunk(chat_call("{}", None, "weather")), chat_chunk({}, finish_reason="x")]
+        )
+        assert begin.name == "weather"
+        assert begin.call_id == delta.call_id == whole.call_id != "None"
+
+
+class TestWhatProvidersSayOfThemselves:
+    def test_an_event_that_nobody_knows_is_passed_over_and_logged_once(self, caplog: pytest.LogCaptureFixture):
+        responses = library("openai.types.responses")
+        forget()
+        event = responses.ResponseTextDeltaEvent.construct(type="response.new_thing")
+        assert read_all([event, event]) == []
+        assert len([record for record in caplog.records if "passed over" in record.message]) == 1
+
+    @pytest.mark.parametrize("kind", ["keepalive", "response.keep_alive"])
+    def test_a_sign_of_life_is_passed_over(self, kind: str):
+        assert read_all([{"type": kind, "sequence_number": 7}]) == []
+        assert read_all([f'data: {{"type":"{kind}","sequence_number":7}}\n\n'.encode()]) == []
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            {"type": "error", "error": {"type": "overloaded_error", "message": "secret insides"}},
+            {"type": "error", "code": "server_error", "message": "secret insides", "param": None},
+            {"error": {"message": "secret insides", "code": 500}},
+        ],
+    )
+    @pytest.mark.parametrize("name", ["agui", "aisdk", "anthropic", "html", "tanstack", "text"])
+    def test_an_error_in_forwarded_bytes_fails_the_answer(self, name: str, event: dict[str, Any]):
+        encoder = get_format(name).encoder(GenerationFacts(generation_id="g", message_id="m"))
+        with pytest.raises(ProducerError, match="secret insides"):
+            encoder.encode(f"data: {json.dumps(event)}\n\n".encode())
+
+    def test_calls_of_one_false_id_are_told_apart_by_their_place(self):
+        def at(place: int, kind: str, **more: Any) -> dict[str, Any]:
+            return {"type": f"response.{kind}", "sequence_number": 0, "output_index": place, **more}
+
+        def item(call_id: str) -> dict[str, Any]:
+            return {"type": "function_call", "id": "__fake_id__", "call_id": call_id, "name": "search"}
+
+        events = [
+            *(at(place, "output_item.added", item=item(f"c{place}")) for place in (0, 1)),
+            at(0, "function_call_arguments.delta", item_id="__fake_id__", delta='{"q":'),
+            at(1, "function_call_arguments.delta", item_id="__fake_id__", delta='{"q":"y"}'),
+            at(0, "function_call_arguments.delta", item_id="__fake_id__", delta='"x"}'),
+            *(at(place, "output_item.done", item=item(f"c{place}")) for place in (0, 1)),
+        ]
+        whole = [found for found in read_all(events) if isinstance(found, ToolInput)]
+        assert whole == [ToolInput("c0", "search", {"q": "x"}), ToolInput("c1", "search", {"q": "y"})]
+
+    def test_langchains_call_whose_id_is_repeated_is_one_call(self):
+        messages = library("langchain_core.messages")
+        pieces = [
+            messages.AIMessageChunk(content="", tool_call_chunks=[{"name": name, "args": args, "id": "c1", "index": 0}])
+            for name, args in (("weather", '{"city":'), (None, '"Paris"}'))
+        ]
+        assert read_all(pieces) == call('{"city":', '"Paris"}')
+
+
+class TestLangGraphsEvents:
+    def graph(self) -> Any:
+        messages = library("langchain_core.messages")
+        fakes = library("langchain_core.language_models.fake_chat_models")
+        outputs = library("langchain_core.outputs")
+        graphs = library("langgraph.graph")
+        piece, result = messages.AIMessageChunk, messages.ToolMessage
+
+        class Model(fakes.GenericFakeChatModel):  # type: ignore[misc, name-defined]
+            def _stream(self, given: Any, stop: Any = None, run_manager: Any = None, **_: Any) -> Iterator[Any]:
+                if any(isinstance(message, result) for message in given):
+                    pieces = [piece(content="It is "), piece(content="sunny.")]
+                else:
+                    calls = (("weather", '{"city":', "c1"), (None, '"Paris"}', None))
+                    chunks = [{"name": name, "args": args, "id": id_, "index": 0} for name, args, id_ in calls]
+                    pieces = [piece(content="", tool_call_chunks=[chunk]) for chunk in chunks]
+                for made in pieces:
+                    chunk = outputs.ChatGenerationChunk(message=made)
+                    if run_manager is not None:
+                        run_manager.on_llm_new_token(made.content, chunk=chunk)
+                    yield chunk
+
+        model = Model(messages=iter([]))
+
+        async def agent(state: Any) -> Any:
+            return {"messages": [await model.ainvoke(state["messages"])]}
+
+        def tools(state: Any) -> Any:
+            return {"messages": [result("sunny", tool_call_id="c1")]}
+
+        def route(state: Any) -> str:
+            return "tools" if getattr(state["messages"][-1], "tool_calls", None) else "__end__"
+
+        graph = graphs.StateGraph(graphs.MessagesState)
+        graph.add_node("agent", agent)
+        graph.add_node("tools", tools)
+        graph.add_edge("__start__", "agent")
+        graph.add_conditional_edges("agent", route)
+        graph.add_edge("tools", "agent")
+        return graph.compile()
+
+    async def test_events_of_version_3_are_read(self):
+        graph = self.graph()
+        reader = ItemReader()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stream = await graph.astream_events({"messages": [("user", "Weather?")]}, version="v3")
+            items = [piece async for event in stream for piece in reader.read(event)]
+
+        assert items == [*call('{"city":', '"Paris"}'), ToolOutput("c1", "sunny"), "It is ", "sunny."]
+
+    def test_what_a_graphs_own_code_writes_is_an_item_like_any_other(self):
+        event = {"type": "event", "method": "custom", "params": {"namespace": [], "data": {"type": "data-x"}}, "seq": 1}
+        (item,) = read_all([event])
+        assert item.data == {"type": "data-x"}
+
+    def test_a_model_that_does_not_stream_gives_its_blocks_whole(self):
+        def event(**part: Any) -> dict[str, Any]:
+            data = ({"index": 0, **part}, {"run_id": "r"})
+            return {"type": "event", "method": "messages", "params": {"namespace": [], "data": data}}
+
+        whole = {"type": "tool_call", "id": "c1", "name": "weather", "args": {"city": "Paris"}}
+        assert read_all(
+            [
+                event(event="content-block-finish", content={"type": "text", "text": "Hello"}),
+                event(event="content-block-finish", content=whole),
+                event(event="message-finish"),
+            ]
+        ) == ["Hello", ToolInput("c1", "weather", {"city": "Paris"})]
 
 
 class TestChatCompletions:

@@ -14,7 +14,8 @@ from .agui import AGUI, FAILURE
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
 from .langchain import LangChain
-from .openai import ChatCompletions, Responses
+from .langgraph import LangGraph
+from .openai import ChatCompletions, Responses, is_chat_chunk
 
 __all__ = ["ProducerError", "Producers"]
 
@@ -41,7 +42,9 @@ class Producers:
 
     @cached_property
     def _readers(self) -> dict[str, Callable[[Any], list[Item] | None]]:
-        kinds = (self._chat, self._responses, Anthropic(self._calls), LangChain(self._calls), AGUI(self._calls))
+        calls = self._calls
+        graph = (LangChain(calls), LangGraph(calls))
+        kinds = (self._chat, self._responses, Anthropic(calls), *graph, AGUI(calls))
         return {kind: reader for producer in kinds for kind, reader in producer.readers().items()}
 
     def flush(self) -> list[Item]:
@@ -58,7 +61,7 @@ class Producers:
         """
         kind = look(item, "type")
         if not isinstance(kind, str):
-            return self._chat.read(item) if look(item, "object") == self._chat.object_name else None
+            return self._read_untyped(item, is_apps_own=is_apps_own)
         if kind in self._own_types and (is_apps_own or kind != FAILURE):
             return None
         reader = self._readers.get(kind)
@@ -67,3 +70,11 @@ class Producers:
         # Helper events exist as objects only; a mapping of such a type is an event of the app's own.
         is_helper = kind in _HELPER_EVENTS and not isinstance(item, Mapping)
         return [] if is_helper or self._responses.is_event(kind, item) else None
+
+    def _read_untyped(self, item: Any, *, is_apps_own: bool) -> list[Item] | None:
+        if is_chat_chunk(item):
+            return self._chat.read(item)
+        error = look(item, "error")
+        if isinstance(error, Mapping) and not is_apps_own:
+            raise ProducerError(f"The provider failed: {error!r:.500}")
+        return None

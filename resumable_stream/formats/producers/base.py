@@ -55,6 +55,10 @@ class ToolCalls:
         """Tell whether this very call is open."""
         return key in self._open and self._open[key][0] == call_id
 
+    def has(self, key: Any) -> bool:
+        """Return whether some call is open under ``key``."""
+        return key in self._open
+
     def add(self, key: Any, delta: Any) -> list[Item]:
         """Take a piece of a call's input."""
         if key not in self._open or not isinstance(delta, str) or not delta:

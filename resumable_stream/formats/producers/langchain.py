@@ -32,7 +32,8 @@ class LangChain:
         items = _read_content(message)
         for call in look(message, "tool_call_chunks") or ():
             key = look(call, "index")
-            if look(call, "id"):
+            # Some servers repeat the id in every piece.
+            if look(call, "id") and not self._calls.is_open(key, str(look(call, "id"))):
                 items += self._calls.begin(key, look(call, "id"), look(call, "name"))
             items += self._calls.add(key, look(call, "args"))
         if look(message, "chunk_position") == "last":

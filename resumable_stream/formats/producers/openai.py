@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from ..deltas import Item, Reasoning, ToolOutput
 from .base import ProducerError, Reader, ToolCalls, look, reasoning, skip, text
 
+_OF_CHOICES = ("delta", "content_filter_results", "content_filter_offsets", "finish_reason")
+_OF_EMPTY_CHUNKS = ("usage", "prompt_filter_results", "model")
+
+
+def is_chat_chunk(item: Any) -> bool:
+    """Return whether an item without a type is a chat completion chunk, by its shape.
+
+    Servers call theirs ``chat.completion.chunk``, ``chat.completion`` (Perplexity), the empty string (Azure), or give
+    them no name. Azure's first one has no choices, and what its content filter adds later has choices without a
+    ``delta``.
+    """
+    choices = look(item, "choices")
+    if not isinstance(choices, (list, tuple)):
+        return False
+    if look(item, "object") == "chat.completion.chunk":
+        return True
+    if not choices:
+        return any(look(item, name) is not None for name in _OF_EMPTY_CHUNKS)
+    return all(any(look(choice, name) is not None for name in _OF_CHOICES) for choice in choices)
+
 
 class ChatCompletions:
     """Chat completion chunks: of ``openai``, of ``litellm`` and of every server that speaks them."""
 
-    object_name = "chat.completion.chunk"
     helper_events = (
         *("content.delta", "content.done", "refusal.delta", "refusal.done"),
         *("tool_calls.function.arguments.delta", "tool_calls.function.arguments.done"),
@@ -44,14 +64,18 @@ class ChatCompletions:
     def _read_call(self, call: Any) -> list[Item]:
         key, call_id, function = look(call, "index"), look(call, "id"), look(call, "function")
         items: list[Item] = []
+        name = look(function, "name")
+        if not call_id and name and not self._calls.has(key):
+            # Some servers give calls no id, and clients need one.
+            call_id = f"call-{secrets.token_hex(8)}"
         # Some servers repeat the id in every piece, and some give every call the index 0.
         if call_id and not self._calls.is_open(key, call_id):
-            items += self._calls.begin(key, call_id, look(function, "name"))
+            items += self._calls.begin(key, call_id, name)
         return items + self._calls.add(key, look(function, "arguments"))
 
     def _read_wrapper(self, event: Any) -> list[Item] | None:
         chunk = look(event, "chunk")
-        return self.read(chunk) if look(chunk, "object") == self.object_name else None
+        return self.read(chunk) if is_chat_chunk(chunk) else None
 
 
 class Responses:
@@ -83,7 +107,7 @@ class Responses:
 
     def is_event(self, kind: str, item: Any) -> bool:
         """Tell whether an item is one of the many events that add nothing to the answer."""
-        return kind.startswith("response.") and look(item, "sequence_number") is not None
+        return kind.startswith(("response.", "keepalive")) and look(item, "sequence_number") is not None
 
     def _read_summary_part(self, event: Any) -> list[Item]:
         return [Reasoning("\n\n")] if look(event, "summary_index") else []
@@ -92,21 +116,26 @@ class Responses:
         item = look(event, "item")
         if look(item, "type") != "function_call":
             return []
-        return self._calls.begin(look(item, "id"), look(item, "call_id"), look(item, "name"))
+        return self._calls.begin(_place_of(event, item), look(item, "call_id"), look(item, "name"))
 
     def _read_arguments(self, event: Any) -> list[Item]:
-        return self._calls.add(look(event, "item_id"), look(event, "delta"))
+        return self._calls.add(_place_of(event), look(event, "delta"))
 
     def _read_item_done(self, event: Any) -> list[Item]:
-        return self._calls.end(look(look(event, "item"), "id"))
+        return self._calls.end(_place_of(event, look(event, "item")))
 
     def _read_failed(self, event: Any) -> list[Item]:
         error = look(look(event, "response"), "error")
         raise ProducerError(f"The response failed: {look(error, 'code')}: {look(error, 'message')}")
 
     def _read_error(self, event: Any) -> list[Item] | None:
+        nested = look(event, "error")
+        if nested is not None and not isinstance(nested, str):
+            # As Anthropic's API words it.
+            raise ProducerError(f"The message failed: {nested!r:.500}")
         # The AI SDK has an error chunk too, which is a chunk like others.
-        if look(event, "sequence_number") is None:
+        is_numbered = look(event, "sequence_number") is not None
+        if not is_numbered and (look(event, "message") is None or look(event, "code") is None):
             return None
         raise ProducerError(f"The response failed: {look(event, 'code')}: {look(event, 'message')}")
 
@@ -120,3 +149,11 @@ class Responses:
         if look(event, "name") != "tool_output":
             return []
         return [ToolOutput(str(look(look(item, "raw_item"), "call_id")), look(item, "output"))]
+
+
+def _place_of(event: Any, item: Any = None) -> Any:
+    """Return what tells the items of one response apart: the Agents SDK gives all of a chat completion one false id."""
+    place = look(event, "output_index")
+    if place is not None:
+        return "output", place
+    return look(item, "id") if item is not None else look(event, "item_id")
