@@ -36,6 +36,7 @@ LOG_TEXT_LENGTH = 200
 MOST_CHATS = 50
 """Chats in the list, the newest first."""
 TITLE_LENGTH = 80
+MOST_DIGITS = 20
 
 # Everything the page needs comes from this server, and what a model writes can at most be text.
 CONTENT_SECURITY_POLICY = (
@@ -119,8 +120,9 @@ async def log(request: HttpRequest, chat_id: str) -> HttpResponseBase:
         return HttpResponse(status=204)
     first = tail.records[0].seq_num if tail.records else tail.seq_num
     cursor = request.headers.get("Last-Event-ID", "")
-    # A cursor outside of what is kept means another log, or a long absence: what there is, is shown.
-    start = int(cursor) if cursor.isdecimal() and first <= int(cursor) <= tail.seq_num else first
+    # A cursor outside of what is kept means another log, or a long absence: then all that is kept is shown.
+    is_position = cursor.isdecimal() and len(cursor) < MOST_DIGITS
+    start = int(cursor) if is_position and first <= int(cursor) <= tail.seq_num else first
     return StreamingHttpResponse(
         _log_frames(stream_name, start),
         headers={

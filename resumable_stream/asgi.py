@@ -80,5 +80,5 @@ def require_framing(request: HttpRequest) -> None:
     """
     scope: MutableMapping[str, Any] = getattr(request, "scope", {})
     if scope.get("http_version") in HTTP_1_0:
-        logger.error("stream over HTTP/1.0 refused path=%s: set proxy_http_version 1.1 in nginx", request.path)
+        logger.error("stream over HTTP/1.0 refused path=%r: set proxy_http_version 1.1 in nginx", request.path)
         raise HTTPVersionError

@@ -85,7 +85,7 @@ class StreamConsumer(AsyncConsumer):
         """Accept the socket, if it comes from where it may."""
         request = http_request(self.scope)
         if not is_origin_allowed(request):
-            logger.warning("websocket refused origin=%s path=%s", request.headers["Origin"], request.path)
+            logger.warning("websocket refused origin=%r path=%r", request.headers["Origin"], request.path)
             await self._deny(CLOSE_FOREIGN_ORIGIN)
         dialect = self._choose_dialect()
         view = (self.view_class or configured_view())()

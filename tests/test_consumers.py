@@ -687,6 +687,49 @@ async def test_pages_of_other_sites_open_no_socket(
     await socket.disconnect()
 
 
+@pytest.mark.parametrize(
+    ("scheme", "origin", "is_open"),
+    [
+        ("wss", "https://testserver", True),
+        ("wss", "http://testserver", False),
+        ("ws", "http://testserver", True),
+        # A proxy that ends TLS, and does not tell of it.
+        ("ws", "https://testserver", True),
+        ("ws", "file://testserver", False),
+    ],
+)
+@in_virtual_time
+async def test_page_without_encryption_opens_no_socket_of_an_encrypted_site(
+    log: FaultyLog, scheme: str, origin: str, is_open: bool
+) -> None:
+    headers = {"host": "testserver", "origin": origin}
+    assert await Socket(CHAT, headers=headers, scheme=scheme).connect() is is_open
+
+
+@in_virtual_time
+async def test_control_characters_of_an_origin_are_escaped_in_the_log(
+    log: FaultyLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"host": "testserver", "origin": "http://evil.example"}
+    socket = Socket(CHAT, headers=headers)
+    socket.scope["headers"][-1] = (b"origin", b"http://evil.example\x85forged\x9b31m\n")
+
+    assert not await socket.connect()
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.isprintable()
+
+
+@in_virtual_time
+async def test_refusal_over_a_websocket_is_logged(log: FaultyLog, caplog: pytest.LogCaptureFixture) -> None:
+    Chat.forbidden = {("c1", "read")}
+    async with Socket(CHAT) as socket:
+        socket.say("subscribe", "c1")
+        assert (await socket.hear())["status"] == 404
+
+    assert "refused status=404 key='c1'" in caplog.text
+
+
 @in_virtual_time
 async def test_channels_own_validator_may_stand_before_ours(log: FaultyLog) -> None:
     application = AllowedHostsOriginValidator(CHAT)

@@ -170,7 +170,7 @@ async def test_the_log_goes_on_at_its_cursor() -> None:
     assert events[0]["seq_num"] == 5
 
 
-@pytest.mark.parametrize("cursor", ["999999", "-1", "x", ""])
+@pytest.mark.parametrize("cursor", ["999999", "-1", "x", "", "9" * 5000])
 async def test_a_cursor_of_another_log_shows_what_there_is(cursor: str) -> None:
     client = AsyncClient()
     chat_id = await ask(client, "cleaning")

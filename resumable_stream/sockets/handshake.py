@@ -49,8 +49,10 @@ def is_origin_allowed(request: ASGIRequest) -> bool:
         return True
     try:
         parts = urlsplit(origin)
-        # The port belongs to the host here; the scheme does not, since proxies that end TLS do not always tell.
-        if parts.netloc and parts.netloc.lower() == request.get_host().lower():
+        # The port belongs to the host here. A page without encryption may not open a socket of an encrypted site, since
+        # anybody on the way can change such pages. Conversely, the proxy may just not tell of its TLS.
+        schemes = ("https",) if request.is_secure() else ("http", "https")
+        if parts.netloc and parts.netloc.lower() == request.get_host().lower() and parts.scheme in schemes:
             return True
     except (ValueError, DisallowedHost):
         return False

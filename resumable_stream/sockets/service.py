@@ -50,10 +50,12 @@ class Service:
         except ResumableStreamError as error:
             generation_id = error.generation_id if isinstance(error, GenerationActiveError) else None
             failure = Failure(status=error.status_code, text=error_text(error), generation_id=generation_id)
+            # Over HTTP, Django logs each answer of this kind.
+            logger.warning("request over a websocket refused status=%s key=%r: %s", failure.status, key, failure.text)
         except SocketGoneError:
             return None
         except Exception:  # an app's hook
-            logger.exception("request over a websocket failed key=%s", key)
+            logger.exception("request over a websocket failed key=%r", key)
             failure = Failure(status=HTTPStatus.INTERNAL_SERVER_ERROR, text=UNAVAILABLE_TEXT)
         self.refuse(key, failure)
         return None

@@ -105,7 +105,9 @@ class TanStackDialect(SocketDialect):
         """Say that a run has failed, for this client; what is tried again is not spoken of."""
         if key is None or failure.retry_seconds is not None or self._is_joined:
             return None
-        self._forget(key)
+        if key not in self._generations:
+            # A repetition may be refused while the run itself goes on, and an abort must still find that.
+            self._forget(key)
         return _error(key, failure.text)
 
     def keep_alive(self) -> str:

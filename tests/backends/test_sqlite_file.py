@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,32 @@ async def backend(path: Path) -> AsyncIterator[SQLiteBackend]:
     backend = SQLiteBackend("default", {"path": path})
     yield backend
     await backend.close()
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def make_for_a_group(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch()
+    path.chmod(0o660)
+
+
+async def test_only_its_user_can_read_a_log_that_was_made_here(backend: SQLiteBackend, path: Path) -> None:
+    await backend.append("s", [Record("secret")])
+
+    made = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
+    assert len(made) > 1
+    assert {mode_of(file) for file in made} == {0o600}
+    assert mode_of(path.parent) == 0o700
+
+
+async def test_a_log_that_was_there_keeps_its_mode(backend: SQLiteBackend, path: Path) -> None:
+    make_for_a_group(path)
+    await backend.append("s", [Record("shared")])
+
+    assert mode_of(path) == 0o660
 
 
 class TestOptions:

@@ -156,6 +156,19 @@ async def test_an_abort_stops_the_run_and_no_other(log: FaultyLog) -> None:
 
 
 @in_virtual_time
+async def test_abort_finds_its_run_after_a_repetition_of_it_was_refused(log: FaultyLog) -> None:
+    Chat.source = Producer("Half")
+    async with socket() as one:
+        one.send(run_input())
+        await one.hear_until(lambda frame: frame["chunk"].get("delta") == "Half")
+        one.send({**run_input(), "messages": "none"})
+        assert (await one.hear_until(is_end))[-1]["type"] == "RUN_ERROR"
+        one.send({"type": "abort", "runId": "r1"})
+        await settle()
+    assert log.ends("chat/runs/ann/c1") == ["stopped"]
+
+
+@in_virtual_time
 async def test_what_cannot_be_started_is_an_error_of_its_run(log: FaultyLog) -> None:
     Chat.source = Producer("Half")
     async with socket() as one:

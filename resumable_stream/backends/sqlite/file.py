@@ -6,6 +6,7 @@ what writes to them other than this package must not expect followers to notice.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -112,6 +113,7 @@ class LogFile:
             sqlite3.Error: See :meth:`explain`.
         """
         self._make_directory()
+        self._make_file()
         connection = sqlite3.connect(
             self.path,
             timeout=self.timeout_seconds,
@@ -150,7 +152,7 @@ class LogFile:
     def _make_directory(self) -> None:
         directory = self.path.parent
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise BackendUnavailableError(
                 f"The directory {str(directory)!r} of the log cannot be made: {error.strerror}. Make it, or set "
@@ -158,6 +160,15 @@ class LogFile:
             ) from error
         if self.path.is_dir():
             raise self._invalid("is a directory")
+
+    def _make_file(self) -> None:
+        """Make an empty file that only this user can read, as it holds everybody's chats.
+
+        SQLite gives the files beside it the same mode.
+        """
+        # Where this cannot be, SQLite says why.
+        with contextlib.suppress(OSError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
 
     def _prepare(self, connection: Connection) -> None:
         if not self._has_schema(connection):
