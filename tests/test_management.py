@@ -21,6 +21,7 @@ from resumable_stream.backends import backends
 from resumable_stream.chat import ResumableChat
 from resumable_stream.driver import perform
 from resumable_stream.layout import Begin, Token
+from resumable_stream.management.commands.resumable_stream import _time
 from resumable_stream.protocol.claim import Opening, claim
 
 SQLITE = "resumable_stream.backends.sqlite.SQLiteBackend"
@@ -102,6 +103,21 @@ def test_stop_ends_the_generation_of_a_writer_that_is_gone(capsys: pytest.Captur
     with pytest.raises(CommandError) as caught:
         call_command("resumable_stream", "stop", "chat/a/1")
     assert caught.value.returncode == 3
+
+
+def test_what_a_terminal_would_act_upon_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    forged = "chat/a/\x1b]0;forged\x07\n2026-01-01 00:00:00.000  chat/root\u202e\x9b31m"
+    answer(forged, "\x1b[2J\u2066gone\x85")
+
+    for command in (["list"], ["show", forged], ["list", "--json"], ["show", forged, "--json"]):
+        shown = run(capsys, *command)
+        assert all(line.isprintable() for line in shown.split("\n"))
+        assert len(run(capsys, "list").splitlines()) == 1
+
+
+@pytest.mark.parametrize("milliseconds", [2**63, -(2**63), 253402300800000])
+def test_a_time_that_no_calendar_has_is_shown_as_it_is(milliseconds: int) -> None:
+    assert str(milliseconds) in _time(milliseconds)
 
 
 def test_delete_asks_first_and_drops_the_stream(

@@ -99,7 +99,9 @@ class Command(BaseCommand):
         count = 0
         async for stream in _streams(backends[options["backend"]], options["prefix"]):
             count += 1
-            self.stdout.write(_as_json(stream) if options["json"] else f"{_time(stream.created_at)}  {stream.name}")
+            self.stdout.write(
+                _as_json(stream) if options["json"] else f"{_time(stream.created_at)}  {_shown(stream.name)}"
+            )
             if count % PROGRESS_EVERY == 0:
                 self.stderr.write(f"{count} streams so far")
         self.stderr.write(f"{count} streams")
@@ -116,7 +118,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(facts))
             return
         for name, value in facts.items():
-            self.stdout.write(f"{name:<12} {value}")
+            self.stdout.write(f"{name:<12} {_shown(str(value))}")
 
     async def _tail(self, options: dict[str, Any]) -> None:
         backend, stream, start = backends[options["backend"]], options["stream"], options["start"]
@@ -141,13 +143,13 @@ class Command(BaseCommand):
             if answer.strip().lower() not in ("y", "yes"):
                 raise CommandError("Not deleted.")
         await backends[options["backend"]].delete_stream(options["stream"])
-        self.stdout.write(f"deleted {options['stream']}")
+        self.stdout.write(f"deleted {_shown(options['stream'])}")
 
     def _line(self, record: Description, options: dict[str, Any]) -> str:
         if options["json"]:
             return _as_json(record)
         text = record.text if len(record.text) <= TEXT_WIDTH else record.text[: TEXT_WIDTH - 1] + "…"
-        return f"{record.seq_num:>8}  {_time(record.time)}  {record.kind:<9}  {text}"
+        return f"{record.seq_num:>8}  {_time(record.time)}  {record.kind:<9}  {_shown(text)}"
 
 
 def _add_json(parser: ArgumentParser) -> None:
@@ -155,11 +157,22 @@ def _add_json(parser: ArgumentParser) -> None:
 
 
 def _as_json(value: Description | StreamInfo) -> str:
-    return json.dumps(dataclasses.asdict(value), ensure_ascii=False)
+    return json.dumps(dataclasses.asdict(value))
+
+
+def _shown(text: str) -> str:
+    """Escape what a terminal would act upon, or not show: anybody may have written it."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
+    try:
+        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"[:23].ljust(23)
+    return moment.isoformat(sep=" ", timespec="milliseconds")[:23]
 
 
 def _facts(head: Head) -> dict[str, Any]:
@@ -184,6 +197,8 @@ async def _kept_records(backend: BaseBackend, stream: str, head: Head) -> list[S
         try:
             batch = await backend.read(stream, position)
         except RecordsTrimmedError as error:
+            if error.first_seq_num <= position:
+                raise  # Another try would meet the same.
             position = error.first_seq_num
             continue
         if not batch.records:
