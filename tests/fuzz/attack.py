@@ -264,9 +264,10 @@ async def attack(seconds: float, seed: int) -> Report:
             # Every reader has gone, and what runs ends by itself.
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    while len(here.registry) or len(here.hub) or here._readers:  # noqa: ASYNC110
+                    while len(here.registry) or len(here.hub) or here.readers or here.sockets:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
-            left = {"generations": len(here.registry), "follows": len(here.hub), "readers": dict(here._readers)}
+            left = {"generations": len(here.registry), "follows": len(here.hub)}
+            left |= {"readers": int(bool(here.readers)), "sockets": int(bool(here.sockets))}
             report.faults += [f"left over: {name} {what}" for name, what in left.items() if what]
     finally:
         logging.getLogger().removeHandler(watch)
