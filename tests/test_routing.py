@@ -35,7 +35,7 @@ async def test_the_chat_of_the_setting_is_at_the_prefix(log: FaultyLog, end: str
         socket.say("start", "c1", body=QUESTION)
         assert chunks_of(await socket.hear_until("end")) == ["Hello", " world"]
     for url in (f"/api/chat/replay{end}?id=c1&from=0", f"/api/chat/c1/stream{end}?from=0"):
-        response = await HttpCommunicator(events, "GET", url).get_response()
+        response = await HttpCommunicator(events, "GET", url, headers=[(b"host", b"testserver")]).get_response()
         assert (response["status"], response["body"].count(b"id: ")) == (200, 3)
 
 

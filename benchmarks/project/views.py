@@ -26,6 +26,8 @@ class LoadChat(ResumableChatView):
     """The user's message is JSON: ``{"count", "size", "every_ms", "hold"}`` as in the query of the bare app."""
 
     format = "text"
+    # One kind of chat, whichever of these views an answer was started through.
+    name = "load"
 
     def get_owner(self, request: HttpRequest) -> str:
         return "load"

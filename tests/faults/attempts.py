@@ -44,6 +44,8 @@ class Attempt:
     closed: int = 0
     is_granted: bool = False
     was_stopped_here: bool = False
+    may_be_replaced: bool = False
+    """Whether a rival that replaces what runs has seen it running."""
     ends_told: list[str] = field(default_factory=list)
     """The end reasons that ``on_end`` was called with."""
     ripe: asyncio.Event = field(default_factory=asyncio.Event)

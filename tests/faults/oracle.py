@@ -159,7 +159,7 @@ class Oracle:
             expected = Ending.FINISH if reason == "finished" else Ending.FAIL
             if attempt.ending is not expected:
                 self.complain(OTHER, f"{attempt.id} ended as {reason} although it was to {attempt.ending.value}")
-        elif reason == "stopped" and attempt.was_stopped_here and attempt.ends_told:
+        elif reason == "stopped" and attempt.was_stopped_here and attempt.ends_told and not attempt.may_be_replaced:
             least = attempt.accepted
         if len(texts) < least:
             self.complain(LOST, f"{attempt.id} ended as {reason} with {len(texts)} of {least} chunks")

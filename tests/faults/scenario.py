@@ -14,6 +14,7 @@ from resumable_stream.chat import ResumableChat
 from resumable_stream.ends import End
 from resumable_stream.engine import Mode
 from resumable_stream.exceptions import GenerationActiveError, RecordsTrimmedError, ResumableStreamError
+from resumable_stream.layout import Begin
 from resumable_stream.records import SequencedRecord
 
 from .attempts import Attempt, Ending, Turn, draw_turns
@@ -118,12 +119,19 @@ class Scenario:
                 self.stream,
                 attempt.source,
                 generation_id=attempt.id,
-                replaces=lambda _: turn.rival_replaces,
+                replaces=lambda begin: turn.rival_replaces and self._may_replace(begin),
             )
             attempt.is_granted = True
             client = Client(chat, self.stream, self.draw)
             self.readings.append(client.reading)
             await client.read(response)
+
+    def _may_replace(self, begin: Begin | None) -> bool:
+        """Let a rival replace what runs; the oracle then knows what may end with what the log has of it."""
+        for attempt in self.attempts:
+            if begin is not None and attempt.id == begin.generation_id:
+                attempt.may_be_replaced = True
+        return True
 
     def _read(
         self, tasks: asyncio.TaskGroup, chat: ResumableChat, response: HttpResponseBase | None = None

@@ -290,7 +290,7 @@ MUTANTS = [
     Mutant(end_at_no_position, "AS", 0, "who ends a generation has seen all of it"),
     Mutant(end_without_the_token, "AS", 0, "nothing of a generation stands"),
     Mutant(end_in_two_appends, "AS", 0, "an append of the owner does not end with SeqNumMismatchError"),
-    Mutant(close_with_the_encoder_itself, "AS", 0, "An encoder closes its answer once"),
+    Mutant(close_with_the_encoder_itself, "AS", 0, "a generation ends with its last chunk"),
     Mutant(close_what_was_seen_first, "AS", 0, "who ends a generation has seen all of it", stop_attempts=2),
     Mutant(look_for_the_end_at_the_head, "ABS", 1, "every end is told"),
     Mutant(claim_again_blindly, "AS", 1, "a generation begins once"),
