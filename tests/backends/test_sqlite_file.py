@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from resumable_stream.backends.sqlite import SQLiteBackend
-from resumable_stream.backends.sqlite.file import Connection
+from resumable_stream.backends.sqlite.file import Connection, LogFile
 from resumable_stream.exceptions import BackendUnavailableError, InvalidBackendError, StreamNotFoundError
 from resumable_stream.records import Record
 from resumable_stream.testing import Probe, bodies, read_all, texts
@@ -54,6 +55,27 @@ async def test_a_log_that_was_there_keeps_its_mode(backend: SQLiteBackend, path:
     await backend.append("s", [Record("shared")])
 
     assert mode_of(path) == 0o660
+
+
+LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM sqlite_master")
+connection.close()
+"""
+
+
+async def test_a_further_connection_leaves_the_locks_of_the_others_in_place(backend: SQLiteBackend, path: Path) -> None:
+    await backend.append("s", [Record("1")])
+    LogFile(path, 5).connect().close()
+
+    # The last program to close the file deletes its WAL, and takes itself for the last one where no lock tells.
+    looking = await asyncio.create_subprocess_exec(sys.executable, "-c", LOOK, str(path))
+    assert await looking.wait() == 0
+
+    assert path.with_name(path.name + "-wal").exists()
+    await backend.append("s", [Record("2")])
+    assert [record.body for record in (await backend.read("s", 0)).records] == ["1", "2"]
 
 
 class TestOptions:

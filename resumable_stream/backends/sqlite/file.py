@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -162,13 +163,22 @@ class LogFile:
             raise self._invalid("is a directory")
 
     def _make_file(self) -> None:
-        """Make an empty file that only this user can read, as it holds everybody's chats.
+        """Make an empty file that only this user can read, as it holds everybody's chats, unless there is one.
 
-        SQLite gives the files beside it the same mode.
+        SQLite gives the files beside it the same mode. The file is never opened here under its own name. To close it
+        would take away the locks that this process's connections hold on it, and another program would then take itself
+        for the last one and delete the WAL (sqlite.org/howtocorrupt.html, section 2.2).
         """
+        if self.path.exists():
+            return
         # Where this cannot be, SQLite says why.
         with contextlib.suppress(OSError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+            os.close(descriptor)
+            try:
+                os.link(name, self.path)
+            finally:
+                os.unlink(name)
 
     def _prepare(self, connection: Connection) -> None:
         if not self._has_schema(connection):
