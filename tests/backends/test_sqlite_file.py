@@ -78,6 +78,16 @@ async def test_a_further_connection_leaves_the_locks_of_the_others_in_place(back
     assert [record.body for record in (await backend.read("s", 0)).records] == ["1", "2"]
 
 
+def test_advice_for_a_damaged_file_names_the_files_that_must_go_with_it(path: Path) -> None:
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    advice = str(LogFile(path, 5).explain(error))
+
+    assert "-wal and -shm" in advice
+    assert advice.index("move it away") < advice.index("put a backup")
+
+
 class TestOptions:
     @pytest.mark.parametrize(
         ("options", "message"),

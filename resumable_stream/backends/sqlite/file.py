@@ -74,7 +74,11 @@ ADVICE = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened. Give this user write permission for the file and its directory",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full. Free some space",
     sqlite3.SQLITE_IOERR: "cannot be read or written. Look at the disk, its quota and the system's log",
-    sqlite3.SQLITE_CORRUPT: "is damaged. Put a backup in its place, or move it away: a new one will be made",
+    # SQLite would apply a WAL that it finds beside a restored file, whose it is not.
+    sqlite3.SQLITE_CORRUPT: (
+        "is damaged. End all processes that use it, and move it away together with the files of its name that end in "
+        "-wal and -shm. Only then put a backup in its place; without one, a new log will be made"
+    ),
 }
 
 
