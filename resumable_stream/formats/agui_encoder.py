@@ -16,9 +16,12 @@ from .agui_versions import for_older_clients
 from .base import ChunkEncoder, EndReason, GenerationFacts
 from .deltas import (
     Chunk,
+    File,
+    Finish,
     InvalidToolInput,
     Item,
     Reasoning,
+    Source,
     ToolError,
     ToolInput,
     ToolInputDelta,
@@ -56,6 +59,8 @@ class AGUIEncoder(ChunkEncoder):
         """The calls of our own, and whether their input has been sent."""
         self._finished: Event | None = None
         """The producer's own last ``RUN_FINISHED``, unless more came after it."""
+        self.model_finish: Finish | None = None
+        """Why the model says that it has stopped."""
         self._error: Event | None = None
         """The producer's own first error, which is put off to the end: clients take nothing after it."""
 
@@ -119,7 +124,12 @@ class AGUIEncoder(ChunkEncoder):
     def finished_event(self, event: Event) -> dict[str, Any]:
         """Make the ``RUN_FINISHED`` of the run, of what the producer says with its own."""
         ids = {"runId": self.run.run_id, "threadId": self.run.thread_id}
-        return dict(self.adapt({"type": "RUN_FINISHED", **ids, **event, **ids}))
+        return dict(self.adapt({"type": "RUN_FINISHED", **ids, **self.finish_fields(), **event, **ids}))
+
+    def finish_fields(self) -> dict[str, Any]:
+        """Tell of an unusual end in ``result``, which whoever runs the agent gets: there is no field for the reason."""
+        finish = self.model_finish
+        return {"result": {"finishReason": finish.reason}} if finish is not None and finish.is_unusual else {}
 
     def adapt(self, event: Event) -> Event:
         """Return the event as the client takes it: the same object if it does so as it is."""
@@ -146,7 +156,10 @@ class AGUIEncoder(ChunkEncoder):
                 self._write("reasoning", item.delta)
             elif isinstance(item, Chunk):
                 self._encode_event(item)
-            else:
+            elif isinstance(item, Finish):
+                self.model_finish = item
+            elif not isinstance(item, (File, Source)):
+                # An assistant's message has no place for files and sources.
                 self.leave_part()
                 self._encode_tool(item)
 

@@ -8,9 +8,12 @@ from typing import Any
 from .base import ChunkEncoder, EndReason
 from .deltas import (
     Chunk,
+    File,
+    Finish,
     InvalidToolInput,
     Item,
     Reasoning,
+    Source,
     ToolError,
     ToolInput,
     ToolInputDelta,
@@ -99,6 +102,8 @@ class AISDKEncoder(ChunkEncoder):
         self._own_part: _OpenPart | None = None
         self._own_delta = ""
         self._own_count = 0
+        self._finish: Finish | None = None
+        self._source_count = 0
 
     @property
     def end(self) -> EndReason | None:
@@ -137,8 +142,12 @@ class AISDKEncoder(ChunkEncoder):
             return self._end_with_error(self._error)
         if self.end is None:
             self._close_step()
-            self._send({"type": "finish"})
+            self._send({"type": "finish", **self._finish_fields()})
         return self._take_pending()
+
+    def _finish_fields(self) -> dict[str, str]:
+        # Clients of before 5.0.217 may know no such field, and refuse it: the usual end goes without.
+        return {"finishReason": self._finish.reason} if self._finish is not None and self._finish.is_unusual else {}
 
     def stop(self) -> list[str]:
         """Close parts and step, and send ``abort``."""
@@ -206,8 +215,16 @@ class AISDKEncoder(ChunkEncoder):
                 self._encode_delta("reasoning", item.delta)
             elif isinstance(item, Chunk):
                 self._encode_chunk(item)
+            elif isinstance(item, Finish):
+                self._finish = item
+            elif isinstance(item, Source):
+                # It stands beside the text, which goes on.
+                self._source_count += 1
+                source = {"sourceId": f"source-{self._source_count}", "url": item.url, "title": item.title}
+                self._send({"type": "source-url", **source})
             else:
-                self._encode_tool(item)
+                self._close_own_part()
+                self._send(_file_chunk(item) if isinstance(item, File) else _tool_chunk(item))
 
     def _encode_delta(self, kind: str, delta: str) -> None:
         if not delta or self._is_over:
@@ -280,14 +297,14 @@ class AISDKEncoder(ChunkEncoder):
             self.message_id = message_id
         self._send({**chunk, "messageId": self.message_id})
 
-    def _encode_tool(self, item: ToolItem) -> None:
-        self._close_own_part()
-        self._send(_tool_chunk(item))
-
 
 def _error(text: str) -> Chunk:
     data = {"type": "error", "errorText": text}
     return Chunk(data, encode(data))
+
+
+def _file_chunk(item: File) -> dict[str, Any]:
+    return {"type": "file", "mediaType": item.media_type, "url": item.url}
 
 
 def _tool_chunk(item: ToolItem) -> dict[str, Any]:

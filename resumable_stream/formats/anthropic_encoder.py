@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .base import ChunkEncoder, EndReason
-from .deltas import Chunk, InvalidToolInput, Item, Reasoning, ToolInput, ToolInputStart
+from .deltas import Chunk, Finish, InvalidToolInput, Item, Reasoning, ToolInput, ToolInputStart
 from .items import ItemReader
 from .jsontext import decode, encode, encode_text
 from .producers import ProducerError
@@ -26,6 +26,7 @@ _DELTA_TEXTS = {
     "input_json_delta": "partial_json",
     "signature_delta": "signature",
 }
+_STOP_REASONS = {"length": "max_tokens", "content-filter": "refusal"}
 _BLOCK_TEXTS = {"text": "text", "thinking": "thinking"}
 """Fields that deltas are added to."""
 
@@ -95,6 +96,7 @@ class AnthropicEncoder(ChunkEncoder):
         self._begun_inputs: set[int] = set()
         self._spent_tokens = 0
         """What the messages before it took."""
+        self._finish: Finish | None = None
 
     @property
     def end(self) -> EndReason | None:
@@ -126,8 +128,8 @@ class AnthropicEncoder(ChunkEncoder):
     def finish(self) -> list[str]:
         """Complete calls, close blocks, and say why the model stopped if the producer has not."""
         self._encode_items(self._reader.flush())
-        reason = "tool_use" if self._state.last_kind == "tool_use" else "end_turn"
-        return self._stop(reason)
+        usual = "tool_use" if self._state.last_kind == "tool_use" else "end_turn"
+        return self._stop(_STOP_REASONS.get(self._finish.reason, usual) if self._finish is not None else usual)
 
     def stop(self) -> list[str]:
         """Close blocks and end the message; that it has no stop reason is how clients tell."""
@@ -200,6 +202,8 @@ class AnthropicEncoder(ChunkEncoder):
                 case InvalidToolInput(call_id, name, raw_input):
                     # The name is the one that Anthropic's own documentation gives to such an input.
                     self._encode_call(call_id, name, {"INVALID_JSON": raw_input})
+                case Finish():
+                    self._finish = item
                 case Chunk():
                     self._encode_raw(_checked_event(item.data))
 

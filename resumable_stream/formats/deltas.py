@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Chunk(NamedTuple):
@@ -18,6 +18,36 @@ class Reasoning(NamedTuple):
     """A piece of what the model thinks aloud; a piece of the answer itself is a plain ``str``."""
 
     delta: str
+
+
+class File(NamedTuple):
+    """A file that the model has made, for instance an image."""
+
+    media_type: str
+    url: str
+    """Where it is, or all of it as a ``data:`` URL."""
+
+
+class Source(NamedTuple):
+    """A page that the model names as a source of its answer."""
+
+    url: str
+    """Begins with ``http:`` or ``https:``."""
+    title: str
+
+
+FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "other"]
+
+
+class Finish(NamedTuple):
+    """Why the model has stopped; of a loop over several calls of a model, the last one counts."""
+
+    reason: FinishReason
+
+    @property
+    def is_unusual(self) -> bool:
+        """Return whether the answer is not what the model would have written in full."""
+        return self.reason not in ("stop", "tool-calls")
 
 
 class ToolInputStart(NamedTuple):
@@ -65,4 +95,4 @@ class ToolError(NamedTuple):
 
 
 ToolItem = ToolInputStart | ToolInputDelta | ToolInput | InvalidToolInput | ToolOutput | ToolError
-Item = str | Chunk | Reasoning | ToolItem
+Item = str | Chunk | Reasoning | File | Source | Finish | ToolItem

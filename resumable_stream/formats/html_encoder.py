@@ -13,9 +13,12 @@ from typing import Any
 from .base import ChunkEncoder, EndReason, GenerationFacts, Message
 from .deltas import (
     Chunk,
+    File,
+    Finish,
     InvalidToolInput,
     Item,
     Reasoning,
+    Source,
     ToolError,
     ToolInput,
     ToolInputDelta,
@@ -63,6 +66,8 @@ class Answer:
         self.end: str | None = None
         """How it ended; ``None`` while it runs."""
         self.error: str | None = None
+        self.finish_reason: str | None = None
+        """Why the model has stopped, where that is unusual."""
         self._parts: list[Part] = []
         self._pieces: list[str] = []
         """Of the last part's text: joined when they are asked for, for answers come in many small ones."""
@@ -94,11 +99,14 @@ class Answer:
                 self._pieces.clear()
                 self._parts = [dict(part) for part in chunk["parts"] if isinstance(part, Mapping)]
                 self.end, self.error = chunk["end"], chunk.get("error")
+                self.finish_reason = chunk.get("finish_reason")
 
     def message(self) -> Message:
         """Return the answer as a message; ``content`` is its text."""
         content = "".join(str(part.get("text", "")) for part in self.parts if part.get("type") == "text")
         told = {"parts": [*self.parts], "end": self.end, "error": self.error}
+        if self.finish_reason is not None:
+            told["finish_reason"] = self.finish_reason
         return {"id": self.id, "role": "assistant", "content": content, **told}
 
 
@@ -168,6 +176,7 @@ class HTMLEncoder(ChunkEncoder):
         """The kind of the last part, if pieces of text can be added to it."""
         self._count = 0
         self._delta = ""
+        self._model_finish: Finish | None = None
 
     @property
     def end(self) -> EndReason | None:
@@ -215,6 +224,8 @@ class HTMLEncoder(ChunkEncoder):
     def _finish(self, reason: EndReason, error: str | None = None) -> list[str]:
         self._close_text()
         facts = {"type": "end", "id": self._id, "end": reason.value, "error": clean(error), "parts": self._answer.parts}
+        if reason is EndReason.FINISHED and self._model_finish is not None and self._model_finish.is_unusual:
+            facts["finish_reason"] = self._model_finish.reason
         return [*self._take_pending(), encode(facts)]
 
     def _take_pending(self) -> list[str]:
@@ -229,6 +240,14 @@ class HTMLEncoder(ChunkEncoder):
                 self._add_text("reasoning", delta)
             case Chunk():
                 self._add_part(_checked_part(item.data))
+            case Finish():
+                self._model_finish = item
+            case File(media_type, url):
+                self._add_part(
+                    {"type": "file", "media_type": media_type, "url": url}
+                )
+            case Source(url, title):
+                self._add_part({"type": "source", "url": url, "title": title})
             case ToolInputStart() | ToolInputDelta():
                 # A call is a part when it is complete.
                 pass

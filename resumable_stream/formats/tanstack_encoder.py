@@ -14,6 +14,8 @@ from .tanstack_messages import extras, to_ui_messages
 _GO_TO_A_MESSAGE = frozenset(
     ("STEP_STARTED", "REASONING_MESSAGE_CONTENT", "REASONING_ENCRYPTED_VALUE", "TOOL_CALL_START", "CUSTOM")
 )
+# "tool-calls" is for the run that goes on, and clients have no word for the others.
+_FINISH_REASONS = {"length": "length", "content-filter": "content_filter"}
 # Events of the library's own that add to a message.
 _MESSAGE_PARTS = ("structured-output.start", "structured-output.complete", "ui-resource")
 
@@ -157,9 +159,18 @@ class TanStackEncoder(AGUIEncoder):
         send the calls' results on their own unless they are told that the model has stopped.
         """
         finished = super().finished_event({name: event[name] for name in event if name != "finishReason"})
-        reason = finish_reason(event) or (None if self._unanswered else "stop")
+        usual = None if self._unanswered else "stop"
+        reason = finish_reason(event) or self._model_reason() or usual
         told = None if is_intermediate(event) else reason
         return _with_extras(finished, {"finishReason": told}) | ({"finishReason": told} if told else {})
+
+    def finish_fields(self) -> dict[str, Any]:
+        """Return nothing: these clients have a field of their own for it."""
+        return {}
+
+    def _model_reason(self) -> str | None:
+        finish = self.model_finish
+        return _FINISH_REASONS.get(finish.reason) if finish is not None else None
 
     def error_event(self, event: Event) -> dict[str, Any]:
         """Make the ``RUN_ERROR``: without the run's id, it would end all runs that clients know of."""

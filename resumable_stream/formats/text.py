@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from .base import ChatRequest, ChunkEncoder, ChunkFormat, Dialect, EndReason, GenerationFacts, Message, StoredGeneration
 from .conversation import Conversation
-from .deltas import Chunk, Item
+from .deltas import Chunk, Finish, Item
 from .items import ItemReader
 from .jsontext import decode, encode, encode_text, mend_surrogates
 from .text_request import parse_request
@@ -70,9 +70,11 @@ def _encode_items(items: Iterable[Item]) -> list[str]:
 
 
 def _encode_item(item: Item) -> list[str]:
-    """Encode text and events; what a model thinks or calls is not text, and is left out."""
+    """Encode text and events; what a model thinks, calls or draws is not text, and is left out."""
     if isinstance(item, str):
         return [encode_text(item)]
+    if isinstance(item, Finish) and item.is_unusual:
+        return [encode({"type": "finish", "reason": item.reason})]
     if not isinstance(item, Chunk):
         return []
     if not isinstance(item.data, (str, Mapping)):
