@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -38,7 +38,7 @@ from .protocol.head import Head, find_head, is_abandoned
 from .reader import Reader
 from .records import Record
 from .registry import runtime
-from .runs import Runs
+from .runs import Runs, note_started
 from .threads import own_thread
 from .writer import Writer
 
@@ -163,6 +163,7 @@ class ChatEngine:
         guess: str = "",
         idempotency_key: str = "",
         run_id: str = "",
+        run_owner: str = "",
         protocol_version: str = "",
         owner: str = "",
         chat_id: str = "",
@@ -188,6 +189,8 @@ class ChatEngine:
             guess: The token that the stream probably has; right, and a start costs one append.
             idempotency_key: A start with the key of the stream's newest generation returns that one.
             run_id: The client's own name for the generation, for formats that tell it. Default: the generation's id.
+            run_owner: Under whom ``run_id`` is noted once the start is granted, for readers who know nothing but the
+                run's id. Default: it is not.
             protocol_version: The version of its protocol that the client has named, for formats that heed it.
             owner: Whose limit on running generations counts; ``""`` for none.
             chat_id: Stored as facts of the generation, for ``on_end``.
@@ -237,8 +240,17 @@ class ChatEngine:
         starting = self._start(
             stream_name, source, begin, records, encoder, owner, context, is_previewed, _Terms(replaces, guess), arrival
         )
+        carried = here.arrivals.carry(arrival, starting)
+        if run_owner:
+            carried = self._noted(carried, run_owner, run_id, chat_id)
         # A client that goes away just now must leave no claim behind that nobody writes under.
-        return await here.registry.carry_through(here.arrivals.carry(arrival, starting))
+        return await here.registry.carry_through(carried)
+
+    async def _noted(self, starting: Coroutine[Any, Any, Start], run_owner: str, run_id: str, chat_id: str) -> Start:
+        started = await starting
+        # Also where the start found its generation: the one that began it may have died before it wrote the note.
+        await note_started(self.backend, run_owner, run_id, chat_id)
+        return started
 
     def _key(self, stream_name: str) -> StreamKey:
         return self.backend.alias, stream_name

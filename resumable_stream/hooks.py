@@ -21,7 +21,7 @@ from .exceptions import AccessDeniedError
 from .formats.base import ChunkFormat
 from .parsing import named_chat
 from .responses import Check, Standing
-from .runs import find_run, note_run
+from .runs import find_run
 from .sessions import as_of_now
 from .starts import StartHooks
 from .turns import Turn
@@ -136,11 +136,12 @@ class ChatHooks(StartHooks):
         """Whether the clients choose an id for each run."""
         return self.chat.format.dialect.names_runs
 
-    async def note_run(self, request: HttpRequest, chat_id: str, run_id: str | None) -> None:
-        """See to it that a run can be found by its id alone, if its client has nothing else to name it by."""
+    async def run_owner(self, request: HttpRequest, run_id: str | None) -> str:
+        """Name the owner under whom a run must be found by its id alone; ``""`` if its client names the chat as well."""
         # What the URL says with this request, it says with every other.
         if self.names_runs and run_id and not named_chat(request):
-            await note_run(self.chat.backend, await self.owner_here(request), run_id, chat_id)
+            return await self.owner_here(request)
+        return ""
 
     async def chat_of_run(self, request: HttpRequest, run_id: str) -> str | None:
         """Return the id of the chat in which the client has begun a run; ``None`` if nothing is known of it."""

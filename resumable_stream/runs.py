@@ -2,11 +2,12 @@
 
 A run id alone does not tell the chat that it belongs to, and some clients send nothing else when they come back. So a
 run that may be asked for in that way leaves a note: a stream of its own, ``run/<owner>/<run id>``, whose one record is
-the chat's id. To look it up costs one read, however many there are.
+the chat's id. To look it up costs one read, however many there are. A start that is refused leaves none.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from .backends.base import BaseBackend
@@ -16,6 +17,7 @@ from .exceptions import (
     CursorLostError,
     GenerationNotFoundError,
     RecordsTrimmedError,
+    ResumableStreamError,
     SeqNumMismatchError,
     StreamNotFoundError,
 )
@@ -25,6 +27,8 @@ from .passages import Passage, last_word, run_id_of
 from .protocol.effects import Append, Operation
 from .protocol.head import Head, find_head
 from .records import MAX_BATCH_RECORDS, Record, SequencedRecord
+
+logger = logging.getLogger(__name__)
 
 NO_RUN_TEXT = "There is no such run, or another one has begun since."
 
@@ -48,6 +52,17 @@ def _note(record: Record) -> Operation[None]:
             # Once more: a note that is there already is refused.
             continue
         return
+
+
+async def note_started(backend: BaseBackend, owner: str, run_id: str, chat_id: str) -> None:
+    """Note the run of a start that was granted. Where the log refuses the note, the answer goes on all the same.
+
+    Its readers then have to name the chat as well, until the client sends the same start again.
+    """
+    try:
+        await note_run(backend, owner, run_id, chat_id)
+    except ResumableStreamError:
+        logger.warning("a run cannot be found by its id alone run=%r chat=%r", run_id, chat_id, exc_info=True)
 
 
 async def find_run(backend: BaseBackend, owner: str, run_id: str) -> str | None:

@@ -176,7 +176,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         delivery = self.delivery_of_starts
         if delivery == "response":
             require_framing(request)
-            await self.note_run(request, chat_id, asked.run_id)
+            options["run_owner"] = await self.run_owner(request, asked.run_id)
         response = await self.chat.make_resumable(
             stream_name,
             delivery=delivery,

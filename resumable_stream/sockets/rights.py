@@ -104,7 +104,7 @@ class Rights:
             if not await keep_session(request):
                 # A visitor who is new, and no response to set a cookie: nobody would find the chat again.
                 raise RefusedError(NO_SESSION_TEXT)
-            await self._hooks.note_run(request, chat_id, run_id)
+            options["run_owner"] = await self._hooks.run_owner(request, run_id)
         place = runtime().reader_place(options["owner"])
         options["is_previewed"] = settings.deliver == "live"
         return Granted(stream_name=name, options=options, place=place)
