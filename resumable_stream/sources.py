@@ -8,12 +8,14 @@ keeps its connection.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 
 from .threads import kept_thread
+from .unwinding import Unwinding
 
 Source = AsyncIterable[Any] | Iterable[Any] | Awaitable[AsyncIterable[Any] | Iterable[Any]]
 
@@ -23,8 +25,9 @@ _EXHAUSTED: Final = object()
 async def items_of(source: object) -> AsyncGenerator[Any, None]:
     """Yield the items of ``source``; closing this closes the source.
 
-    Both are closed, the iterator and what gave it: a library's stream object holds the connection to the provider, and
-    its iterator is often a generator that knows nothing of it.
+    Whatever holds a connection to a provider is closed: the iterator, what it was looping over if it is a generator
+    (see :mod:`~resumable_stream.unwinding`), and the source that gave it, whose iterator may know nothing of the
+    connection.
 
     Raises:
         TypeError: It is nothing that can be iterated; the message says what to return instead.
@@ -33,19 +36,23 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
         source = await source
     if isinstance(source, AsyncIterable):
         iterator = aiter(source)
+        unwinding = Unwinding(iterator)
         try:
             async for item in iterator:
+                unwinding.note()
                 yield item
+            unwinding.note()
         finally:
-            await _close_both(iterator, source)
+            await _aclose_all(_each_once(iterator, *unwinding.broken_loops(), source))
     elif isinstance(source, Iterable) and not isinstance(source, (str, bytes, dict)):
         with kept_thread():
             sync_iterator: Iterator[Any] = await sync_to_async(source.__iter__)()
+            unwinding = Unwinding(sync_iterator)
             try:
-                async for item in _in_thread(sync_iterator):
+                async for item in _in_thread(sync_iterator, unwinding):
                     yield item
             finally:
-                await sync_to_async(_close_both_sync)(sync_iterator, source)
+                await sync_to_async(_close_all)(sync_iterator, unwinding, source)
     else:
         raise TypeError(
             f"generate() gave {type(source).__name__}, which cannot be iterated. Make it an async generator "
@@ -53,19 +60,27 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
         )
 
 
-async def _in_thread(iterator: Iterator[Any]) -> AsyncGenerator[Any, None]:
-    # next() with a default: StopIteration cannot pass through a coroutine.
-    advance = sync_to_async(lambda: next(iterator, _EXHAUSTED))
+async def _in_thread(iterator: Iterator[Any], unwinding: Unwinding) -> AsyncGenerator[Any, None]:
+    def next_item() -> Any:
+        # next() with a default: StopIteration cannot pass through a coroutine.
+        item = next(iterator, _EXHAUSTED)
+        unwinding.note()
+        return item
+
+    advance = sync_to_async(next_item)
     while (item := await advance()) is not _EXHAUSTED:
         yield item
 
 
-async def _close_both(iterator: object, source: object) -> None:
-    try:
-        await _aclose(iterator)
-    finally:
-        if source is not iterator:
-            await _aclose(source)
+def _each_once(*closables: object) -> list[object]:
+    return list({id(closable): closable for closable in closables}.values())
+
+
+async def _aclose_all(closables: Sequence[object]) -> None:
+    """Close one after the other, whatever the closing of one of them raises."""
+    async with AsyncExitStack() as stack:
+        for closable in reversed(closables):
+            stack.push_async_callback(_aclose, closable)
 
 
 async def _aclose(closable: object) -> None:
@@ -79,15 +94,9 @@ async def _aclose(closable: object) -> None:
             return
 
 
-def _close_both_sync(iterator: object, source: object) -> None:
-    try:
-        _close(iterator)
-    finally:
-        if source is not iterator:
-            _close(source)
-
-
-def _close(closable: object) -> None:
-    close = getattr(closable, "close", None)
-    if close is not None:
-        close()
+def _close_all(iterator: object, unwinding: Unwinding, source: object) -> None:
+    with ExitStack() as stack:
+        for closable in reversed(_each_once(iterator, *unwinding.broken_loops(), source)):
+            close = getattr(closable, "close", None)
+            if close is not None:
+                stack.callback(close)

@@ -48,6 +48,7 @@ LAYERS = (
             "shutdown",
             "sources",
             "threads",
+            "unwinding",
             "writer",
         ],
     ),
