@@ -243,9 +243,7 @@ class HTMLEncoder(ChunkEncoder):
             case Finish():
                 self._model_finish = item
             case File(media_type, url):
-                self._add_part(
-                    {"type": "file", "media_type": media_type, "url": url}
-                )
+                self._add_part({"type": "file", "media_type": media_type, "url": url})
             case Source(url, title):
                 self._add_part({"type": "source", "url": url, "title": title})
             case ToolInputStart() | ToolInputDelta():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from .attack import attack
+from .servers import with_uvicorn
 
 SECONDS = 4
 
@@ -24,7 +25,7 @@ async def test_server_survives_whatever_clients_programs_and_producers_send(
     settings.MIDDLEWARE = []
     settings.RESUMABLE_STREAM = {"BACKENDS": {"default": sqlite}, "HANDLE_SIGNALS": False}
 
-    report = await attack(SECONDS, seed)
+    report = await with_uvicorn(lambda port: attack(port, SECONDS, seed))
 
     assert report.faults == []
     assert report.statuses[200] > 0
