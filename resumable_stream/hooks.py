@@ -137,7 +137,7 @@ class ChatHooks(StartHooks):
         return self.chat.format.dialect.names_runs
 
     async def run_owner(self, request: HttpRequest, run_id: str | None) -> str:
-        """Name the owner under whom a run must be found by its id alone; ``""`` if its client names the chat as well."""
+        """Return the owner by whom a run is found by its id alone; ``""`` if its client names the chat as well."""
         # What the URL says with this request, it says with every other.
         if self.names_runs and run_id and not named_chat(request):
             return await self.owner_here(request)

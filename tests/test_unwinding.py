@@ -29,7 +29,7 @@ class CyclicStream:
         self.iterator = self._items()
 
     def __iter__(self) -> Iterator[str]:
-        for item in self.iterator:
+        for item in self.iterator:  # noqa: UP028 (the loop is what is tested)
             yield item
 
     def _items(self) -> Iterator[str]:
@@ -48,12 +48,12 @@ def test_iterator_of_a_loop_is_found() -> None:
     stream = Stream()
 
     def generate() -> Iterator[str]:
-        for item in stream:
+        for item in stream:  # noqa: UP028 (the loop is what is tested)
             yield item
 
     def generate_from_variable() -> Iterator[str]:
         events = iter(stream)
-        for event in events:
+        for event in events:  # noqa: UP028 (the loop is what is tested)
             yield event
 
     assert broken_loops(generate()) == [stream]
@@ -65,7 +65,7 @@ def test_iterators_of_generators_that_a_generator_loops_over_are_found() -> None
     stream = CyclicStream()
 
     def generate() -> Iterator[str]:
-        for item in stream:
+        for item in stream:  # noqa: UP028 (the loop is what is tested)
             yield item
 
     outer, inner = broken_loops(generate())

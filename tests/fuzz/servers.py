@@ -33,7 +33,7 @@ def under_uvicorn(attack: Attack) -> Report:
 
 
 def under_daphne(attack: Attack) -> Report:
-    """Serve on some port of loopback until the attack has ended, in the event loop that daphne makes for its reactor."""
+    """Serve on some port of loopback until the attack has ended, in the event loop that daphne's reactor makes."""
     # It installs Twisted's reactor, which one process can have only one of.
     from daphne.server import Server, twisted_loop  # noqa: PLC0415
 
