@@ -13,6 +13,7 @@ from ..deltas import Item
 from .agui import AGUI, FAILURE
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
+from .google import Gemini, is_response
 from .langchain import LangChain
 from .langgraph import LangGraph
 from .openai import ChatCompletions, Responses, is_chat_chunk
@@ -37,6 +38,10 @@ class Producers:
         return ChatCompletions(self._calls)
 
     @cached_property
+    def _gemini(self) -> Gemini:
+        return Gemini()
+
+    @cached_property
     def _responses(self) -> Responses:
         return Responses(self._calls)
 
@@ -49,7 +54,7 @@ class Producers:
 
     def flush(self) -> list[Item]:
         """Complete the calls that the producer left open when it came to its end."""
-        return self._calls.end_all()
+        return [*self._calls.end_all(), *self._gemini.flush()]
 
     def read(self, item: Any, *, is_apps_own: bool = False) -> list[Item] | None:
         """Read an item of a known producer; ``None`` if it is not one.
@@ -74,6 +79,8 @@ class Producers:
     def _read_untyped(self, item: Any, *, is_apps_own: bool) -> list[Item] | None:
         if is_chat_chunk(item):
             return self._chat.read(item)
+        if is_response(item):
+            return self._gemini.read(item)
         error = look(item, "error")
         if isinstance(error, Mapping) and not is_apps_own:
             raise ProducerError(f"The provider failed: {error!r:.500}")

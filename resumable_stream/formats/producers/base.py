@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...exceptions import ResumableStreamError
-from ..deltas import InvalidToolInput, Item, Reasoning, ToolInput, ToolInputDelta, ToolInputStart
+from ..deltas import InvalidToolInput, Item, Reasoning, Source, ToolInput, ToolInputDelta, ToolInputStart
 from ..jsontext import decode
+
+_UNDERSCORE = re.compile("_([a-z])")
 
 Reader = Callable[[Any], list[Item] | None]
 """Reads one item of a producer; ``None`` if it only looks like one."""
@@ -22,6 +26,23 @@ def look(source: Any, name: str) -> Any:
     if type(source) is dict or isinstance(source, Mapping):
         return source.get(name)
     return getattr(source, name, None)
+
+
+def look_either(source: Any, name: str) -> Any:
+    """Return a field by its name in Python, or else by the camelCase one of the library's JSON."""
+    value = look(source, name)
+    return value if value is not None else look(source, _UNDERSCORE.sub(lambda match: match[1].upper(), name))
+
+
+def new_call_id() -> str:
+    """Make an id for a call of a provider that gives none: clients need one."""
+    return f"call-{secrets.token_hex(8)}"
+
+
+def source(url: Any, title: Any = None) -> list[Source]:
+    """Make a source, unless it is no page of the web: clients make links of them."""
+    is_web = isinstance(url, str) and url.lower().startswith(("https://", "http://"))
+    return [Source(url, title if isinstance(title, str) and title else url)] if is_web else []
 
 
 def text(value: Any) -> list[Item]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from ..deltas import Item, Reasoning, ToolOutput
-from .base import ProducerError, Reader, ToolCalls, look, reasoning, skip, text
+from .base import ProducerError, Reader, ToolCalls, look, new_call_id, reasoning, skip, text
 
 _OF_CHOICES = ("delta", "content_filter_results", "content_filter_offsets", "finish_reason")
 _OF_EMPTY_CHUNKS = ("usage", "prompt_filter_results", "model")
@@ -67,7 +66,7 @@ class ChatCompletions:
         name = look(function, "name")
         if not call_id and name and not self._calls.has(key):
             # Some servers give calls no id, and clients need one.
-            call_id = f"call-{secrets.token_hex(8)}"
+            call_id = new_call_id()
         # Some servers repeat the id in every piece, and some give every call the index 0.
         if call_id and not self._calls.is_open(key, call_id):
             items += self._calls.begin(key, call_id, name)
