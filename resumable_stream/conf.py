@@ -156,8 +156,8 @@ class Settings:
     max_generations = Setting[int | None](500, kind=(int, type(None)), minimum=1)
     """Generations that may run in this process; ``None`` for no limit."""
     max_readers = Setting[int | None](5000, kind=(int, type(None)), minimum=1)
-    """Readers that may be open in this process: event streams, long polls and what websockets follow; ``None`` for no
-    limit. Each takes a connection, or a share of a websocket's, and some 30 KiB."""
+    """Readers that may be open in this process: event streams, long polls, what websockets follow, and requests that
+    load a chat; ``None`` for no limit. Each takes a connection, or a share of a websocket's, and some 30 KiB."""
     max_sockets = Setting[int | None](2000, kind=(int, type(None)), minimum=1)
     """Websockets that may be open in this process; ``None`` for no limit."""
     max_generations_per_owner = Setting[int | None](10, kind=(int, type(None)), minimum=1)

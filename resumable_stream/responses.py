@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from enum import Enum
 from http import HTTPStatus
@@ -186,10 +186,22 @@ def _forbidden(format_: ChunkFormat, cursor: int, wire: Wire) -> bytes:
     return b"".join(wire.encode_event(word, event=format_.event(word), cursor=cursor) for word in words)
 
 
-def json_response(fields: Mapping[str, str]) -> HttpResponse:
-    """Answer with an object whose values are JSON texts already; caches keep none of it."""
-    content = ",".join(f'"{name}":{text}' for name, text in fields.items())
-    return HttpResponse(f"{{{content}}}", content_type="application/json", headers={"Cache-Control": "no-store"})
+class PlacedResponse(HttpResponse):
+    """A response that gives its reader's place back when it is closed."""
+
+    def __init__(self, content: bytes, place: Place, **kwargs: Any) -> None:
+        super().__init__(content, **kwargs)
+        self.place = place
+
+    def close(self) -> None:
+        """Close the response; Django does so once it is sent or its client has gone."""
+        super().close()
+        self.place.release()
+
+
+def json_response(content: bytes, place: Place) -> PlacedResponse:
+    """Answer with encoded JSON; caches keep none of it."""
+    return PlacedResponse(content, place, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def plain(status: int, text: str = "", *, generation_id: str | None = None) -> HttpResponse:

@@ -17,12 +17,14 @@ from .asgi import require_framing
 from .exceptions import AccessDeniedError, InvalidRequestError
 from .formats.base import ChatRequest, Message, StoredGeneration
 from .formats.jsontext import decode, encode
-from .formats.outgoing import encode_list
+from .formats.outgoing import encode_list, encode_object
 from .history import fold_history, weight_of
 from .hooks import ChatHooks
+from .limits import releasing
 from .ndjson import NDJSON
 from .parsing import named_chat, parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
 from .passages import run_id_of
+from .registry import runtime
 from .responses import json_response
 from .sse import SSE, Wire
 from .workshop import off_loop
@@ -74,20 +76,22 @@ class RunDoors(ChatHooks):
 
     async def _load(self, request: HttpRequest, stream_name: str) -> HttpResponseBase:
         limit, before = parse_limit(request), request.GET.get("before")
-        generations, _ = await self.chat.history(stream_name)
-        messages = await fold_history(self.chat.format, generations)
-        # Both of one reading: what is in the messages has ended, and what has not is named.
-        newest = generations[-1] if generations else None
-        page, active, waiting = _page(messages, limit, before), _active_run(newest), _interrupts(newest)
-        encoded = await off_loop(weight_of(generations), encode_list, page["messages"])
-        return json_response(
-            {
+        place = runtime().reader_place(await self.limit_key_of(request))
+        with releasing(place):
+            generations, _ = await self.chat.history(stream_name)
+            messages = await fold_history(self.chat.format, generations)
+            # Both of one reading: what is in the messages has ended, and what has not is named.
+            newest = generations[-1] if generations else None
+            page, active, waiting = _page(messages, limit, before), _active_run(newest), _interrupts(newest)
+            encoded = await off_loop(weight_of(generations), encode_list, page["messages"])
+            fields = {
                 "messages": encoded,
                 "page": encode(page["page"]),
                 "activeRun": encode(active),
                 "interrupts": encode(waiting),
             }
-        )
+            content = encode_object(fields)
+        return json_response(content, place)
 
 
 def _active_run(newest: StoredGeneration | None) -> dict[str, str] | None:

@@ -23,8 +23,9 @@ from .exceptions import AccessDeniedError, ResumableStreamError
 from .form_views import FormDoors
 from .formats.base import ChatRequest
 from .formats.jsontext import encode
-from .formats.outgoing import encode_list
+from .formats.outgoing import encode_list, encode_object
 from .history import fold_history, weight_of
+from .limits import Place, releasing
 from .parsing import (
     parse_chat_id,
     parse_cursor,
@@ -142,7 +143,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         chat_id = parse_chat_id(chat_id if chat_id is not None else request.GET.get("id"))
         stream_name = await self.find_stream(request, chat_id, "read")
         if self.action == "messages":
-            return await self._messages(stream_name)
+            return await self._messages(stream_name, runtime().reader_place(await self.limit_key_of(request)))
         cursor = parse_cursor(request, is_lenient=self.chat.holds_sessions_open)
         is_live, wait_seconds = parse_flag(request, "live"), parse_wait(request)
         return await self._replay(
@@ -214,20 +215,22 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         stream_name = await self.find_stream(request, chat_id, "stop")
         return await self.chat.stop(stream_name, generation_id, arrival=arrival)
 
-    async def _messages(self, stream_name: str) -> HttpResponseBase:
-        generations, cursor = await self.chat.history(stream_name)
-        ends = [
-            {
-                "generation": one.generation_id,
-                "message": one.message_id,
-                "run": one.run_id,
-                "end": one.end.value if one.end is not None else None,
-            }
-            for one in generations
-        ]
-        messages = await fold_history(self.chat.format, generations)
-        encoded = await off_loop(weight_of(generations), encode_list, messages)
-        return json_response({"messages": encoded, "generations": encode(ends), "cursor": str(cursor)})
+    async def _messages(self, stream_name: str, place: Place) -> HttpResponseBase:
+        with releasing(place):
+            generations, cursor = await self.chat.history(stream_name)
+            ends = [
+                {
+                    "generation": one.generation_id,
+                    "message": one.message_id,
+                    "run": one.run_id,
+                    "end": one.end.value if one.end is not None else None,
+                }
+                for one in generations
+            ]
+            messages = await fold_history(self.chat.format, generations)
+            encoded = await off_loop(weight_of(generations), encode_list, messages)
+            content = encode_object({"messages": encoded, "generations": encode(ends), "cursor": str(cursor)})
+        return json_response(content, place)
 
 
 def _resumable_by(chat_id: str, response: HttpResponseBase) -> HttpResponseBase:

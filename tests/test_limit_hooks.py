@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,12 @@ from django.http import HttpRequest
 from django.urls import include, path
 
 from resumable_stream.consumers import StreamConsumer
-from resumable_stream.exceptions import LimitExceededError
+from resumable_stream.exceptions import LimitExceededError, RecordsMissingError
 from resumable_stream.registry import runtime
 from resumable_stream.turns import Turn
 from resumable_stream.views import ResumableChatView
 
-from .support.logs import use_faulty_log
+from .support.logs import held, raising, use_faulty_log
 from .support.manual import run_python
 from .support.producers import Producer
 from .support.sockets import Socket
@@ -68,6 +69,10 @@ class OwnedChat(Chat):
         return "ann"
 
 
+class OwnedRuns(OwnedChat):
+    format = "tanstack"
+
+
 class Nobodys(Chat):
     def limit_key(self, request: HttpRequest) -> Any:
         return None
@@ -78,6 +83,8 @@ urlpatterns = [
     path("api/rated", include(Rated.urls())),
     path("api/throttled", include(Throttled.urls())),
     path("api/team", include(Team.urls())),
+    path("api/owned", include(OwnedChat.urls())),
+    path("api/runs", include(OwnedRuns.urls())),
     path("api/nobodys", include(Nobodys.urls())),
 ]
 
@@ -136,6 +143,44 @@ async def test_process_that_is_full_of_readers_refuses_before_the_log_is_asked(s
     assert [(exchange.status, exchange.headers["Retry-After"]) for exchange in refused] == [(503, "5")] * 3
     assert asked == []
     assert len(log._streams) == len(runtime().registry) == 1
+
+
+LOADS = ["/api/owned/c1/messages", "/api/runs?threadId=c1", "/api/runs/c1/messages"]
+
+
+@pytest.mark.parametrize("path", [*LOADS, "/api/runs/c1/stream"])
+@in_virtual_time
+async def test_chat_is_loaded_only_by_who_has_a_readers_place(settings: Any, path: str) -> None:
+    log = use_faulty_log(settings, MAX_READERS_PER_OWNER=1)
+    place = runtime().reader_place("ann")
+    refused = await Visitor().get(path)
+    asked = log.calls["read"], log.calls["tail"]
+    place.release()
+
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "5")
+    assert asked == (0, 0)
+
+
+@pytest.mark.parametrize("path", LOADS)
+@in_virtual_time
+async def test_loading_a_chat_gives_the_place_back_however_it_ends(settings: Any, path: str) -> None:
+    log = use_faulty_log(settings, MAX_READERS_PER_OWNER=1)
+    here = runtime()
+    whole = await Visitor().get(path)
+    assert (whole.status, bool(here.readers)) == (200, False)
+
+    log.always("read", raising(RecordsMissingError(1, 5)))
+    failed = await Visitor().get(path)
+    assert (failed.status, bool(here.readers)) == (410, False)
+
+    arrived = asyncio.Event()
+    log.always("read", held(asyncio.Event(), arrived))
+    left = Visitor().begin("GET", path)
+    await arrived.wait()
+    assert here.readers.taken["ann"] == 1
+    await left.close()
+    await settle()
+    assert not here.readers
 
 
 @in_virtual_time

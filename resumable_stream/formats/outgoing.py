@@ -22,6 +22,11 @@ def encode_list(values: Iterable[Mapping[str, Any]]) -> str:
     return f"[{','.join(encode_each(values))}]"
 
 
+def encode_object(fields: Mapping[str, str]) -> bytes:
+    """Encode an object whose values are JSON texts already."""
+    return f"{{{','.join(f'{encode(name)}:{text}' for name, text in fields.items())}}}".encode()
+
+
 def _encode(value: Mapping[str, Any]) -> str | None:
     try:
         return encode(value)
