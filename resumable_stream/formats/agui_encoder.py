@@ -31,6 +31,7 @@ from .deltas import (
 )
 from .items import ItemReader
 from .jsontext import encode, encode_text
+from .refusals import unknown_chunk, unknown_type
 
 
 class AGUIEncoder(ChunkEncoder):
@@ -164,7 +165,7 @@ class AGUIEncoder(ChunkEncoder):
                 self._encode_tool(item)
 
     def _encode_event(self, chunk: Chunk) -> None:
-        event = check_event(chunk.data)
+        event = check_event(chunk)
         kind = event["type"]
         if kind == "RUN_STARTED":
             return
@@ -286,25 +287,25 @@ class AGUIEncoder(ChunkEncoder):
         return self.result_event(call_id, encode({"error": error_text}))
 
 
-def check_event(data: Any) -> Event:
+def check_event(chunk: Chunk) -> Event:
     """Check a producer's own event, and complete it where a model's dump leaves a value out.
 
     Raises:
         TypeError: It is none, clients know no such event, or it lacks what they need.
     """
+    data: Any = chunk.data
     kind = data.get("type") if isinstance(data, Mapping) else None
     if not isinstance(kind, str):
-        shown = f"a mapping with the keys {sorted(map(str, data))}" if isinstance(data, Mapping) else repr(data)
-        raise TypeError(f"An AG-UI event is a mapping with a 'type', not {shown:.200}. {_FIX}")
+        raise unknown_chunk(chunk, "An AG-UI event is a mapping with a 'type'", _FIX)
     if kind not in EVENT_TYPES:
-        raise TypeError(
-            f"AG-UI knows no event of the type {kind!r:.100}. {_FIX} Or choose the format that it belongs to."
-        )
+        fix = f"{_FIX} Or choose the format that it belongs to."
+        raise unknown_type(chunk, f"AG-UI knows no event of the type {kind!r:.100}.", fix)
     for name in REQUIRED_TEXTS[kind]:
         if not isinstance(data.get(name), str):
             raise TypeError(f"The event {kind} needs {name!r}, a str.")
     required = REQUIRED_VALUES.get(kind)
-    return data if required is None or required in data else {**data, required: None}
+    complete: Event = data if required is None or required in data else {**data, required: None}
+    return complete
 
 
 _FIX = "Yield str for text, and {'type': 'CUSTOM', 'name': …, 'value': …} for data of your own."

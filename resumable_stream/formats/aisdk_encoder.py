@@ -22,6 +22,7 @@ from .deltas import (
 )
 from .items import ItemReader
 from .jsontext import decode, encode, encode_text
+from .refusals import unknown_chunk, unknown_type
 
 # Chunks of producers' own that say something within or beside the text, rather than begin another part.
 _BESIDE_TEXT_PREFIXES = ("data-", "source-")
@@ -41,6 +42,8 @@ _ENDS = {"finish": EndReason.FINISHED, "abort": EndReason.STOPPED, "error": EndR
 _NEED_NO_START = ("start", "abort", "error")
 # What may follow an abort that stays the end.
 _AFTER_ABORT = ("finish", "finish-step", "message-metadata", "text-end", "reasoning-end")
+
+_FIX = "Yield str for text, and {'type': 'data-…', 'data': …} for data of your own."
 
 _OpenPart = tuple[str, str]
 """Kind ("text" or "reasoning") and id."""
@@ -253,7 +256,7 @@ class AISDKEncoder(ChunkEncoder):
             self._own_part = None
 
     def _encode_chunk(self, chunk: Chunk) -> None:
-        kind = self._kind(chunk.data)
+        kind = self._kind(chunk)
         if kind == "done":
             return
         if kind == "error":
@@ -270,18 +273,15 @@ class AISDKEncoder(ChunkEncoder):
         else:
             self._send({**chunk.data, required: None})
 
-    def _kind(self, data: Any) -> str:
-        kind = data.get("type") if isinstance(data, Mapping) else None
+    def _kind(self, chunk: Chunk) -> str:
+        kind = chunk.data.get("type") if isinstance(chunk.data, Mapping) else None
         if not isinstance(kind, str):
-            shown = f"a mapping with the keys {sorted(map(str, data))}" if isinstance(data, Mapping) else repr(data)
-            raise TypeError(
-                f"An AI SDK chunk is a mapping with a 'type', not {shown:.200}. Yield str for text, and "
-                "{'type': 'data-…', 'data': …} for data of your own."
-            )
+            raise unknown_chunk(chunk, "An AI SDK chunk is a mapping with a 'type'", _FIX)
         if kind not in self._chunk_types and kind != "done" and not kind.startswith("data-"):
-            raise TypeError(
-                f"AI SDK clients know no chunk of the type {kind!r:.100} and would fail. Yield "
-                "{'type': 'data-…', 'data': …} for data of your own, or choose the format that these chunks belong to."
+            raise unknown_type(
+                chunk,
+                f"AI SDK clients know no chunk of the type {kind!r:.100} and would fail.",
+                f"{_FIX} Or choose the format that these chunks belong to.",
             )
         return kind
 

@@ -15,6 +15,7 @@ from .deltas import Chunk, Finish, InvalidToolInput, Item, Reasoning, ToolInput,
 from .items import ItemReader
 from .jsontext import decode, encode, encode_text
 from .producers import ProducerError
+from .refusals import unknown_type
 
 _BLOCK_TYPES = ("content_block_start", "content_block_delta", "content_block_stop")
 RAW_TYPES = frozenset(("message_start", *_BLOCK_TYPES, "message_delta", "message_stop"))
@@ -205,7 +206,7 @@ class AnthropicEncoder(ChunkEncoder):
                 case Finish():
                     self._finish = item
                 case Chunk():
-                    self._encode_raw(_checked_event(item.data))
+                    self._encode_raw(_checked_event(item))
 
     def _encode_delta(self, kind: str, delta: str) -> None:
         if not delta or self._state.is_over:
@@ -302,17 +303,16 @@ def _raw_event(item: object) -> Mapping[str, Any] | None:
     return event
 
 
-def _checked_event(data: Any) -> Mapping[str, Any]:
+def _checked_event(chunk: Chunk) -> Mapping[str, Any]:
+    data = chunk.data
     kind = data.get("type") if isinstance(data, Mapping) else None
     if kind == "error":
         raise ProducerError(f"The message failed: {data!r:.500}")
     if kind in RAW_TYPES:
         return dict(data)
     shown = f"of the type {kind!r:.100}" if kind is not None else f"like {data!r:.100}"
-    raise TypeError(
-        f"Anthropic clients know no event {shown}. Yield str for text or raw message events, or choose the format that "
-        "these chunks belong to."
-    )
+    fix = "Yield str for text or raw message events, or choose the format that these chunks belong to."
+    raise unknown_type(chunk, f"Anthropic clients know no event {shown}.", fix)
 
 
 def _message(given: Mapping[str, Any], message_id: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ class Chunk(NamedTuple):
     """The decoded JSON value; a mapping, in formats whose chunks are objects."""
     text: str
     """The same as JSON, on one line."""
+    made_of: str = ""
+    """The class of the object that the app has yielded, with its module; empty for mappings and encoded events."""
 
 
 class Reasoning(NamedTuple):

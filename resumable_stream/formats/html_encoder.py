@@ -28,6 +28,7 @@ from .deltas import (
 )
 from .items import ItemReader
 from .jsontext import decode, encode, encode_text
+from .refusals import unknown_type
 
 _ELEMENT_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
 _REPLACED = re.compile("\r\n?|[\0\ud800-\udfff]")
@@ -239,7 +240,7 @@ class HTMLEncoder(ChunkEncoder):
             case Reasoning(delta):
                 self._add_text("reasoning", delta)
             case Chunk():
-                self._add_part(_checked_part(item.data))
+                self._add_part(_checked_part(item))
             case Finish():
                 self._model_finish = item
             case File(media_type, url):
@@ -279,14 +280,14 @@ class HTMLEncoder(ChunkEncoder):
         self._text_kind = ""
 
 
-def _checked_part(data: Any) -> Part:
+def _checked_part(chunk: Chunk) -> Part:
+    data = chunk.data
     kind = data.get("type") if isinstance(data, Mapping) else None
     # A template that does not know a type shows nothing. Pieces of another protocol would vanish without a trace.
     if not isinstance(kind, str) or kind in _FOREIGN_TYPES:
-        raise TypeError(
-            f"A part of an answer is a mapping with a 'type' that the template of parts knows, not {data!r:.200}. "
-            "Yield str for text, or choose the format that these chunks belong to."
-        )
+        wanted = "A part of an answer is a mapping with a 'type' that the template of parts knows"
+        fix = "Yield str for text, or choose the format that these chunks belong to."
+        raise unknown_type(chunk, f"{wanted}, not {data!r:.200}.", fix)
     return dict(data)
 
 

@@ -24,6 +24,7 @@ from .jsontext import decode, encode, escape_unsafe
 from .producers import Producers
 from .producers.langchain import NOTHING, unwrap, unwrap_mode
 from .producers.langgraph import CUSTOM, is_event
+from .refusals import class_name, unknown_class
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class ItemReader:
             return read
         values = ((field.name, getattr(item, field.name)) for field in dataclasses.fields(item))
         data = {name: value for name, value in values if value is not None}
-        return [Chunk(data, encode(data))]
+        return [_chunk_of(item, data)]
 
     def _read_sdk_chunk(self, item: Any) -> list[Item]:
         return self._read_dump(item, lambda: item.encode(self._sdk_version))
@@ -150,8 +151,8 @@ class ItemReader:
         except ValueError:
             # pydantic's own JSON cannot hold lone surrogates; ours can.
             data = item.model_dump(by_alias=True, exclude_none=True)
-            return [Chunk(data, encode(data))]
-        return [] if text == "[DONE]" else [Chunk(decode(text), escape_unsafe(text))]
+            return [_chunk_of(item, data)]
+        return [] if text == "[DONE]" else [Chunk(decode(text), escape_unsafe(text), class_name(type(item)))]
 
     def _read_object(self, item: Any) -> list[Item]:
         read = self._producers.read(item)
@@ -160,11 +161,17 @@ class ItemReader:
         return read
 
 
+def _chunk_of(item: object, data: Mapping[str, Any]) -> Chunk:
+    name = class_name(type(item))
+    try:
+        return Chunk(data, encode(data), name)
+    except TypeError as error:
+        raise unknown_class(name, str(error)) from error
+
+
 def _unknown(kind: type) -> TypeError:
-    return TypeError(
-        f"Cannot stream {kind.__module__}.{kind.__qualname__}. Yield str for text; for anything else a dict, a "
-        "dataclass or a pydantic model that is a chunk of the view's format."
-    )
+    why = "Yield str for text; for anything else a dict, dataclass or pydantic model that is a chunk of the format."
+    return unknown_class(class_name(kind), why)
 
 
 _Way = Callable[[ItemReader, Any], list[Item]]

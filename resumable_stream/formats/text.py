@@ -18,6 +18,7 @@ from .conversation import Conversation
 from .deltas import Chunk, Finish, Item
 from .items import ItemReader
 from .jsontext import decode, encode, encode_text, mend_surrogates
+from .refusals import unknown_chunk
 from .text_request import parse_request
 
 DATA_EVENT = "data"
@@ -77,8 +78,9 @@ def _encode_item(item: Item) -> list[str]:
         return [encode({"type": "finish", "reason": item.reason})]
     if not isinstance(item, Chunk):
         return []
-    if not isinstance(item.data, (str, Mapping)):
-        raise TypeError(f"The text format takes str and mappings, not {item.text:.100} in an encoded event.")
+    if item.made_of or not isinstance(item.data, (str, Mapping)):
+        fix = "For an event of your own, yield a dict."
+        raise unknown_chunk(item, "The text format takes text as str and events of the app's own as dict", fix)
     return [item.text]
 
 

@@ -167,7 +167,7 @@ class TestEncoding:
         [
             ({"type": "text-delta", "delta": "x"}, "know no event of the type 'text-delta'"),
             ({"delta": "x"}, "know no event like"),
-            (object(), "Cannot stream builtins.object. Yield str for text"),
+            (object(), "Cannot stream builtins.object: Yield str for text"),
             (block_delta(0, "text_delta", text="x"), "yield its content_block_start first"),
             ({"type": "content_block_start", "index": 0}, "mapping with a 'type'"),
         ],

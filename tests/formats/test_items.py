@@ -47,8 +47,12 @@ def read(item: object) -> list[Any]:
     return ItemReader().read(item)
 
 
-def chunk(**data: Any) -> Chunk:
-    return Chunk(data, json.dumps(data, separators=(",", ":")))
+def chunk(made_of: type | None = None, **data: Any) -> Chunk:
+    return Chunk(data, json.dumps(data, separators=(",", ":")), named(made_of) if made_of else "")
+
+
+def named(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def as_mapping(item: Any) -> Any:
@@ -80,12 +84,12 @@ def test_mappings_are_chunks(kind: type[Mapping[str, Any]]):
 
 
 def test_a_dataclass_is_a_chunk_without_its_empty_fields():
-    assert read(Event("data-x", {"a": None})) == [chunk(type="data-x", data={"a": None})]
+    assert read(Event("data-x", {"a": None})) == [chunk(Event, type="data-x", data={"a": None})]
 
 
 def test_a_model_is_a_chunk_by_its_aliases_and_without_its_empty_fields():
-    assert read(Model(type="start", message_id="m")) == [chunk(type="start", messageId="m", text="")]
-    assert read(Model(type="start")) == [chunk(type="start", text="")]
+    assert read(Model(type="start", message_id="m")) == [chunk(Model, type="start", messageId="m", text="")]
+    assert read(Model(type="start")) == [chunk(Model, type="start", text="")]
 
 
 def test_a_model_with_a_lone_surrogate_is_a_chunk_all_the_same():
@@ -94,7 +98,8 @@ def test_a_model_with_a_lone_surrogate_is_a_chunk_all_the_same():
 
 
 def test_a_chunk_that_encodes_itself_is_asked_for_the_version():
-    assert ItemReader(sdk_version=6).read(SelfEncoding(type="x")) == [Chunk({"type": "x", "for": 6}, read_text(6))]
+    (item,) = ItemReader(sdk_version=6).read(SelfEncoding(type="x"))
+    assert (item.data, item.text) == ({"type": "x", "for": 6}, read_text(6))
 
 
 def read_text(version: int) -> str:
@@ -212,7 +217,18 @@ class Unknown:
 
 @pytest.mark.parametrize("item", [Unknown(), 1, 1.5, True, [], {1}, object, ("a", "b", "c", "d"), (1, 2)])
 def test_anything_else_is_an_error_that_names_its_type_and_the_fix(item: object):
-    name = f"{type(item).__module__}.{type(item).__qualname__}"
-    with pytest.raises(TypeError, match=f"Cannot stream {name}. Yield str for text") as caught:
+    with pytest.raises(TypeError, match=f"Cannot stream {named(type(item))}: ") as caught:
         read(item)
     assert "pydantic model" in str(caught.value)
+    assert "yield item.text" in str(caught.value)
+
+
+@dataclasses.dataclass
+class Opaque:
+    type: str
+    client: Any
+
+
+def test_an_object_that_json_cannot_hold_is_named_by_its_class():
+    with pytest.raises(TypeError, match=f"Cannot stream {named(Opaque)}: JSON cannot hold {named(Unknown)}"):
+        read(Opaque("x", Unknown()))

@@ -5,10 +5,14 @@ What an answer holds is compared after the fold: text, thoughts and calls, in th
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+import pydantic
 import pytest
 
 from resumable_stream.engine import ChatEngine
@@ -145,6 +149,53 @@ async def test_an_agent_of_pydantic_ai_is_taken_by_its_agui_adapter(name: str) -
     else:
         assert [block["type"] for block in message["content"]] == ["tool_use", "text"]
         assert (message["content"][1]["text"], message["stop_reason"]) == ("Sunny.", "end_turn")
+
+
+class Response(pydantic.BaseModel):
+    """What an SDK streams that nobody here knows."""
+
+    text: str
+    headers: dict[str, str]
+
+
+@dataclass
+class Delta:
+    content: str
+    tool: Any = None
+
+
+class Event(pydantic.BaseModel):
+    type: str
+    delta: str
+
+
+UNKNOWN: list[Any] = [
+    Response(text="Hello", headers={"x-request-id": "secret"}),
+    Delta("Hello"),
+    SimpleNamespace(text="Hello"),
+]
+# A template of the app's own may know any type of part.
+UNKNOWN_TYPES = [
+    (name, Event(type="content-delta", delta="Hello")) for name in ("agui", "aisdk", "anthropic", "tanstack", "text")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "item"),
+    [*itertools.product(("agui", "aisdk", "anthropic", "html", "tanstack", "text"), UNKNOWN), *UNKNOWN_TYPES],
+)
+def test_object_of_unknown_class_is_an_error_that_names_the_class_and_shows_how_to_map_it(name: str, item: Any) -> None:
+    encoder = get_format(name).encoder(GenerationFacts(generation_id="g", message_id="m"))
+    encoder.start()
+
+    with pytest.raises(TypeError) as caught:
+        encoder.encode(item)
+
+    kind = type(item)
+    assert f"Cannot stream {kind.__module__}.{kind.__qualname__}: " in str(caught.value)
+    assert "        yield item.text\n" in str(caught.value)
+    assert "docs/producers.md" in str(caught.value)
+    assert "secret" not in "".join(encoder.fail("Sorry."))
 
 
 @pytest.mark.parametrize("name", ["anthropic", "html"])

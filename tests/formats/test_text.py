@@ -56,7 +56,7 @@ class TestEncoding:
 
     @pytest.mark.parametrize("item", [b"data: 5\n\n", b"data: [1]\n\n", b"data: null\n\n"])
     def test_encoded_events_of_other_values_are_an_error(self, item: bytes):
-        with pytest.raises(TypeError, match="takes str and mappings"):
+        with pytest.raises(TypeError, match="takes text as str and"):
             encoder().encode(item)
 
     def test_there_is_nothing_to_open_and_nothing_to_close(self):

@@ -1,0 +1,42 @@
+"""The errors that tell an app what it has yielded, and what to yield in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .deltas import Chunk
+
+_EXAMPLE = """\
+    async for item in stream:
+        yield item.text"""
+
+
+def class_name(kind: type) -> str:
+    """Name a class with its module."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def unknown_class(name: str, why: str) -> TypeError:
+    """Make the error for an object that no producer's reader knows and that is no chunk of the format."""
+    return TypeError(
+        f"Cannot stream {name}: {why}\nYield the text that it holds, wherever its class keeps it:\n"
+        f"{_EXAMPLE}\n"
+        "docs/producers.md lists the libraries whose objects may be yielded as they are."
+    )
+
+
+def unknown_type(chunk: Chunk, why: str, fix: str) -> TypeError:
+    """Make the error for a chunk that is none of the format's; it names the class of what was an object."""
+    return unknown_class(chunk.made_of, f"{why} {fix}") if chunk.made_of else TypeError(f"{why} {fix}")
+
+
+def unknown_chunk(chunk: Chunk, wanted: str, fix: str) -> TypeError:
+    """Make the same error for what is no chunk of any format; ``wanted`` says what a chunk is."""
+    return unknown_type(chunk, f"{wanted}, not {shown(chunk.data)}.", fix)
+
+
+def shown(data: Any) -> str:
+    """Describe what cannot be a chunk, in few words."""
+    text = f"a mapping with the keys {sorted(map(str, data))}" if isinstance(data, Mapping) else repr(data)
+    return f"{text:.200}"
