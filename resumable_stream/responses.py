@@ -172,7 +172,9 @@ def _end(format_: ChunkFormat, last: Entry | None, wire: Wire) -> bytes:
         return b""
     facts = last.facts
     make = format_.end_event
-    event = survive(lambda: make(facts.reason, facts.text or None), None, logger, "no end event %s", format_.name)
+    event = survive(
+        lambda: make(facts.reason, facts.text or None, facts.cause), None, logger, "no end event %s", format_.name
+    )
     return b"" if event is None else wire.encode_event(event[1], event=event[0], cursor=last.cursor)
 
 

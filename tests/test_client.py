@@ -236,6 +236,11 @@ def test_the_end_of_each_format_is_told(gather: Gather, name: str, reason: EndRe
             Event(name="end", data='{"reason":"interrupted","error":"Sorry."}'),
             End(reason=Reason.INTERRUPTED, text="Sorry."),
         ),
+        (
+            Event(name="end", data='{"reason":"interrupted","cause":"taken-over"}'),
+            End(reason=Reason.INTERRUPTED, cause="taken-over"),
+        ),
+        (Event(name="end", data='{"reason":"interrupted","cause":1}'), End(reason=Reason.INTERRUPTED)),
         (Event(name="end", data='{"reason":"bored"}'), End(reason=Reason.UNTOLD)),
         (Event(name="end", data="over"), End(reason=Reason.UNTOLD)),
         (Event(data='{"type":"text-delta"}'), None),

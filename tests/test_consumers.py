@@ -1028,7 +1028,7 @@ async def test_at_shutdown_sockets_get_their_frames_and_are_told_to_come_again(l
         while len([frame for frame in heard if is_end(frame)]) < 2:
             heard.append(await reader.hear())
         ends = {frame["stream"]: frame for frame in heard if is_end(frame)}
-        assert ends["c1"]["reason"] == "interrupted"
+        assert (ends["c1"]["reason"], ends["c1"]["cause"]) == ("interrupted", "shutdown")
         assert (ends["c2"]["reason"], ends["c2"]["reconnect"]) == ("shutdown", True)
         for socket in (reader, idle, writer):
             assert await socket.hear_close() == 1012

@@ -396,7 +396,8 @@ async def test_a_process_that_is_about_to_end_sends_its_pollers_elsewhere(log: F
     await asyncio.gather(waiting.done(), live.done())
 
     # The answer's end is the last that this process wrote, and both get it.
-    assert waiting.json["end"]["reason"] == live.json["end"]["reason"] == "interrupted"
+    for polled_answer in (waiting, live):
+        assert (polled_answer.json["end"]["reason"], polled_answer.json["end"]["cause"]) == ("interrupted", "shutdown")
     after = await visitor.get(f"/text/replay?id=c1&from={polled.cursor}&wait=60")
     assert (after.status, after.headers["Retry-After"]) == (503, "1")
 

@@ -32,7 +32,7 @@ from resumable_stream.exceptions import (
 from resumable_stream.formats import get_format
 from resumable_stream.formats.base import EndReason
 from resumable_stream.hub import Hub
-from resumable_stream.layout import EndFacts, terminal_records
+from resumable_stream.layout import Cause, EndFacts, terminal_records
 from resumable_stream.limits import Places
 from resumable_stream.reader import Reader
 from resumable_stream.records import Record
@@ -61,8 +61,8 @@ def log(settings: Any) -> FaultyLog:
     return use_faulty_log(settings, REAUTHORIZE_SECONDS=60)
 
 
-def terminal(reason: EndReason = EndReason.FINISHED, text: str = "") -> list[Record]:
-    return terminal_records([], EndFacts(generation_id="g" * 20, reason=reason, text=text), back=None)
+def terminal(reason: EndReason = EndReason.FINISHED, text: str = "", cause: Cause | None = None) -> list[Record]:
+    return terminal_records([], EndFacts(generation_id="g" * 20, reason=reason, text=text, cause=cause), back=None)
 
 
 def response_for(log: FaultyLog, *, name: str = "text", check: Any = None, **options: Any) -> EventStreamResponse:
@@ -78,19 +78,20 @@ async def body_of(response: EventStreamResponse) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("reason", "text", "data"),
+    ("reason", "text", "cause", "data"),
     [
-        (EndReason.FINISHED, "", '{"reason":"finished"}'),
-        (EndReason.STOPPED, "", '{"reason":"stopped"}'),
-        (EndReason.FAILED, "Sorry.", '{"reason":"failed","error":"Sorry."}'),
-        (EndReason.INTERRUPTED, "Gone.", '{"reason":"interrupted","error":"Gone."}'),
+        (EndReason.FINISHED, "", None, '{"reason":"finished"}'),
+        (EndReason.STOPPED, "", None, '{"reason":"stopped"}'),
+        (EndReason.FAILED, "Sorry.", None, '{"reason":"failed","error":"Sorry."}'),
+        (EndReason.INTERRUPTED, "Gone.", None, '{"reason":"interrupted","error":"Gone."}'),
+        (EndReason.INTERRUPTED, "Gone.", Cause.SHUTDOWN, '{"reason":"interrupted","error":"Gone.","cause":"shutdown"}'),
     ],
 )
 @in_virtual_time
 async def test_a_body_ends_with_how_it_ended_where_the_client_takes_that(
-    log: FaultyLog, reason: EndReason, text: str, data: str
+    log: FaultyLog, reason: EndReason, text: str, cause: Cause | None, data: str
 ) -> None:
-    await log.append("s", [Record('"1"'), *terminal(reason, text)])
+    await log.append("s", [Record('"1"'), *terminal(reason, text, cause)])
     events = parse(await body_of(response_for(log)))
 
     assert events[-1] == ("end", data, "3")

@@ -994,6 +994,7 @@ async def test_readers_of_a_process_that_ends_are_cut_off_to_reconnect_elsewhere
     assert not live.is_complete
     assert reading.is_complete
     assert b'"reason":"interrupted"' in reading.body
+    assert b'"cause":"shutdown"' in reading.body
 
 
 @pytest.mark.parametrize("fault", [unavailable, lost_before], ids=["unavailable", "unknown"])

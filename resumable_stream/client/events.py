@@ -33,6 +33,9 @@ class End:
     reason: Reason
     text: str = ""
     """What people are told of a failure or an interruption."""
+    cause: str | None = None
+    """Why the answer was interrupted or over a limit (``"shutdown"``, ``"lease-expired"``, ``"taken-over"``,
+    ``"limit-exceeded"``), where the format tells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,12 @@ def end_of(event: Event) -> End | None:
     fields: dict[str, Any] = data if isinstance(data, dict) else {}
     if event.name == "end":
         reason = fields.get("reason")
-        return End(reason=Reason(reason) if reason in _TOLD else Reason.UNTOLD, text=_text(fields))
+        cause = fields.get("cause")
+        return End(
+            reason=Reason(reason) if reason in _TOLD else Reason.UNTOLD,
+            text=_text(fields),
+            cause=cause if isinstance(cause, str) else None,
+        )
     found = _TYPES.get(str(fields.get("type")))
     if found is None:
         return None

@@ -195,10 +195,11 @@ class ChunkFormat(ABC):
         """Return what the SSE event of ``chunk`` carries, of one line or several; nothing else sees it."""
         return chunk
 
-    def end_event(self, reason: EndReason, text: str | None) -> tuple[str, str] | None:
+    def end_event(self, reason: EndReason, text: str | None, cause: str | None = None) -> tuple[str, str] | None:
         """Give the SSE event (name, data) that ends a body after the terminal record, if these clients take one.
 
-        ``text`` is the message shown to people after a failure or an interruption.
+        ``text`` is the message shown to people after a failure or an interruption, ``cause`` says for programs why the
+        answer was interrupted or over a limit: a value of :class:`~resumable_stream.layout.Cause`.
         """
         return None
 

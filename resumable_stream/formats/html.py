@@ -77,9 +77,9 @@ class HTMLFormat(ChunkFormat):
             case _:
                 return _swap("innerHTML", element, self.render("answer", {"message": Answer.of(read).message()}))
 
-    def end_event(self, reason: EndReason, text: str | None) -> tuple[str, str] | None:
+    def end_event(self, reason: EndReason, text: str | None, cause: str | None = None) -> tuple[str, str] | None:
         """Say that the answer is over, for ``sse-close="end"``; the page has been told how by the last fragment."""
-        return END_EVENT, encode({"reason": reason.value})
+        return END_EVENT, encode({"reason": reason.value, **({"cause": cause} if cause else {})})
 
     def nothing_left(self) -> tuple[str, str] | None:
         """Say it again: htmx takes an empty answer for an error, and asks for ever."""

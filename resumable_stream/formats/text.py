@@ -102,10 +102,12 @@ class TextFormat(ChunkFormat):
         """Name the event of an object; text is an SSE message without a name."""
         return DATA_EVENT if chunk.startswith("{") else None
 
-    def end_event(self, reason: EndReason, text: str | None) -> tuple[str, str] | None:
+    def end_event(self, reason: EndReason, text: str | None, cause: str | None = None) -> tuple[str, str] | None:
         """Tell how the answer ended, and after a failure why."""
-        data = {"reason": reason.value} if text is None else {"reason": reason.value, "error": text}
-        return END_EVENT, encode(data)
+        optional = {"error": text, "cause": cause}
+        return END_EVENT, encode(
+            {"reason": reason.value, **{name: value for name, value in optional.items() if value is not None}}
+        )
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into ``{id, role, content}`` messages."""

@@ -101,6 +101,8 @@ class SubscriptionEnd:
     generation_id: str | None = None
     text: str = ""
     """For people."""
+    cause: str | None = None
+    """Why the generation was interrupted or over a limit: a :class:`~resumable_stream.layout.Cause`'s value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

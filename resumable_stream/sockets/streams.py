@@ -95,7 +95,7 @@ class StreamDialect(SocketDialect):
         """Say why, and whether to come again."""
         if is_last:
             self._encoders.pop(key, None)
-        optional = {"generation": end.generation_id, "error": end.text}
+        optional = {"generation": end.generation_id, "error": end.text, "cause": end.cause}
         fields = {"id": end.cursor, "reason": end.reason, "reconnect": end.reason in RECONNECT_AFTER}
         return _text("end", stream=key, **fields, **{name: value for name, value in optional.items() if value})
 

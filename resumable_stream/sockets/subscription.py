@@ -204,7 +204,11 @@ class Subscription:
         assert self._reader is not None
         facts = entry.facts
         end = SubscriptionEnd(
-            reason=facts.reason.value, cursor=entry.cursor, generation_id=facts.generation_id, text=facts.text
+            reason=facts.reason.value,
+            cursor=entry.cursor,
+            generation_id=facts.generation_id,
+            text=facts.text,
+            cause=facts.cause,
         )
         if not self._reader.is_live:
             self._end = end

@@ -83,11 +83,17 @@ test("the named event tells how an answer ended, and why", async () => {
   const taken = gather(following);
   const body = (await server.next()).stream();
   body.write('id: 1\ndata: "a"\n\nevent: data\nid: 2\ndata: {"b":1}\n\n');
-  body.write('event: end\nid: 4\ndata: {"reason":"interrupted","error":"Try again."}\n\n');
+  body.write('event: end\nid: 4\ndata: {"reason":"interrupted","error":"Try again.","cause":"shutdown"}\n\n');
   await taken.done;
 
   assert.deepEqual(taken.chunks, ["a", { b: 1 }]);
-  assert.deepEqual(await following.ended, { reason: "interrupted", cursor: 4, generation: null, error: "Try again." });
+  assert.deepEqual(await following.ended, {
+    reason: "interrupted",
+    cursor: 4,
+    generation: null,
+    error: "Try again.",
+    cause: "shutdown",
+  });
 });
 
 test("204 means that there is nothing to come", async () => {

@@ -63,11 +63,11 @@ test("one socket serves all streams, in our dialect", async () => {
     { type: "subscribe", stream: "b", live: true },
   ]);
   socket.say(subscribed("a", 3), subscribed("b"), chunk("a", 4, "a1"), chunk("b", 1, "b1"), chunk("a", 5, "a2"));
-  socket.say(end("a", 7, "stopped", { generation: "g" }), end("b", 2, "finished"), chunk("b", 3, "b2"));
+  socket.say(end("a", 7, "interrupted", { generation: "g", cause: "taken-over" }), end("b", 2, "finished"), chunk("b", 3, "b2"));
   await settle();
 
   assert.deepEqual(taken.map((one) => one.chunks), [["a1", "a2"], ["b1", "b2"]]);
-  assert.deepEqual(await first.ended, { reason: "stopped", generation: "g", cursor: 7 });
+  assert.deepEqual(await first.ended, { reason: "interrupted", generation: "g", cause: "taken-over", cursor: 7 });
   assert.deepEqual([second.state, second.transport, Sockets.made.length], ["open", "websocket", 1]);
   assert.equal(server.isIdle, true);
 });

@@ -206,6 +206,10 @@ class TestDialect:
 
     def test_the_end_is_an_event_that_closes_the_connection(self):
         assert FORMAT.end_event(EndReason.STOPPED, None) == ("end", '{"reason":"stopped"}')
+        assert FORMAT.end_event(EndReason.INTERRUPTED, "Gone.", "shutdown") == (
+            "end",
+            '{"reason":"interrupted","cause":"shutdown"}',
+        )
         assert FORMAT.nothing_left() == ("end", "{}")
 
     def test_a_chat_is_folded_into_what_the_templates_take(self):

@@ -33,6 +33,9 @@ export declare const END: {
   readonly CLOSED: "closed";
 };
 
+/** Others may be added. */
+export type Cause = "shutdown" | "lease-expired" | "taken-over" | "limit-exceeded" | (string & {});
+
 export interface End {
   reason: EndReason;
   /** Where to go on; null if not even the first chunk came. */
@@ -41,6 +44,8 @@ export interface End {
   generation?: string | null;
   /** For people. */
   error?: string;
+  /** Why the answer was interrupted or over a limit, where the server tells it. */
+  cause?: Cause;
   /** The HTTP status of a refusal. */
   status?: number;
 }

@@ -32,7 +32,7 @@ export class Following {
   end = null;
   /** Resolves as soon as the stream is open for the first time, or over. */
   opened;
-  /** Resolves to how it ended: `{reason, cursor, generation?, error?, status?}`. Never rejects. */
+  /** Resolves to how it ended: `{reason, cursor, generation?, error?, cause?, status?}`. Never rejects. */
   ended;
 
   /** Where the next connection goes on: beyond `cursor` while chunks wait to be taken. */
@@ -233,13 +233,13 @@ export class Following {
     return this.#progress();
   }
 
-  #takeEnd({ reason, id = null, generation = null, error, reconnect = false }) {
+  #takeEnd({ reason, id = null, generation = null, error, cause, reconnect = false }) {
     if (reconnect) return;
     // The start did not get through as a stream; what was started is over, and can only be had there.
     if (reason === END.NOTHING && this.#isToStart) return;
     this.#advance(id);
     this.#progress();
-    const end = { reason, generation: generation ?? this.generation, ...(error ? { error } : {}) };
+    const end = { reason, generation: generation ?? this.generation, ...(error ? { error } : {}), ...(cause ? { cause } : {}) };
     if (this.#live && ANSWER_ENDS.has(reason)) this.#tell("onEnd", { ...end, cursor: this.cursor });
     else this.#finish(end, this.#received);
   }
