@@ -15,6 +15,7 @@ import pytest
 from resumable_stream.formats import Encoded, GenerationFacts, StoredGeneration, get_format
 from resumable_stream.formats.deltas import (
     Chunk,
+    Finish,
     InvalidToolInput,
     Reasoning,
     ToolError,
@@ -26,6 +27,8 @@ from resumable_stream.formats.deltas import (
 from resumable_stream.formats.items import ItemReader
 from resumable_stream.formats.producers import ProducerError
 from resumable_stream.oddities import forget
+
+from .seen import CUT_OFF, FILTERED, FORMATS, USUAL, see
 
 
 def library(module: str) -> ModuleType:
@@ -84,6 +87,7 @@ CHAT_ITEMS = [
     ToolInputDelta("c2", "{"),
     ToolInput("c1", "weather", {"city": "Paris"}),
     InvalidToolInput("c2", "search", "{"),
+    Finish("tool-calls"),
 ]
 
 
@@ -129,7 +133,7 @@ class TestDialectsOfChatCompletions:
         assert isinstance(item, Chunk)
 
     def test_a_call_without_an_id_gets_one(self):
-        begin, delta, whole = read_all(
+        begin, delta, whole, _ = read_all(
             [chat_chunk(chat_call("{}", None, "weather")), chat_chunk({}, finish_reason="x")]
         )
         assert begin.name == "weather"
@@ -281,7 +285,7 @@ class TestChatCompletions:
         with client, client.chat.completions.stream(model="m", messages=[]) as stream:
             events = list(stream)
         assert {event.type for event in events} > {"chunk", "content.delta"}
-        assert read_all(events) == ["Hel", "lo", *call('{"city":', '"Paris"}')]
+        assert read_all(events) == ["Hel", "lo", *call('{"city":', '"Paris"}'), Finish("tool-calls")]
 
     def test_litellms_objects_are_read(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -294,8 +298,23 @@ class TestChatCompletions:
     def test_reasoning_is_read_by_either_of_its_names(self, name: str):
         assert read_all([chat_chunk({name: "hm"})]) == [Reasoning("hm")]
 
-    def test_a_refusal_is_text(self):
-        assert read_all([chat_chunk({"refusal": "No."})]) == ["No."]
+    def test_a_refusal_is_text_and_no_usual_end(self):
+        chunks = [chat_chunk({"refusal": "No."}), chat_chunk({}, finish_reason="stop")]
+        assert read_all(chunks) == ["No.", Finish("content-filter")]
+
+    def test_what_the_model_says_aloud_is_text(self):
+        assert read_all([chat_chunk({"audio": {"id": "a", "transcript": "Hello"}})]) == ["Hello"]
+
+    @pytest.mark.parametrize(
+        ("reason", "words"), [("stop", USUAL), ("eos", USUAL), ("length", CUT_OFF), ("content_filter", FILTERED)]
+    )
+    def test_clients_are_told_why_the_model_has_stopped(self, reason: str, words: dict[str, Any]):
+        chunks = [chat_chunk({"content": "Hello"}), chat_chunk({}, finish_reason=reason)]
+        assert {name: see(name, chunks).finish for name in FORMATS} == words
+
+    def test_an_end_that_is_an_error_fails_the_answer(self):
+        with pytest.raises(ProducerError, match="has failed"):
+            read_all([chat_chunk({"content": "Hel"}), chat_chunk({}, finish_reason="error")])
 
     def test_a_server_that_repeats_the_id_makes_one_call(self):
         pieces = [chat_chunk(chat_call(text, "c1", "weather")) for text in ("{", "}")]

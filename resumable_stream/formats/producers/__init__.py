@@ -16,6 +16,7 @@ from .base import ProducerError, ToolCalls, look
 from .google import Gemini, is_response
 from .langchain import LangChain
 from .langgraph import LangGraph
+from .mistral import unwrap
 from .openai import ChatCompletions, Responses, is_chat_chunk
 
 __all__ = ["ProducerError", "Producers"]
@@ -77,8 +78,9 @@ class Producers:
         return [] if is_helper or self._responses.is_event(kind, item) else None
 
     def _read_untyped(self, item: Any, *, is_apps_own: bool) -> list[Item] | None:
-        if is_chat_chunk(item):
-            return self._chat.read(item)
+        chunk = unwrap(item)
+        if is_chat_chunk(chunk):
+            return self._chat.read(chunk)
         if is_response(item):
             return self._gemini.read(item)
         error = look(item, "error")

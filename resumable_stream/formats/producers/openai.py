@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..deltas import Item, Reasoning, ToolOutput
+from ..deltas import Finish, FinishReason, Item, Reasoning, ToolInput, ToolOutput
 from .base import ProducerError, Reader, ToolCalls, look, new_call_id, reasoning, skip, text
+from .mistral import NO_ID, read_content
 
 _OF_CHOICES = ("delta", "content_filter_results", "content_filter_offsets", "finish_reason")
 _OF_EMPTY_CHUNKS = ("usage", "prompt_filter_results", "model")
+_FINISH_REASONS: dict[str, FinishReason] = {
+    **dict.fromkeys(("length", "max_tokens", "model_length"), "length"),
+    **dict.fromkeys(("content_filter", "safety", "recitation", "refusal"), "content-filter"),
+    **dict.fromkeys(("tool_calls", "function_call"), "tool-calls"),
+    # Of vLLM, of DeepSeek.
+    **dict.fromkeys(("abort", "insufficient_system_resource"), "other"),
+}
 
 
 def is_chat_chunk(item: Any) -> bool:
@@ -40,6 +49,8 @@ class ChatCompletions:
 
     def __init__(self, calls: ToolCalls) -> None:
         self._calls = calls
+        self._is_refused = False
+        """Whether the model has refused to answer, and has not finished since."""
 
     def readers(self) -> dict[str, Reader]:
         """Map the types of events to what reads them."""
@@ -53,24 +64,40 @@ class ChatCompletions:
             return []
         delta = look(choices[0], "delta")
         items = reasoning(look(delta, "reasoning_content") or look(delta, "reasoning"))
-        items += text(look(delta, "content")) + text(look(delta, "refusal"))
+        items += read_content(look(delta, "content")) + text(look(look(delta, "audio"), "transcript"))
+        items += self._read_refusal(delta)
         for call in look(delta, "tool_calls") or ():
             items += self._read_call(call)
-        if look(choices[0], "finish_reason"):
-            items += self._calls.end_all()
+        reason = look(choices[0], "finish_reason")
+        return items + self._read_finish(reason) if isinstance(reason, str) and reason else items
+
+    def _read_refusal(self, delta: Any) -> list[Item]:
+        items = text(look(delta, "refusal"))
+        self._is_refused = self._is_refused or bool(items)
         return items
+
+    def _read_finish(self, reason: str) -> list[Item]:
+        if reason == "error":
+            raise ProducerError("The provider says that its model has failed while it was answering.")
+        # Servers have words of their own for a usual end.
+        known = _FINISH_REASONS.get(reason.lower(), "stop")
+        is_refused, self._is_refused = self._is_refused and known == "stop", False
+        return [*self._calls.end_all(), Finish("content-filter" if is_refused else known)]
 
     def _read_call(self, call: Any) -> list[Item]:
         key, call_id, function = look(call, "index"), look(call, "id"), look(call, "function")
         items: list[Item] = []
-        name = look(function, "name")
+        name, arguments = look(function, "name"), look(function, "arguments")
+        call_id = None if call_id == NO_ID else call_id
+        if isinstance(arguments, Mapping):
+            return [*self._calls.end(key), ToolInput(str(call_id or new_call_id()), str(name or ""), arguments)]
         if not call_id and name and not self._calls.has(key):
             # Some servers give calls no id, and clients need one.
             call_id = new_call_id()
         # Some servers repeat the id in every piece, and some give every call the index 0.
         if call_id and not self._calls.is_open(key, call_id):
             items += self._calls.begin(key, call_id, name)
-        return items + self._calls.add(key, look(function, "arguments"))
+        return items + self._calls.add(key, arguments)
 
     def _read_wrapper(self, event: Any) -> list[Item] | None:
         chunk = look(event, "chunk")
