@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from ..deltas import Item
+from . import google, ollama
 from .agui import AGUI, FAILURE
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
-from .google import Gemini, is_response
 from .langchain import LangChain
 from .langgraph import LangGraph
 from .mistral import unwrap
@@ -39,8 +39,12 @@ class Producers:
         return ChatCompletions(self._calls)
 
     @cached_property
-    def _gemini(self) -> Gemini:
-        return Gemini()
+    def _gemini(self) -> google.Gemini:
+        return google.Gemini()
+
+    @cached_property
+    def _ollama(self) -> ollama.Ollama:
+        return ollama.Ollama()
 
     @cached_property
     def _responses(self) -> Responses:
@@ -81,8 +85,10 @@ class Producers:
         chunk = unwrap(item)
         if is_chat_chunk(chunk):
             return self._chat.read(chunk)
-        if is_response(item):
+        if google.is_response(item):
             return self._gemini.read(item)
+        if ollama.is_response(item):
+            return self._ollama.read(item)
         error = look(item, "error")
         if isinstance(error, Mapping) and not is_apps_own:
             raise ProducerError(f"The provider failed: {error!r:.500}")
