@@ -21,6 +21,7 @@ from django.utils.module_loading import import_string
 from ..conf import SETTING_NAME, settings
 from ..exceptions import InvalidBackendError
 from .base import BaseBackend
+from .frames import strip_frames
 
 __all__ = ["DEFAULT_ALIAS", "BackendHandler", "BaseBackend", "backends"]
 
@@ -47,7 +48,7 @@ class BackendHandler(Mapping[str, BaseBackend]):
         """
         with self._lock:
             if alias not in self._backends:
-                self._backends[alias] = _create(alias)
+                self._backends[alias] = self._made(alias)
             return self._backends[alias]
 
     def __iter__(self) -> Iterator[str]:
@@ -55,6 +56,14 @@ class BackendHandler(Mapping[str, BaseBackend]):
 
     def __len__(self) -> int:
         return len(settings.backends)
+
+    def _made(self, alias: str) -> BaseBackend:
+        try:
+            return _create(alias)
+        except Exception as error:
+            # The frames of what has failed hold the options, and with them an access token.
+            strip_frames(error)
+            raise
 
     def reset(self) -> None:
         """Forget the backends made so far."""

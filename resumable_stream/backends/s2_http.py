@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import lru_cache, partial
 from json import dumps
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -14,13 +15,17 @@ import httpx
 from .. import __version__
 from ..exceptions import AppendOutcomeUnknownError, StreamNotFoundError
 from .backoff import Backoff
+from .frames import without_frames
+from .http_transport import Reply
 from .loop_local import LoopLocal
 from .s2_client import REQUEST_ERRORS, S2Client, describe, has_no_files_left, was_never_sent
+from .s2_client import Exchange as RawExchange
 from .s2_codec import AppendContent
 from .s2_config import S2Config
 from .s2_errors import Answer, Fault, Judge, Kind
 from .s2_session import ReadSession, body_of
 
+T = TypeVar("T")
 Exchange = Callable[[int], Awaitable[Answer | Fault]]
 """Sends a request, for the so-many-th time."""
 
@@ -94,7 +99,7 @@ class S2Http:
     async def _begin(self, session: ReadSession, client: S2Client, request: httpx.Request) -> Fault | None:
         try:
             async with asyncio.timeout(self.config.timeout):
-                response = await client.send(request)
+                response = await _guarded(client.send(request))
         except REQUEST_ERRORS as error:
             return self.fault(error)
         session.begin(response)
@@ -140,26 +145,23 @@ class S2Http:
         client = await self._clients.get()
         async with client.append_slots:
             if client.exchange is None:
-                headers = self._base64 if append.is_base64 else self._json
-                request = self._request("POST", self._url(f"{stream_path(stream)}/records"), headers, append.content)
-                return await self._exchange(request, attempt)
-            head = self._append_heads(stream, append.is_base64)
+                return await self._exchange(self._append_request(stream, append), attempt)
             try:
                 async with asyncio.timeout(self.config.timeout):
-                    reply = await client.exchange(b"%b%d\r\n\r\n%b" % (head, len(append.content), append.content))
+                    reply = await _guarded(self._post(client.exchange, stream, append))
             except REQUEST_ERRORS as error:
                 return self.fault(error)
         return Answer(*reply, attempt)
+
+    async def _post(self, exchange: RawExchange, stream: str, append: AppendContent) -> Reply:
+        head = self._append_heads(stream, append.is_base64)
+        return await exchange(b"%b%d\r\n\r\n%b" % (head, len(append.content), append.content))
 
     async def _exchange(self, request: httpx.Request, attempt: int) -> Answer | Fault:
         client = await self._clients.get()
         try:
             async with asyncio.timeout(self.config.timeout):
-                response = await client.send(request)
-                try:
-                    content = await _content(response)
-                finally:
-                    await response.aclose()
+                response, content = await _guarded(_whole(client, request))
         except REQUEST_ERRORS as error:
             return self.fault(error)
         return Answer(response.status_code, response.headers, content, attempt)
@@ -167,10 +169,14 @@ class S2Http:
     async def _refused(self, response: httpx.Response, stream: str) -> Fault:
         try:
             async with asyncio.timeout(self.config.timeout):
-                content = await _content(response)
+                content = await _guarded(_content(response))
         except REQUEST_ERRORS as error:
             return self.fault(error)
         return self.judge.answer(Answer(response.status_code, response.headers, content), stream=stream, reading=True)
+
+    def _append_request(self, stream: str, append: AppendContent) -> httpx.Request:
+        headers = self._base64 if append.is_base64 else self._json
+        return self._request("POST", self._url(f"{stream_path(stream)}/records"), headers, append.content)
 
     def _request(self, method: str, url: httpx.URL, headers: httpx.Headers, content: bytes = b"") -> httpx.Request:
         """Build a request with ready headers, for which httpx would otherwise work as long as for sending it."""
@@ -199,6 +205,19 @@ def stream_path(stream: str) -> str:
 def records_path(stream: str, **query: int) -> str:
     """Return the path that reads a stream's records."""
     return f"{stream_path(stream)}/records?{urlencode(query)}"
+
+
+async def _guarded(work: Awaitable[T]) -> T:
+    """Await a request: whoever is cancelled meanwhile shows no request's bytes in the frames of the cancellation."""
+    return await without_frames(work, passing=REQUEST_ERRORS)
+
+
+async def _whole(client: S2Client, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+    response = await client.send(request)
+    try:
+        return response, await _content(response)
+    finally:
+        await response.aclose()
 
 
 async def _content(response: httpx.Response) -> bytes:

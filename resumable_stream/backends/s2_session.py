@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 
 from ..event_parser import Event, EventParser
+from .frames import without_frames
 
 
 class SessionInDoubtError(Exception):
@@ -69,7 +70,7 @@ class ReadSession:
         waiting = self._waiting = asyncio.timeout_at(self._due)
         try:
             async with waiting:
-                return await anext(self._parts, None)
+                return await without_frames(anext(self._parts, None), passing=(httpx.HTTPError, OSError))
         except TimeoutError:
             if not waiting.expired():
                 raise
