@@ -143,7 +143,7 @@ async def test_an_abort_over_tanstacks_websocket_takes_back_a_start_that_is_clai
     RunChat.door = door = Door()
     door.opened.set()
     gate, arrived = asyncio.Event(), asyncio.Event()
-    log.then("append", passed, held(gate, arrived))  # A note of the run, and the claim.
+    log.then("append", held(gate, arrived))  # The claim; a note of the run comes after it.
     message = {"id": "u1", "role": "user", "content": "Hi"}
     application = StreamConsumer.as_asgi(view=RunChat, dialects=[TanStackDialect])
     async with Socket(application, path="/socket?runId=r1") as socket:
