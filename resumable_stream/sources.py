@@ -34,6 +34,7 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
     """
     if inspect.isawaitable(source):
         source = await source
+    source = _stream_in(source)
     if isinstance(source, AsyncIterable):
         iterator = aiter(source)
         unwinding = Unwinding(iterator)
@@ -58,6 +59,13 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
             f"generate() gave {type(source).__name__}, which cannot be iterated. Make it an async generator "
             "(yield the chunks), or return an async or sync iterable of chunks."
         )
+
+
+def _stream_in(source: object) -> object:
+    """Return the stream inside a response of botocore's, which is a dict; anything else as it is."""
+    if isinstance(source, dict) and "ResponseMetadata" in source:
+        return source.get("stream") or source.get("body") or source
+    return source
 
 
 async def _in_thread(iterator: Iterator[Any], unwinding: Unwinding) -> AsyncGenerator[Any, None]:

@@ -22,6 +22,7 @@ from .deltas import Chunk, Item
 from .encoded import Encoded, EncodedEvents, broken_off
 from .jsontext import decode, encode, escape_unsafe
 from .producers import Producers
+from .producers.bedrock import model_output
 from .producers.langchain import NOTHING, unwrap, unwrap_mode
 from .producers.langgraph import CUSTOM, is_event
 from .refusals import class_name, unknown_class
@@ -112,6 +113,8 @@ class ItemReader:
             return self._read_payload(unwrap_mode(item["type"], item.get("data")))
         if is_event(item) and item["method"] == CUSTOM:
             return self._read_payload(item["params"].get("data", NOTHING))
+        if (output := model_output(item)) is not None:
+            return self._read_event(output.decode())
         read = self._producers.read(item, is_apps_own=True)
         return read if read is not None else [Chunk(item, encode(item))]
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ..deltas import Item
-from . import google, ollama
+from . import bedrock, google, ollama
 from .agui import AGUI, FAILURE
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
@@ -45,6 +45,10 @@ class Producers:
     @cached_property
     def _ollama(self) -> ollama.Ollama:
         return ollama.Ollama()
+
+    @cached_property
+    def _bedrock(self) -> bedrock.Bedrock:
+        return bedrock.Bedrock(self._calls)
 
     @cached_property
     def _responses(self) -> Responses:
@@ -89,6 +93,8 @@ class Producers:
             return self._gemini.read(item)
         if ollama.is_response(item):
             return self._ollama.read(item)
+        if bedrock.is_event(item):
+            return self._bedrock.read(item)
         error = look(item, "error")
         if isinstance(error, Mapping) and not is_apps_own:
             raise ProducerError(f"The provider failed: {error!r:.500}")
