@@ -59,7 +59,8 @@ def _convert(message: Mapping[str, Any]) -> Message:
         # Parts are changed later, but nothing within them: a copy of each is enough.
         parts = message["parts"]
         parts = [{**part} for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-        converted = {**message, "parts": parts}
+        # Agents may leave out the role; the package itself writes nothing but answers.
+        converted = {**message, "role": text(message, "role") or "assistant", "parts": parts}
     else:
         role = text(message, "role")
         convert = _CONVERTERS.get(role)

@@ -268,6 +268,12 @@ class TestAChat:
         chunks = ["", "5", "no JSON", '{"type":5}', '{"type":"NEWER"}', "NaN", *text("a1", "Hi")]
         assert said(FORMAT.fold([one(1, chunks)])) == [("a1", "Hi")]
 
+    @pytest.mark.parametrize("role", [{}, {"role": 5}, {"role": None}])
+    def test_message_of_a_snapshot_without_a_role_is_an_answer(self, role: dict[str, Any]):
+        unnamed = {"id": "m1", "parts": [{"type": "text", "content": "Hi"}], **role}
+        chunks = [encode(one) for one in (snapshot(unnamed), event("TEXT_MESSAGE_START", messageId="m1"), DONE)]
+        assert FORMAT.fold([one(1, chunks)]) == [{**unnamed, "role": "assistant"}]
+
     def test_halves_of_a_character_are_joined(self):
         chunks = text("a1", "\ud83d", "\ude00")
         assert said(FORMAT.fold([one(1, chunks)])) == [("a1", "😀")]
