@@ -4,6 +4,7 @@
 
     ResumableStreamError
     ├── InvalidBackendError          also ImproperlyConfigured: wrong or missing configuration
+    ├── BackupError                  a backup cannot be made or restored; nothing was changed
     ├── InvalidRecordError           also ValueError: a record or batch that no log would take
     ├── StreamNotFoundError          .stream_name
     ├── AppendConditionError
@@ -58,6 +59,10 @@ class ResumableStreamError(Exception):
 
 class InvalidBackendError(ResumableStreamError, ImproperlyConfigured):
     """The backend's configuration is wrong; the message names the setting and the fix."""
+
+
+class BackupError(ResumableStreamError):
+    """A backup of the embedded log cannot be made or restored; nothing was changed. The message says why."""
 
 
 class InvalidRecordError(ResumableStreamError, ValueError):

@@ -11,7 +11,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,43 @@ async def fill_the_disk(backend: SQLiteBackend) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     await backend.append("a", [Record("end")])
     say([0, "ok", ""])
+
+
+async def back_up(backend: SQLiteBackend, target: str) -> None:
+    """Make a backup."""
+    say("ready")
+    backend.back_up(Path(target), overwrite=True)
+
+
+async def restore(backend: SQLiteBackend, source: str) -> None:
+    """Restore a backup."""
+    say("ready")
+    backend.restore(Path(source), filler=Record("", (("filler", ""),)))
+
+
+async def back_up_once(backend: SQLiteBackend, target: str, largest_file: str = "-1") -> None:
+    """Try to make a backup, where files may grow no further than that; tell the error."""
+    _say_error(lambda: backend.back_up(Path(target)), int(largest_file))
+
+
+async def restore_once(backend: SQLiteBackend, source: str, largest_file: str) -> None:
+    """Try to restore a backup, where files may grow no further than that; tell the error."""
+    _say_error(lambda: backend.restore(Path(source), filler=Record("x")), int(largest_file))
+
+
+def _say_error(action: Callable[[], object], largest_file: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    try:
+        action()
+    except ResumableStreamError as error:
+        say([type(error).__name__, str(error)])
+
+
+async def hold_open(backend: SQLiteBackend) -> None:
+    """Read once, as a server that is idle has done, and wait for a line."""
+    await backend.list_streams()
+    say("open")
+    await asyncio.to_thread(sys.stdin.readline)
 
 
 async def leave_without_waiting(backend: SQLiteBackend) -> None:

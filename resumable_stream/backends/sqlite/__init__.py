@@ -7,6 +7,7 @@ How it works:
 - ``reader``: a few threads read, on connections of their own; WAL mode keeps them out of the writer's way.
 - ``watcher``: while somebody follows, one thread looks fifty times a second whether another process has committed.
 - ``file``: opening, the schema, and what SQLite's errors mean to people.
+- ``backup``, ``restoring`` and ``lineage``: copies of the file, their way back, and WAL files that are not its own.
 """
 
 from .backend import SQLiteBackend

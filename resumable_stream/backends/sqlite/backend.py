@@ -20,10 +20,12 @@ from ..base import BaseBackend
 from ..followers import Followers, Page
 from ..state import validate_append, validate_limit, validate_listing, validate_position
 from . import reader
+from .backup import Contents, back_up
 from .file import LogFile
 from .forking import close_before_fork
 from .reader import Readers
 from .requests import Append, Delete
+from .restoring import Restored, restore
 from .watcher import Watcher
 from .writer import Writer
 
@@ -135,6 +137,27 @@ class SQLiteBackend(BaseBackend):
         self._watcher.stop()
         self._writer.stop()
         self._readers.stop()
+
+    def back_up(self, target: Path, *, overwrite: bool = False) -> Contents:
+        """Store a copy of the log in a file; others may go on writing. Blocks: this is for commands.
+
+        Raises:
+            BackupError: It cannot be; nothing was changed.
+            ResumableStreamError: The log cannot be read.
+        """
+        return back_up(self._file, target, overwrite=overwrite)
+
+    def restore(self, source: Path, *, filler: Record) -> Restored:
+        """Replace the contents of the log by those of a backup. Blocks: this is for commands.
+
+        Nobody may have the log open, nor this backend: :meth:`stop` it first. ``filler`` is a record that readers pass
+        over.
+
+        Raises:
+            BackupError: It cannot be; nothing was changed.
+            ResumableStreamError: The log cannot be opened.
+        """
+        return restore(self._file, source, filler=filler)
 
     async def _read_page(self, stream: str, position: int, stream_id: int | None) -> Page:
         # Before reading, so that whatever is committed after it is noticed.

@@ -16,14 +16,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...exceptions import BackendUnavailableError, InvalidBackendError, ResumableStreamError
+from . import lineage
 
 T = TypeVar("T")
 
 APPLICATION_ID = 0x52735374
 """Marks the file as ours: "RsSt"."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
+CREATE TABLE log (                          -- one row; the first table, so that it has page 2 in every copy
+    commits INTEGER NOT NULL,               -- how many commits have changed the log
+    last_deletion INTEGER NOT NULL,         -- number of the commit that last deleted a stream
+    log_id TEXT NOT NULL                    -- random; empty in a backup
+);
+INSERT INTO log VALUES (0, 0, '');
 CREATE TABLE streams (
     id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again, so that followers notice a successor of the same name
     name TEXT NOT NULL UNIQUE,
@@ -49,11 +56,6 @@ CREATE TABLE garbage (                      -- trimmed and deleted records that 
     since INTEGER NOT NULL,
     PRIMARY KEY (stream_id, before)
 ) WITHOUT ROWID;
-CREATE TABLE log (                          -- one row
-    commits INTEGER NOT NULL,               -- how many commits have changed the log
-    last_deletion INTEGER NOT NULL          -- number of the commit that last deleted a stream
-);
-INSERT INTO log VALUES (0, 0);
 """
 
 CONTENT = """
@@ -77,7 +79,8 @@ ADVICE = {
     # SQLite would apply a WAL that it finds beside a restored file, whose it is not.
     sqlite3.SQLITE_CORRUPT: (
         "is damaged. End all processes that use it, and move it away together with the files of its name that end in "
-        "-wal and -shm. Only then put a backup in its place; without one, a new log will be made"
+        "-wal and -shm. Only then put a backup in its place (manage.py resumable_stream restore); without one, a new log "
+        "will be made"
     ),
 }
 
@@ -119,6 +122,7 @@ class LogFile:
         """
         self._make_directory()
         self._make_file()
+        self.require_own_wal()
         connection = sqlite3.connect(
             self.path,
             timeout=self.timeout_seconds,
@@ -135,6 +139,19 @@ class LogFile:
             connection.close()
             raise
         return connection
+
+    def require_own_wal(self) -> None:
+        """Refuse a file that was put beside the WAL of another one, before SQLite mixes the two.
+
+        Raises:
+            InvalidBackendError: So it is.
+        """
+        if self.patiently(lambda: lineage.has_foreign_wal(self.path, self.timeout_seconds)):
+            raise InvalidBackendError(
+                f"The log {str(self.path)!r} was replaced, and {str(lineage.wal_of(self.path))!r} still belongs to the "
+                "former one. Nothing is lost yet. End all processes that use the log, and move the files of its name "
+                "that end in -wal and -shm away; then what was put in its place will be used."
+            )
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Repeat ``action`` for as long as another process holds a lock that it needs, up to the timeout."""
@@ -187,6 +204,7 @@ class LogFile:
     def _prepare(self, connection: Connection) -> None:
         if not self._has_schema(connection):
             self._create(connection)
+        lineage.name(connection)
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise self._invalid("is in a place where SQLite cannot share memory; it must be on a local disk")
         connection.execute("PRAGMA synchronous = FULL")
@@ -207,7 +225,6 @@ class LogFile:
         return False
 
     def _create(self, connection: Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
             if not self._has_schema(connection):  # Another process may have been faster.

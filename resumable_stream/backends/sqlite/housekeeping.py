@@ -25,6 +25,8 @@ NEXT_GARBAGE = "SELECT stream_id, max(before) FROM garbage WHERE since <= ? GROU
 LAST_SWEPT = "SELECT seq_num FROM records WHERE stream_id = ? AND seq_num < ? ORDER BY seq_num LIMIT 1 OFFSET ?"
 SWEEP = "DELETE FROM records WHERE stream_id = ? AND seq_num < ?"
 EXPIRABLE = "SELECT id, first, tail FROM streams WHERE id > ? AND first < tail ORDER BY id LIMIT ?"
+COUNT = "UPDATE log SET commits = commits + 1"
+"""Every commit writes this row: see :mod:`.lineage`."""
 TIMESTAMP = "SELECT timestamp FROM records WHERE stream_id = ? AND seq_num >= ? ORDER BY seq_num LIMIT 1"
 
 
@@ -58,6 +60,7 @@ class Housekeeper:
     def step(self, connection: Connection) -> None:
         """Do one slice of what is due. Used inside ``BEGIN IMMEDIATE``."""
         now = time.monotonic()
+        connection.execute(COUNT)
         if self._retention_seconds is not None and self._expire_at <= now:
             self._expire(connection, self._retention_seconds, now)
         elif self._sweep_at <= now:

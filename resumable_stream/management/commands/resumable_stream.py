@@ -20,6 +20,7 @@ from resumable_stream.chat import ResumableChat
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
 from resumable_stream.inspection import Description, describe
 from resumable_stream.layout import new_generation_id
+from resumable_stream.management import backups
 from resumable_stream.protocol.head import Head
 from resumable_stream.records import Record, SequencedRecord, StreamInfo
 
@@ -31,7 +32,7 @@ PROGRESS_EVERY = 1000
 
 
 class Command(BaseCommand):
-    """Subcommands: setup, list, show, tail, stop, delete.
+    """Subcommands: setup, list, show, tail, stop, delete, backup, restore.
 
     Exit codes: 0 done, 1 the log failed, 2 wrong usage, 3 nothing to stop, 4 no such stream, 130 interrupted.
     """
@@ -58,6 +59,7 @@ class Command(BaseCommand):
             subparser.add_argument("stream", help="name of the stream, for instance chat/support/user-7/main")
         for subparser in (show, tail):
             _add_json(subparser)
+        backups.add_arguments(commands)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run one subcommand."""
@@ -70,7 +72,11 @@ class Command(BaseCommand):
             "delete": self._delete,
         }
         try:
-            asyncio.run(self._with_backend(run[options["command"]](options), options["backend"]))
+            if options["command"] in run:
+                asyncio.run(self._with_backend(run[options["command"]](options), options["backend"]))
+            else:
+                for line in backups.run(options):
+                    self.stdout.write(line)
         except StreamNotFoundError as error:
             raise CommandError(str(error), returncode=EXIT_NOT_FOUND) from error
         except ResumableStreamError as error:
