@@ -85,7 +85,7 @@ def test_advice_for_a_damaged_file_names_the_files_that_must_go_with_it(path: Pa
     advice = str(LogFile(path, 5).explain(error))
 
     assert "-wal and -shm" in advice
-    assert advice.index("move it away") < advice.index("put a backup")
+    assert advice.index("move it away") < advice.index("restore a backup")
 
 
 class TestOptions:

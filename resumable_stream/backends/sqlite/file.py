@@ -79,8 +79,8 @@ ADVICE = {
     # SQLite would apply a WAL that it finds beside a restored file, whose it is not.
     sqlite3.SQLITE_CORRUPT: (
         "is damaged. End all processes that use it, and move it away together with the files of its name that end in "
-        "-wal and -shm. Only then put a backup in its place (manage.py resumable_stream restore); without one, a new log "
-        "will be made"
+        "-wal and -shm. Only then restore a backup (manage.py resumable_stream restore); without one, a new log will "
+        "be made"
     ),
 }
 
