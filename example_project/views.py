@@ -17,12 +17,12 @@ from django.views.decorators.http import require_safe
 
 from resumable_stream import ResumableChatView
 from resumable_stream.backends import backends
-from resumable_stream.engine import default_error_text
+from resumable_stream.chat.engine import default_error_text
+from resumable_stream.chat.turn import Turn
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
-from resumable_stream.inspection import describe
-from resumable_stream.layout import Decoder, UserMessage
+from resumable_stream.protocol.describe import describe
+from resumable_stream.protocol.layout import Decoder, UserMessage
 from resumable_stream.records import SequencedRecord
-from resumable_stream.turns import Turn
 
 from .demo_model import DemoModel, Item, message_text
 from .openai_model import ModelServerError, OpenAIModel

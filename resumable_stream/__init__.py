@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .chat import ResumableChat
-    from .context import ResumableStreamContext, ResumableStreamMixin
-    from .owners import owner_of
-    from .views import ResumableChatView
+    from .chat.api import ResumableChat
+    from .chat.owners import owner_of
+    from .string_streams import ResumableStreamContext, ResumableStreamMixin
+    from .views.chat_view import ResumableChatView
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,11 +25,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ResumableChat": ".chat",
-    "ResumableChatView": ".views",
-    "ResumableStreamContext": ".context",
-    "ResumableStreamMixin": ".context",
-    "owner_of": ".owners",
+    "ResumableChat": ".chat.api",
+    "ResumableChatView": ".views.chat_view",
+    "ResumableStreamContext": ".string_streams",
+    "ResumableStreamMixin": ".string_streams",
+    "owner_of": ".chat.owners",
 }
 
 

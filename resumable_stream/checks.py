@@ -17,10 +17,10 @@ from django.utils.module_loading import import_string
 from .asgi import DrainOnShutdown
 from .backends import backends
 from .backends.sqlite import SQLiteBackend
+from .chat.stream_names import CHAT_PARAMETER
 from .conf import SETTING_NAME, known_settings, settings, user_settings
-from .formats.html import HTMLFormat
+from .formats.html.format import HTMLFormat
 from .mounts import Mount, mounts
-from .naming import CHAT_PARAMETER
 
 TAG = "resumable_stream"
 

@@ -27,16 +27,16 @@ except ImportError as error:
         "pip install 'django-resumable-stream[channels]'."
     ) from error
 
-from .app_code import call
 from .exceptions import LimitExceededError
-from .responses import EventStreamResponse, plain
-from .sockets.aisdk import AISDKDialect
-from .sockets.connection import Connection
-from .sockets.dialect import SocketDialect
-from .sockets.handshake import http_request, is_origin_allowed, url_kwargs
-from .sockets.streams import StreamDialect
-from .threads import own_thread
-from .views import ResumableChatView, configured_view
+from .http.responses import EventStreamResponse, plain
+from .utils.app_code import call
+from .utils.threads import own_thread
+from .views.chat_view import ResumableChatView, configured_view
+from .websockets.connection import Connection
+from .websockets.handshake import http_request, is_origin_allowed, url_kwargs
+from .websockets.subprotocols.aisdk import AISDKDialect
+from .websockets.subprotocols.base import SocketDialect
+from .websockets.subprotocols.native import StreamDialect
 
 logger = logging.getLogger(__name__)
 

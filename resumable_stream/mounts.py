@@ -9,8 +9,8 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.urls import URLResolver, get_resolver
 
-from .owners import OwnerHooks
-from .views import ResumableChatView
+from .chat.owners import OwnerHooks
+from .views.chat_view import ResumableChatView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ from typing import Any
 from django.urls import URLPattern, re_path
 
 from .consumers import EventStreamConsumer, StreamConsumer
-from .sockets.aisdk import AISDKDialect
-from .sockets.tanstack import TanStackDialect
+from .websockets.subprotocols.aisdk import AISDKDialect
+from .websockets.subprotocols.tanstack import TanStackDialect
 
 
 def _route(pattern: str, application: Any) -> URLPattern:

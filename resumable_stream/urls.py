@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .routes import routes
-from .views import configured_view
+from .views.chat_view import configured_view
+from .views.routes import routes
 
 app_name = "resumable_stream"
 urlpatterns = routes(configured_view())

@@ -15,7 +15,7 @@ from django.test import AsyncRequestFactory
 from django.urls import include, path
 
 from resumable_stream import ResumableChatView, owner_of
-from resumable_stream.access import checked_stream_name, owner_text
+from resumable_stream.chat.hook_values import checked_stream_name, owner_text
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.exceptions import AccessDeniedError, NotAuthenticatedError
 

@@ -18,9 +18,9 @@ from django.utils.functional import lazystr
 from django.utils.translation import gettext_lazy
 
 from resumable_stream import ResumableChat, ResumableChatView, ResumableStreamContext
-from resumable_stream.app_code import ProcessExitError, call, guarded
-from resumable_stream.registry import runtime
-from resumable_stream.turns import Turn
+from resumable_stream.chat.turn import Turn
+from resumable_stream.generations.registry import runtime
+from resumable_stream.utils.app_code import ProcessExitError, call, guarded
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import of

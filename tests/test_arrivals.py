@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from django.urls import include, path
 
-from resumable_stream.arrivals import Arrivals
+from resumable_stream.chat.engine import STOP_WAIT_SECONDS, ChatEngine
+from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
-from resumable_stream.engine import STOP_WAIT_SECONDS, ChatEngine
-from resumable_stream.registry import runtime
-from resumable_stream.sockets.streams import StreamDialect
-from resumable_stream.sockets.tanstack import TanStackDialect
-from resumable_stream.turns import Turn
+from resumable_stream.generations.arrivals import Arrivals
+from resumable_stream.generations.registry import runtime
 from resumable_stream.views import ResumableChatView
+from resumable_stream.websockets.subprotocols.native import StreamDialect
+from resumable_stream.websockets.subprotocols.tanstack import TanStackDialect
 
 from .support.logs import Call, FaultyLog, held, use_faulty_log
 from .support.producers import Producer

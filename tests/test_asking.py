@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.urls import include, path
 
-from resumable_stream.turns import Turn
+from resumable_stream.chat.turn import Turn
 from resumable_stream.views import ResumableChatView
 
 from .support.logs import FaultyLog, use_faulty_log

@@ -15,10 +15,10 @@ from django.core.management.base import CommandError
 from django.test import override_settings
 
 from resumable_stream.backends import backends
-from resumable_stream.chat import ResumableChat
-from resumable_stream.driver import perform
-from resumable_stream.layout import Begin, Chunk, Ended, Token
+from resumable_stream.chat.api import ResumableChat
 from resumable_stream.protocol.claim import Opening, claim
+from resumable_stream.protocol.layout import Begin, Chunk, Ended, Token
+from resumable_stream.protocol.perform import perform
 
 SQLITE = "resumable_stream.backends.sqlite.SQLiteBackend"
 MEMORY = "resumable_stream.backends.memory.MemoryBackend"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from resumable_stream.turns import Turn
+from resumable_stream.chat.turn import Turn
 
 from .support.logs import FaultyLog
 from .support.producers import of

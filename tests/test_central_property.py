@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resumable_stream.backends import backends
+from resumable_stream.chat.turn import Turn
 from resumable_stream.conf import S2_BACKEND, SQLITE_BACKEND
-from resumable_stream.turns import Turn
 from resumable_stream.views import ResumableChatView
 
 from .support.event_source import EventSourceParser

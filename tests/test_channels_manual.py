@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from channels.testing import HttpCommunicator
 
-from resumable_stream.sockets import connection, dialect
-from resumable_stream.sockets.streams import StreamDialect
+from resumable_stream.websockets import connection
+from resumable_stream.websockets.subprotocols import base as dialect
+from resumable_stream.websockets.subprotocols.native import StreamDialect
 
 from .support.logs import use_faulty_log
 from .support.manual import ROOT, code_blocks

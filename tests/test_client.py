@@ -33,8 +33,8 @@ from resumable_stream.client import (
     follow_sync,
 )
 from resumable_stream.formats import ChunkEncoder, EndReason, GenerationFacts, get_format
-from resumable_stream.layout import Chunk
-from resumable_stream.sse import KEEP_ALIVE, PROLOGUE, encode_event, frame_encoder
+from resumable_stream.http.sse import KEEP_ALIVE, PROLOGUE, encode_event, frame_encoder
+from resumable_stream.protocol.layout import Chunk
 
 from .support.tcp import tcp_server
 

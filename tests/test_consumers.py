@@ -17,16 +17,17 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
+from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import EventStreamConsumer, StreamConsumer
 from resumable_stream.exceptions import RecordsTrimmedError
-from resumable_stream.reader import FIRST_PAGE_RECORDS
-from resumable_stream.registry import runtime
-from resumable_stream.sockets import aisdk, connection
-from resumable_stream.sockets.aisdk import AISDKDialect
-from resumable_stream.sockets.dialect import Subscribe, SubscriptionEnd
-from resumable_stream.sockets.streams import StreamDialect
-from resumable_stream.turns import Turn
+from resumable_stream.generations.registry import runtime
+from resumable_stream.readers.reader import FIRST_PAGE_RECORDS
 from resumable_stream.views import ResumableChatView
+from resumable_stream.websockets import connection
+from resumable_stream.websockets.subprotocols import aisdk
+from resumable_stream.websockets.subprotocols.aisdk import AISDKDialect
+from resumable_stream.websockets.subprotocols.base import Subscribe, SubscriptionEnd
+from resumable_stream.websockets.subprotocols.native import StreamDialect
 
 from .support.event_source import parse
 from .support.logs import SECRET, FaultyLog, held, raising, unavailable, use_faulty_log

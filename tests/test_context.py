@@ -35,20 +35,20 @@ from hypothesis import strategies as st
 
 from resumable_stream import ResumableStreamContext, ResumableStreamMixin
 from resumable_stream.backends import backends
-from resumable_stream.context import StringStream, _without_first
-from resumable_stream.driver import perform
-from resumable_stream.ends import End
-from resumable_stream.engine import ChatEngine
+from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.chat.on_end import End
 from resumable_stream.exceptions import (
     BackendUnavailableError,
     IncompleteStreamError,
     InvalidRequestError,
     LimitExceededError,
 )
-from resumable_stream.layout import Begin, Token
+from resumable_stream.generations.registry import runtime
 from resumable_stream.protocol.claim import Opening, claim
+from resumable_stream.protocol.layout import Begin, Token
+from resumable_stream.protocol.perform import perform
 from resumable_stream.records import Record
-from resumable_stream.registry import runtime
+from resumable_stream.string_streams import StringStream, _without_first
 
 from .support.logs import FaultyLog, unavailable, use_faulty_log
 from .support.producers import Producer, of

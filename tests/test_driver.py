@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.driver import Backoff, perform, read_patiently
 from resumable_stream.exceptions import (
     AppendOutcomeUnknownError,
     BackendUnavailableError,
@@ -13,6 +12,7 @@ from resumable_stream.exceptions import (
     StreamNotFoundError,
 )
 from resumable_stream.protocol.effects import Append, Operation, Read, Tail
+from resumable_stream.protocol.perform import Backoff, perform, read_patiently
 from resumable_stream.records import AppendAck, ReadBatch, Record, StreamTail
 
 from .support.logs import FaultyLog, lost_before, never_answered, raising, unavailable, use_faulty_log

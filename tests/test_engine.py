@@ -11,9 +11,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
-from resumable_stream.driver import perform
-from resumable_stream.ends import End
-from resumable_stream.engine import ChatEngine
+from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.chat.on_end import End
 from resumable_stream.exceptions import (
     AppendOutcomeUnknownError,
     BackendUnavailableError,
@@ -22,13 +21,15 @@ from resumable_stream.exceptions import (
     ShuttingDownError,
 )
 from resumable_stream.formats.base import ChunkEncoder, EndReason, GenerationFacts
-from resumable_stream.formats.text import TextEncoder, TextFormat
-from resumable_stream.layout import Begin, Cause, Ended, Token
-from resumable_stream.opening import key_hash
+from resumable_stream.formats.text import TextFormat
+from resumable_stream.formats.text.format import TextEncoder
+from resumable_stream.generations.first_records import key_hash
+from resumable_stream.generations.registry import runtime
+from resumable_stream.http.sse import frame_encoder
 from resumable_stream.protocol.claim import Opening, claim
+from resumable_stream.protocol.layout import Begin, Cause, Ended, Token
+from resumable_stream.protocol.perform import perform
 from resumable_stream.records import Record
-from resumable_stream.registry import runtime
-from resumable_stream.sse import frame_encoder
 
 from .support.logs import FaultyLog, held, lost_after, lost_before, unavailable, use_faulty_log
 from .support.producers import Producer, of

@@ -20,8 +20,8 @@ from example_project import settings as example
 from example_project.demo_model import DemoModel
 from example_project.openai_model import ModelServerError, OpenAIModel
 from example_project.views import DemoChat, chosen_model
-from resumable_stream.engine import DEFAULT_ERROR_TEXT
-from resumable_stream.turns import Turn
+from resumable_stream.chat.engine import DEFAULT_ERROR_TEXT
+from resumable_stream.chat.turn import Turn
 
 PROJECT = Path(example_project.__file__).parent
 README = "# Kettle\n\n## Cleaning\n\nUse vinegar.\n"

@@ -17,15 +17,16 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
-from resumable_stream import ResumableChatView, guests
+from resumable_stream import ResumableChatView
 from resumable_stream.backends.base import BaseBackend
 from resumable_stream.backends.memory import MemoryBackend
 from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.backends.sqlite import SQLiteBackend
-from resumable_stream.guests import follow_guest, visitors_of
+from resumable_stream.chat import guests
+from resumable_stream.chat.guests import follow_guest, visitors_of
+from resumable_stream.chat.turn import Turn
+from resumable_stream.generations.registry import runtime
 from resumable_stream.records import Record
-from resumable_stream.registry import runtime
-from resumable_stream.turns import Turn
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import Producer, of

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from resumable_stream.exceptions import BackendUnavailableError, ShuttingDownError, StreamNotFoundError
-from resumable_stream.hub import FIRST_READER_SECONDS, RETRY_SECONDS, Frame, Hub, Ring, SharedFollow
-from resumable_stream.layout import Chunk
-from resumable_stream.reader import Reader
+from resumable_stream.protocol.layout import Chunk
+from resumable_stream.readers.hub import FIRST_READER_SECONDS, RETRY_SECONDS, Frame, Hub, Ring, SharedFollow
+from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record
 
 from .support.logs import FaultyLog, raising, unavailable, use_faulty_log

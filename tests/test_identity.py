@@ -21,8 +21,8 @@ from django.utils.decorators import sync_and_async_middleware
 from django.utils.functional import SimpleLazyObject
 
 from resumable_stream import ResumableChatView
-from resumable_stream.identity import given, know_user
-from resumable_stream.turns import Turn
+from resumable_stream.chat.turn import Turn
+from resumable_stream.http.identity import given, know_user
 
 from .support.logs import use_faulty_log
 from .support.producers import of

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from resumable_stream.formats.base import EndReason
-from resumable_stream.inspection import Description, describe
-from resumable_stream.layout import HEARTBEAT, Token
+from resumable_stream.protocol.describe import Description, describe
+from resumable_stream.protocol.layout import HEARTBEAT, Token
 from resumable_stream.records import Record, SequencedRecord
 
 

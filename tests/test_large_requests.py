@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import pytest
 from django.urls import include, path
 
+from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.formats.base import ChatRequest, StoredGeneration
 from resumable_stream.formats.text import TextFormat
-from resumable_stream.sockets import connection
-from resumable_stream.turns import Turn
+from resumable_stream.utils.off_loop import SMALL_BYTES
 from resumable_stream.views import ResumableChatView
-from resumable_stream.workshop import SMALL_BYTES
+from resumable_stream.websockets import connection
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import of

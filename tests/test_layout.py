@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resumable_stream import layout
 from resumable_stream.formats.base import EndReason
-from resumable_stream.layout import (
+from resumable_stream.protocol import layout
+from resumable_stream.protocol.layout import (
     HEARTBEAT,
     MAX_PART_BYTES,
     Began,

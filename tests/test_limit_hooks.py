@@ -11,10 +11,10 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.urls import include, path
 
+from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.exceptions import LimitExceededError, RecordsMissingError
-from resumable_stream.registry import runtime
-from resumable_stream.turns import Turn
+from resumable_stream.generations.registry import runtime
 from resumable_stream.views import ResumableChatView
 
 from .support.logs import held, raising, use_faulty_log

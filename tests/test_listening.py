@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.listening import watch_listening
+from resumable_stream.generations.listening import watch_listening
 
 from .support.virtual_time import in_virtual_time
 

@@ -13,10 +13,10 @@ import pytest
 from django.urls import include, path
 
 from resumable_stream.backends import backends
+from resumable_stream.chat.turn import Turn
 from resumable_stream.exceptions import RecordsMissingError
-from resumable_stream.history import read_generations
+from resumable_stream.readers.history import read_generations
 from resumable_stream.testing import Probe, eventually
-from resumable_stream.turns import Turn
 from resumable_stream.views import ResumableChatView
 
 from .support.producers import of

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from resumable_stream.formats import get_format
 from resumable_stream.formats.jsontext import encode
-from resumable_stream.layout import Chunk
-from resumable_stream.ndjson import NDJSON
+from resumable_stream.http.ndjson import NDJSON
+from resumable_stream.protocol.layout import Chunk
 
 json_values = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=5)
 

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable_stream.formats import GenerationFacts, get_format
-from resumable_stream.layout import MAX_APPEND_BYTES, Begin, Chunk, Decoder, Token, UserMessage
-from resumable_stream.opening import first_append, key_hash, opening_records, preview_of
+from resumable_stream.generations.first_records import first_append, key_hash, opening_records, preview_of
 from resumable_stream.protocol.claim import Claim
+from resumable_stream.protocol.layout import MAX_APPEND_BYTES, Begin, Chunk, Decoder, Token, UserMessage
 from resumable_stream.records import MAX_BATCH_RECORDS, Record, SequencedRecord
 
 BEGIN = Begin(generation_id="g" * 20, format="text", message_id="m")

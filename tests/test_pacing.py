@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from resumable_stream import pacing
-from resumable_stream.pacing import BUSY_FROM, BUSY_TO, LEAST_SECONDS, MOST_SECONDS, Pacer
+from resumable_stream.generations import pacing
+from resumable_stream.generations.pacing import BUSY_FROM, BUSY_TO, LEAST_SECONDS, MOST_SECONDS, Pacer
 
 Spend = Callable[[float, float], None]
 

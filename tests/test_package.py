@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import resumable_stream
-from resumable_stream.chat import ResumableChat
+from resumable_stream.chat.api import ResumableChat
 from resumable_stream.views import ResumableChatView
 
 PACKAGE = Path(resumable_stream.__file__).parent
@@ -209,7 +209,7 @@ def test_without_channels_its_modules_say_what_to_install_and_all_others_work(mo
 import sys, django
 sys.modules["channels"] = None
 django.setup()
-import resumable_stream.checks, resumable_stream.views, resumable_stream.sockets.connection
+import resumable_stream.checks, resumable_stream.views, resumable_stream.websockets.connection
 try:
     import resumable_stream.{module}
 except ImportError as error:

@@ -11,9 +11,9 @@ from django.test import AsyncRequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_stream import parsing
 from resumable_stream.exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
-from resumable_stream.parsing import (
+from resumable_stream.http import requests as parsing
+from resumable_stream.http.requests import (
     parse_chat_id,
     parse_cursor,
     parse_flag,

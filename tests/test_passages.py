@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.engine import ChatEngine
-from resumable_stream.passages import Passage, Passages, last_word
+from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.readers.plans import Passage, Passages, last_word
 from resumable_stream.records import Record
-from resumable_stream.workshop import SMALL_BYTES
+from resumable_stream.utils.off_loop import SMALL_BYTES
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import Producer, of

@@ -23,8 +23,8 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from resumable_stream import ResumableChatView, ResumableStreamContext, ResumableStreamMixin
+from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import EventStreamConsumer, StreamConsumer
-from resumable_stream.turns import Turn
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import of

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.engine import ChatEngine
+from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.generations.registry import runtime
 from resumable_stream.records import Record
-from resumable_stream.registry import runtime
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.patience import PATIENCE_SECONDS

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from django.urls import include, path
 
-from resumable_stream import oddities
+from resumable_stream.chat.turn import Turn
 from resumable_stream.formats import get_format
 from resumable_stream.formats.base import ChunkEncoder, GenerationFacts, Message, StoredGeneration
-from resumable_stream.formats.text import TextEncoder, TextFormat
-from resumable_stream.layout import Token
-from resumable_stream.passages import last_word
+from resumable_stream.formats.text import TextFormat
+from resumable_stream.formats.text.format import TextEncoder
+from resumable_stream.protocol.layout import Token
+from resumable_stream.readers.plans import last_word
 from resumable_stream.records import Record
-from resumable_stream.turns import Turn
+from resumable_stream.utils import log_once as oddities
 from resumable_stream.views import ResumableChatView
 
 from .fuzz.values import FORMATS

@@ -14,8 +14,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from resumable_stream import hub as hub_module
-from resumable_stream import layout
 from resumable_stream.backends import backends
 from resumable_stream.exceptions import (
     BackendUnavailableError,
@@ -25,9 +23,11 @@ from resumable_stream.exceptions import (
     StreamNotFoundError,
 )
 from resumable_stream.formats.base import EndReason
-from resumable_stream.hub import Hub
-from resumable_stream.layout import Chunk, EndFacts, Entry, chunk_records, terminal_records
-from resumable_stream.reader import Reader
+from resumable_stream.protocol import layout
+from resumable_stream.protocol.layout import Chunk, EndFacts, Entry, chunk_records, terminal_records
+from resumable_stream.readers import hub as hub_module
+from resumable_stream.readers.hub import Hub
+from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record
 
 from .support.logs import FaultyLog, held, unavailable, use_faulty_log

@@ -18,7 +18,7 @@ from django.test import AsyncClient, AsyncRequestFactory, override_settings
 from django.urls import include, path
 
 from resumable_stream import checks, exceptions
-from resumable_stream.backends.s2 import CHECK_UNENCRYPTED
+from resumable_stream.backends.s2.backend import CHECK_UNENCRYPTED
 from resumable_stream.backends.sqlite.backend import CHECK_UNWRITABLE
 from resumable_stream.conf import Settings, known_settings
 

@@ -13,8 +13,8 @@ from django.test import AsyncRequestFactory
 from django.urls import Resolver404, include, path
 from django.urls.resolvers import RegexPattern, URLResolver
 
-from resumable_stream.routes import require_boundary, routes
 from resumable_stream.views import ResumableChatView
+from resumable_stream.views.routes import require_boundary, routes
 
 
 class Chat(ResumableChatView):

@@ -12,10 +12,10 @@ import pytest
 from django.urls import include, path
 
 from resumable_stream.backends import backends
+from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
-from resumable_stream.sockets.tanstack import TanStackDialect
-from resumable_stream.turns import Turn
 from resumable_stream.views import ResumableChatView
+from resumable_stream.websockets.subprotocols.tanstack import TanStackDialect
 
 from .support.logs import FaultyLog, held, unavailable, use_faulty_log
 from .support.producers import Producer, of

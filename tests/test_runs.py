@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.engine import ChatEngine
+from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.exceptions import BackendUnavailableError, CursorLostError, GenerationNotFoundError
-from resumable_stream.layout import Chunk
+from resumable_stream.protocol.layout import Chunk
+from resumable_stream.readers.run_plans import Runs, find_run, note_run
 from resumable_stream.records import Record
-from resumable_stream.runs import Runs, find_run, note_run
 
 from .support.logs import FaultyLog, lost_after, lost_before, unavailable, use_faulty_log
 from .support.producers import of

@@ -15,8 +15,8 @@ from django.http import HttpRequest
 from django.test import AsyncRequestFactory
 from django.urls import ResolverMatch
 
-from resumable_stream.responses import Standing
-from resumable_stream.sessions import OWNER_SESSION_KEY, as_of_now, keep_session
+from resumable_stream.chat.sessions import OWNER_SESSION_KEY, as_of_now, keep_session
+from resumable_stream.http.responses import Standing
 
 USERS: dict[int, User] = {}
 

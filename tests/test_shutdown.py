@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from resumable_stream import shutdown
-from resumable_stream.engine import ChatEngine
-from resumable_stream.shutdown import notice_signals
+from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.generations import shutdown
+from resumable_stream.generations.shutdown import notice_signals
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import Producer

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.sources import items_of
+from resumable_stream.generations.sources import items_of
 
 
 async def collect(source: object) -> list[Any]:

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from resumable_stream.formats import GenerationFacts, get_format
 from resumable_stream.formats.base import ChunkFormat
 from resumable_stream.formats.text import TextFormat
-from resumable_stream.hub import Frame
-from resumable_stream.layout import Chunk, Claimed, Token
-from resumable_stream.sse import (
+from resumable_stream.http.sse import (
     CONTENT_TYPE,
     HEADERS,
     KEEP_ALIVE,
@@ -24,6 +22,8 @@ from resumable_stream.sse import (
     encode_event,
     frame_encoder,
 )
+from resumable_stream.protocol.layout import Chunk, Claimed, Token
+from resumable_stream.readers.hub import Frame
 
 from .support.event_source import Event, EventSourceParser, parse
 

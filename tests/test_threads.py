@@ -14,11 +14,11 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from resumable_stream.formats import get_format
-from resumable_stream.hub import Frame
+from resumable_stream.http.responses import event_stream
 from resumable_stream.limits import Places
-from resumable_stream.reader import Reader
-from resumable_stream.responses import event_stream
-from resumable_stream.threads import own_thread, release_thread
+from resumable_stream.readers.hub import Frame
+from resumable_stream.readers.reader import Reader
+from resumable_stream.utils.threads import own_thread, release_thread
 
 
 class Connections:

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from resumable_stream.layout import Begin
-from resumable_stream.turns import Turn
+from resumable_stream.chat.turn import Turn
+from resumable_stream.protocol.layout import Begin
 
 
 def test_a_strangers_turn_has_what_the_log_tells_and_no_more() -> None:

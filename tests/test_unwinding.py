@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.unwinding import Unwinding
+from resumable_stream.generations.unwinding import Unwinding
 
 
 class Stream:

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from resumable_stream.backends.base import BaseBackend
-from resumable_stream.backends.http_transport import OriginTransport, Reply
 from resumable_stream.backends.s2 import S2Backend
+from resumable_stream.backends.s2.http_transport import OriginTransport, Reply
 from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.records import FollowBatch, ReadBatch, SequencedRecord, StreamTail
 

@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from resumable_stream import ResumableChatView
 from resumable_stream.backends import backends
+from resumable_stream.chat.turn import Turn
 from resumable_stream.records import Record
-from resumable_stream.turns import Turn
 
 from ..tidying import tidy
 from ..wire import text

@@ -13,9 +13,9 @@ For services, tests and notebooks. It needs httpx and httpx-sse (``pip install "
 nothing of Django: it imports neither that nor the server's side of this package.
 """
 
-from .course import FollowError, backoff
 from .events import End, Event, Reason, end_of
 from .followers import AsyncFollower, Follower, follow, follow_sync
+from .state import FollowError, backoff
 
 __all__ = [
     "AsyncFollower",

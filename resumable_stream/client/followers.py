@@ -12,8 +12,8 @@ from typing import Any, Self
 import httpx
 from httpx_sse import EventSource
 
-from .course import Course, Delay, backoff
 from .events import End, EndOf, Event, end_of
+from .state import Course, Delay, backoff
 
 SILENCE_SECONDS = 45.0
 """Three times the pause after which the server sends a sign of life."""

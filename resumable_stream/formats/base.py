@@ -199,7 +199,7 @@ class ChunkFormat(ABC):
         """Give the SSE event (name, data) that ends a body after the terminal record, if these clients take one.
 
         ``text`` is the message shown to people after a failure or an interruption, ``cause`` says for programs why the
-        answer was interrupted or over a limit: a value of :class:`~resumable_stream.layout.Cause`.
+        answer was interrupted or over a limit: a value of :class:`~resumable_stream.protocol.layout.Cause`.
         """
         return None
 

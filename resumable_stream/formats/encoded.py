@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..event_parser import EventParser
+from ..utils.event_parser import EventParser
 from .producers import ProducerError
 
 _DONE = "[DONE]"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..oddities import warn_once
+from ..utils.log_once import warn_once
 from .jsontext import encode
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .deltas import Chunk
+from .item_types import Chunk
 
 _EXAMPLE = """\
     async for item in stream:

@@ -78,7 +78,7 @@ class StringEncoder(ChunkEncoder):
 
 
 class StringsFormat(ChunkFormat):
-    """Strings as they are; what :class:`~resumable_stream.context.ResumableStreamContext` stores."""
+    """Strings as they are; what :class:`~resumable_stream.string_streams.ResumableStreamContext` stores."""
 
     name: ClassVar[str] = "strings"
 

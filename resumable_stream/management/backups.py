@@ -12,7 +12,7 @@ from resumable_stream.backends import backends
 from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.backends.sqlite.backup import Contents
 from resumable_stream.exceptions import BackupError, InvalidBackendError
-from resumable_stream.layout import HEARTBEAT
+from resumable_stream.protocol.layout import HEARTBEAT
 
 
 def add_arguments(commands: Any) -> None:

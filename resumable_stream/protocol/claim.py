@@ -14,11 +14,11 @@ from ..exceptions import (
     SeqNumMismatchError,
 )
 from ..formats.base import EndReason
-from ..layout import Cause, Token, with_back
 from ..records import AppendAck, Record
 from .effects import Append, Operation
 from .ending import Closing, EncoderFactory, Ending
 from .head import Head, find_head, is_abandoned, seconds_to_abandonment
+from .layout import Cause, Token, with_back
 
 TRIM_ALL = 0x7F7F7F7F7F7F7F7F
 """A position beyond every stream, whose 8 bytes are also 8 ASCII characters."""

@@ -16,11 +16,11 @@ from ..exceptions import (
     SeqNumMismatchError,
 )
 from ..formats.base import ChunkEncoder, EndReason
-from ..layout import Begin, Cause, Chunk, Decoder, Ended, EndFacts, new_generation_id, terminal_records
-from ..oddities import survive
 from ..records import MAX_BATCH_RECORDS, AppendAck, Record
+from ..utils.log_once import survive
 from .effects import Append, Operation, landed, read_range
 from .head import Head, find_head
+from .layout import Begin, Cause, Chunk, Decoder, Ended, EndFacts, new_generation_id, terminal_records
 
 logger = logging.getLogger(__name__)
 

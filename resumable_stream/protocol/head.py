@@ -13,9 +13,9 @@ from ..exceptions import (
     RecordsTrimmedError,
     StreamNotFoundError,
 )
-from ..layout import Begin, EndFacts, Token, back_of, new_generation_id
 from ..records import MAX_BATCH_RECORDS, ReadBatch, Record, SequencedRecord, StreamTail
 from .effects import Append, Operation, Read, Tail, read_range
+from .layout import Begin, EndFacts, Token, back_of, new_generation_id
 
 FOREIGN_LEASE_SECONDS = 5
 """After this silence the npm package takes a stream over in ``shared`` mode."""

@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from resumable_stream.backends import backoff
-from resumable_stream.backends.backoff import Backoff
+from resumable_stream.backends.s2 import backoff
+from resumable_stream.backends.s2.backoff import Backoff
 
 from ..support.virtual_time import in_virtual_time
 
 
 @pytest.fixture(autouse=True)
 def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resumable_stream.backends.backoff.random.uniform", lambda low, high: high)
+    monkeypatch.setattr("resumable_stream.backends.s2.backoff.random.uniform", lambda low, high: high)
 
 
 async def waited(waits: Backoff, asked: float | None = None) -> float | None:

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resumable_stream.backends import http_transport
-from resumable_stream.backends.http_connection import HIGH_WATER_BYTES, HttpConnection
-from resumable_stream.backends.http_transport import OriginTransport, Reply
+from resumable_stream.backends.s2 import http_transport
+from resumable_stream.backends.s2.http_connection import HIGH_WATER_BYTES, HttpConnection
+from resumable_stream.backends.s2.http_transport import OriginTransport, Reply
 
 from ..support.patience import PATIENCE_SECONDS
 from ..support.ports import free_port

@@ -5,7 +5,7 @@ import gc
 import os
 import threading
 
-from resumable_stream.backends.loop_local import LoopLocal
+from resumable_stream.backends.s2.loop_local import LoopLocal
 
 
 class Thing:

@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from resumable_stream.backends.s2 import S2Backend
-from resumable_stream.backends.s2_client import environment_proxy
+from resumable_stream.backends.s2.client import environment_proxy
 from resumable_stream.exceptions import BackendUnavailableError
 from resumable_stream.records import Record
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.backends.s2_codec import (
+from resumable_stream.backends.s2.codec import (
     MAX_CONTENT_BYTES,
     decode_ack,
     decode_date,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.backends.s2 import CHECK_UNENCRYPTED, S2Backend
-from resumable_stream.backends.s2_config import S2Config
+from resumable_stream.backends.s2 import S2Backend
+from resumable_stream.backends.s2.backend import CHECK_UNENCRYPTED
+from resumable_stream.backends.s2.config import S2Config
 from resumable_stream.exceptions import InvalidBackendError
 
 CLOUD = {"basin": "my-basin-01", "access_token": "token-of-the-cloud"}

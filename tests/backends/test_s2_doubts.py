@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from resumable_stream.backends.s2 import S2Backend
-from resumable_stream.backends.s2_doubts import REOPENED_PER_SECOND, ROUND_SECONDS
+from resumable_stream.backends.s2.reopening import REOPENED_PER_SECOND, ROUND_SECONDS
 from resumable_stream.exceptions import ResumableStreamError
 from resumable_stream.records import Record
 

@@ -12,7 +12,7 @@ import aiohttp
 import httpx
 import pytest
 
-from resumable_stream.backends.s2_errors import retry_after
+from resumable_stream.backends.s2.errors import retry_after
 from resumable_stream.exceptions import (
     AppendOutcomeUnknownError,
     BackendUnavailableError,
@@ -57,7 +57,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         recorded.append(seconds)
 
-    monkeypatch.setattr("resumable_stream.backends.backoff.asyncio.sleep", sleep)
+    monkeypatch.setattr("resumable_stream.backends.s2.backoff.asyncio.sleep", sleep)
     return recorded
 
 

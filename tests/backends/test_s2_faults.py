@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.backends import s2_http
 from resumable_stream.backends.s2 import S2Backend
+from resumable_stream.backends.s2 import api as s2_http
 from resumable_stream.exceptions import (
     AppendOutcomeUnknownError,
     BackendUnavailableError,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from resumable_stream.backends.s2_session import ReadSession, SessionInDoubtError
+from resumable_stream.backends.s2.read_session import ReadSession, SessionInDoubtError
 
 from ..support.virtual_time import in_virtual_time
 

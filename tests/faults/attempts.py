@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from resumable_stream.layout import new_generation_id
+from resumable_stream.protocol.layout import new_generation_id
 
 
 class SourceError(Exception):

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from django.http.response import HttpResponseBase
 
-from resumable_stream.chat import ResumableChat
+from resumable_stream.chat.api import ResumableChat
 from resumable_stream.exceptions import ResumableStreamError
 
 _FRAME = re.compile(rb"(?:event: ([a-z]+)\n)?id: ([0-9]+)\ndata: ([^\n]+)\Z")

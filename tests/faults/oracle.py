@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from resumable_stream.layout import Chunk, Claimed, Decoder, Ended, Entry
+from resumable_stream.protocol.layout import Chunk, Claimed, Decoder, Ended, Entry
 from resumable_stream.records import SequencedRecord
 
 from .attempts import Attempt, Ending

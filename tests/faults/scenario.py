@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from django.http.response import HttpResponseBase
 
-from resumable_stream.chat import ResumableChat
-from resumable_stream.ends import End
-from resumable_stream.engine import Mode
+from resumable_stream.chat.api import ResumableChat
+from resumable_stream.chat.engine import Mode
+from resumable_stream.chat.on_end import End
 from resumable_stream.exceptions import GenerationActiveError, RecordsTrimmedError, ResumableStreamError
-from resumable_stream.layout import Begin
+from resumable_stream.protocol.layout import Begin
 from resumable_stream.records import SequencedRecord
 
 from .attempts import Attempt, Ending, Turn, draw_turns

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from resumable_stream.backends.base import BaseBackend
 from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.backends.sqlite import SQLiteBackend
-from resumable_stream.chat import ResumableChat
+from resumable_stream.chat.api import ResumableChat
 
 from ..s2_lite import S2Lite
 from ..support.patience import PATIENCE_SECONDS

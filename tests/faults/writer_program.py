@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 import django
 from django.conf import settings as django_settings
 
-from resumable_stream.chat import ResumableChat
+from resumable_stream.chat.api import ResumableChat
 
 
 def say(word: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.formats.agui_patch import MOST_DEPTH, MOST_NODES, Budget, Document, PatchError
+from resumable_stream.formats.agui.patch import MOST_DEPTH, MOST_NODES, Budget, Document, PatchError
 
 
 def apply_patch(value: Any, patch: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resumable_stream.formats.aisdk_chunks import CHUNK_TYPES, is_taken
+from resumable_stream.formats.aisdk.chunks import CHUNK_TYPES, is_taken
 from resumable_stream.formats.jsontext import encode
 
 from .ai_client import AIClient

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from resumable_stream.formats import EndReason, GenerationFacts
 from resumable_stream.formats.aisdk import AISDKFormat
-from resumable_stream.formats.aisdk_encoder import AISDKEncoder
-from resumable_stream.formats.aisdk_fold import AnswerFold
-from resumable_stream.formats.deltas import InvalidToolInput, Reasoning, ToolError, ToolInput, ToolOutput
+from resumable_stream.formats.aisdk.encoder import AISDKEncoder
+from resumable_stream.formats.aisdk.fold import AnswerFold
+from resumable_stream.formats.item_types import InvalidToolInput, Reasoning, ToolError, ToolInput, ToolOutput
 from resumable_stream.formats.jsontext import encode
 
 from .ai_client import AIClient

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable_stream.formats import EndReason, StoredGeneration
-from resumable_stream.formats import aisdk_tools as tools_module
 from resumable_stream.formats.aisdk import AISDKFormat
-from resumable_stream.formats.aisdk_fold import AnswerFold, fold_chunks
+from resumable_stream.formats.aisdk import tools as tools_module
+from resumable_stream.formats.aisdk.fold import AnswerFold, fold_chunks
 from resumable_stream.formats.jsontext import encode
 
 from .ai_client import AIClient

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable_stream.formats.aisdk import AISDKFormat
-from resumable_stream.formats.aisdk_fold import fold_chunks
+from resumable_stream.formats.aisdk.fold import fold_chunks
 from resumable_stream.formats.jsontext import encode
 
 from .ai_client import AIClient

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.formats import GenerationFacts, StoredGeneration, get_format
-from resumable_stream.formats.anthropic_fold import parse_cut_json
+from resumable_stream.formats.anthropic.fold import parse_cut_json
 from resumable_stream.formats.jsontext import encode
 from resumable_stream.formats.producers import ProducerError
 

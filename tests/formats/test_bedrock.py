@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.formats.deltas import Chunk, Finish, ToolError, ToolInput, ToolInputStart, ToolOutput
+from resumable_stream.formats.item_types import Chunk, Finish, ToolError, ToolInput, ToolInputStart, ToolOutput
 from resumable_stream.formats.producers import ProducerError
-from resumable_stream.sources import items_of
+from resumable_stream.generations.sources import items_of
 from tests.support.aws_events import CONTENT_TYPE, encode_events
 from tests.support.canned_provider import Provider
 

@@ -36,7 +36,7 @@ def test_an_instance_is_taken_as_it_is():
     [
         "ai-sdk",
         "",
-        "resumable_stream.formats.text.NoFormat",
+        "resumable_stream.formats.text.format.NoFormat",
         "nowhere.at.all",
         "json.JSONDecoder",
         ChunkFormat,

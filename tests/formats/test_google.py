@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.formats.deltas import File, Finish, ToolError, ToolInput, ToolInputStart, ToolOutput
+from resumable_stream.formats.item_types import File, Finish, ToolError, ToolInput, ToolInputStart, ToolOutput
 from resumable_stream.formats.producers import ProducerError
 from tests.support.canned_provider import Provider, sse
 

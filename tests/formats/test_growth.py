@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.formats import agui_fold, get_format
+from resumable_stream.formats import get_format
+from resumable_stream.formats.agui import fold as agui_fold
 from resumable_stream.formats.base import EndReason, Message, StoredGeneration
 from resumable_stream.formats.outgoing import encode_list
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.formats import EndReason, GenerationFacts, StoredGeneration, get_format
 from resumable_stream.formats.html import HTMLFormat
-from resumable_stream.layout import Chunk
-from resumable_stream.sse import frame_encoder
+from resumable_stream.http.sse import frame_encoder
+from resumable_stream.protocol.layout import Chunk
 
 from .strategies import json_objects, texts
 

@@ -15,10 +15,10 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_stream.formats.deltas import Chunk
 from resumable_stream.formats.encoded import Encoded
-from resumable_stream.formats.items import ItemReader
+from resumable_stream.formats.item_types import Chunk
 from resumable_stream.formats.producers import ProducerError
+from resumable_stream.formats.producers.reader import ItemReader
 
 from .strategies import json_objects, texts
 

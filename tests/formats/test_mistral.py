@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.formats.deltas import Finish, ToolInput
+from resumable_stream.formats.item_types import Finish, ToolInput
 from resumable_stream.formats.producers import ProducerError
 from tests.support.canned_provider import Provider, sse
 

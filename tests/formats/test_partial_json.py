@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resumable_stream.formats.partial_json import UnparsableError, parse_partial, parse_safely
+from resumable_stream.formats.aisdk.partial_json import UnparsableError, parse_partial, parse_safely
 
 from .ai_client import AIClient
 from .strategies import json_values

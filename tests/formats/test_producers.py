@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from resumable_stream.formats import Encoded, GenerationFacts, StoredGeneration, get_format
-from resumable_stream.formats.deltas import (
+from resumable_stream.formats.item_types import (
     Chunk,
     Finish,
     InvalidToolInput,
@@ -24,9 +24,9 @@ from resumable_stream.formats.deltas import (
     ToolInputStart,
     ToolOutput,
 )
-from resumable_stream.formats.items import ItemReader
 from resumable_stream.formats.producers import ProducerError
-from resumable_stream.oddities import forget
+from resumable_stream.formats.producers.reader import ItemReader
+from resumable_stream.utils.log_once import forget
 
 from .seen import CUT_OFF, FILTERED, FORMATS, USUAL, see
 

@@ -15,10 +15,10 @@ from typing import Any
 import pydantic
 import pytest
 
-from resumable_stream.engine import ChatEngine
+from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.formats import GenerationFacts, StoredGeneration, get_format
-from resumable_stream.layout import new_generation_id
-from resumable_stream.reader import Reader
+from resumable_stream.protocol.layout import new_generation_id
+from resumable_stream.readers.reader import Reader
 
 from . import test_producers as known
 from .test_producers import library

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable_stream.formats.javascript import MISSING
-from resumable_stream.formats.tanstack_partial_json import parse_partial
+from resumable_stream.formats.tanstack.partial_json import parse_partial
 
 from .ai_client import NodeClient
 from .strategies import json_values, texts

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.formats import GenerationFacts, StoredGeneration
 from resumable_stream.formats.tanstack import TanStackFormat
-from resumable_stream.formats.tanstack_messages import to_ui_messages
+from resumable_stream.formats.tanstack.messages import to_ui_messages
 
 from .agui_strategies import message_lists
 from .ai_client import NodeClient

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.formats import EndReason, GenerationFacts, StoredGeneration
-from resumable_stream.formats.deltas import Reasoning, ToolOutput
-from resumable_stream.formats.text import TextFormat, _encode_item
+from resumable_stream.formats.item_types import Reasoning, ToolOutput
+from resumable_stream.formats.text import TextFormat
+from resumable_stream.formats.text.format import _encode_item
 
 from .strategies import json_objects, texts
 

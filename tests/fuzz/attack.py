@@ -21,16 +21,16 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from resumable_stream.backends import backends
+from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.exceptions import ResumableStreamError
-from resumable_stream.layout import Token
+from resumable_stream.generations.registry import Runtime, begin_anew, runtime
+from resumable_stream.protocol.layout import Token
 from resumable_stream.records import Record
-from resumable_stream.registry import Runtime, begin_anew, runtime
-from resumable_stream.sockets.aisdk import AISDKDialect
-from resumable_stream.sockets.streams import StreamDialect
-from resumable_stream.sockets.tanstack import TanStackDialect
-from resumable_stream.turns import Turn
 from resumable_stream.views import ResumableChatView
+from resumable_stream.websockets.subprotocols.aisdk import AISDKDialect
+from resumable_stream.websockets.subprotocols.native import StreamDialect
+from resumable_stream.websockets.subprotocols.tanstack import TanStackDialect
 
 from .values import FORMATS, IDS, Maker, to_json
 

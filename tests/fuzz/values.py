@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from resumable_stream.formats.agui_events import EVENT_TYPES
-from resumable_stream.formats.aisdk_chunks import CHUNK_TYPES
+from resumable_stream.formats.agui.events import EVENT_TYPES
+from resumable_stream.formats.aisdk.chunks import CHUNK_TYPES
 
 FORMATS = ("aisdk", "tanstack", "agui", "anthropic", "text", "html")
 

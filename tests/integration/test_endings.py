@@ -23,8 +23,8 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from resumable_stream.engine import ChatEngine
-from resumable_stream.layout import Chunk, Decoder, Ended
+from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.protocol.layout import Chunk, Decoder, Ended
 
 from ..support.patience import PATIENCE_SECONDS
 from .conftest import running

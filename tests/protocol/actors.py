@@ -13,12 +13,12 @@ from resumable_stream.exceptions import (
     ResumableStreamError,
 )
 from resumable_stream.formats.base import EndReason
-from resumable_stream.layout import EndFacts, Token, terminal_records, with_back
 from resumable_stream.protocol import claim, effects, ending
 from resumable_stream.protocol.claim import Claim
 from resumable_stream.protocol.effects import Operation
 from resumable_stream.protocol.ending import Ending
 from resumable_stream.protocol.head import Head, find_head, is_abandoned
+from resumable_stream.protocol.layout import EndFacts, Token, terminal_records, with_back
 from resumable_stream.records import AppendAck, Record
 
 from .fakes import encoder_for, generation_id, opening

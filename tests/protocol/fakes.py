@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from resumable_stream.formats.base import ChunkEncoder, EndReason
-from resumable_stream.layout import HEARTBEAT, Begin, EndFacts, Token, terminal_records, with_back
 from resumable_stream.protocol.claim import Claim, Opening, start
 from resumable_stream.protocol.effects import append_once
 from resumable_stream.protocol.head import Head
+from resumable_stream.protocol.layout import HEARTBEAT, Begin, EndFacts, Token, terminal_records, with_back
 from resumable_stream.records import Record
 
 from .model_log import Log, Stream

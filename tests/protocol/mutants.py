@@ -17,12 +17,12 @@ from resumable_stream.exceptions import (
     SeqNumMismatchError,
 )
 from resumable_stream.formats.base import EndReason
-from resumable_stream.layout import Token, terminal_records
 from resumable_stream.protocol import claim, effects, ending
 from resumable_stream.protocol.claim import Claim, Opening
 from resumable_stream.protocol.effects import Append, Operation
 from resumable_stream.protocol.ending import Closing, Ending
 from resumable_stream.protocol.head import Head, find_head
+from resumable_stream.protocol.layout import Token, terminal_records
 from resumable_stream.records import AppendAck, Record
 
 Patch = Callable[[pytest.MonkeyPatch], None]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from resumable_stream.layout import Token
 from resumable_stream.protocol import claim, ending, head
+from resumable_stream.protocol.layout import Token
 from resumable_stream.records import Record
 
 from .actors import Actor, Reader, Stopper, Writer, randomness

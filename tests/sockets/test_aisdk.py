@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.hub import Frame
-from resumable_stream.layout import Chunk
-from resumable_stream.sockets.aisdk import AISDKDialect
-from resumable_stream.sockets.dialect import Failure, FrameRefusedError, Start, Subscribe, SubscriptionEnd, Unsubscribe
+from resumable_stream.protocol.layout import Chunk
+from resumable_stream.readers.hub import Frame
+from resumable_stream.websockets.subprotocols.aisdk import AISDKDialect
+from resumable_stream.websockets.subprotocols.base import (
+    Failure,
+    FrameRefusedError,
+    Start,
+    Subscribe,
+    SubscriptionEnd,
+    Unsubscribe,
+)
 
 SEND = {"type": "send", "requestId": "r", "id": "c", "messages": [], "trigger": "submit-message"}
 

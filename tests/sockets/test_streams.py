@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable_stream.exceptions import InvalidRequestError
-from resumable_stream.hub import Frame
-from resumable_stream.layout import Chunk
-from resumable_stream.sockets.dialect import (
+from resumable_stream.protocol.layout import Chunk
+from resumable_stream.readers.hub import Frame
+from resumable_stream.websockets.subprotocols.base import (
     Failure,
     FrameRefusedError,
     Ping,
@@ -23,7 +23,7 @@ from resumable_stream.sockets.dialect import (
     SubscriptionEnd,
     Unsubscribe,
 )
-from resumable_stream.sockets.streams import StreamDialect
+from resumable_stream.websockets.subprotocols.native import StreamDialect
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from resumable_stream.backends import backends
 from resumable_stream.backends.memory import MemoryBackend
 from resumable_stream.exceptions import AppendOutcomeUnknownError, BackendUnavailableError
-from resumable_stream.layout import Chunk, Decoder, Ended, Entry
+from resumable_stream.protocol.layout import Chunk, Decoder, Ended, Entry
 from resumable_stream.records import AppendAck, FollowBatch, ReadBatch, Record, SequencedRecord, StreamTail
 
 SECRET = "s3cr3t-t0ken-of-the-log"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from resumable_stream.layout import Chunk, Ended, Entry
-from resumable_stream.reader import Reader
+from resumable_stream.protocol.layout import Chunk, Ended, Entry
+from resumable_stream.readers.reader import Reader
 
 
 async def gather(reader: Reader, into: list[Entry] | None = None) -> list[Entry]:

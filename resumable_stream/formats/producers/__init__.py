@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Mapping
 from functools import cached_property
 from typing import Any
 
-from ..deltas import Item
+from ..item_types import Item
 from . import bedrock, google, ollama
 from .agui import AGUI, FAILURE
 from .anthropic import Anthropic

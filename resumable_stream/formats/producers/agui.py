@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..deltas import Item, ToolOutput
+from ..item_types import Item, ToolOutput
 from .base import ProducerError, Reader, ToolCalls, look, reasoning, skip, text
 
 _WITHOUT_CONTENT = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..deltas import Item
+from ..item_types import Item
 from .base import Reader, ToolCalls, look, reasoning, skip, text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...exceptions import ResumableStreamError
-from ..deltas import InvalidToolInput, Item, Reasoning, Source, ToolInput, ToolInputDelta, ToolInputStart
+from ..item_types import InvalidToolInput, Item, Reasoning, Source, ToolInput, ToolInputDelta, ToolInputStart
 from ..jsontext import decode
 
 _UNDERSCORE = re.compile("_([a-z])")

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..deltas import File, Finish, FinishReason, Item, ToolError, ToolOutput
+from ..item_types import File, Finish, FinishReason, Item, ToolError, ToolOutput
 from .base import ProducerError, ToolCalls, look, reasoning, source, text
 
 _EVENTS = ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop")

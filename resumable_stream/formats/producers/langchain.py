@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..deltas import Item, ToolError, ToolInput, ToolOutput
+from ..item_types import Item, ToolError, ToolInput, ToolOutput
 from .base import Reader, ToolCalls, look, reasoning, skip, text
 
 NOTHING = object()

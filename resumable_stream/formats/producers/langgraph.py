@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..deltas import Item, ToolError, ToolInput, ToolOutput
+from ..item_types import Item, ToolError, ToolInput, ToolOutput
 from .base import ProducerError, Reader, ToolCalls, look, reasoning, text
 
 CUSTOM = "custom"

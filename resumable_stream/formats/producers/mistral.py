@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..deltas import File, Item
+from ..item_types import File, Item
 from .base import look, reasoning, source, text
 
 NO_ID = "null"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..deltas import Finish, FinishReason, Item, ToolInput
+from ..item_types import Finish, FinishReason, Item, ToolInput
 from .base import look, new_call_id, reasoning, text
 
 _FINISH_REASONS: dict[str, FinishReason] = {"length": "length"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..deltas import Finish, FinishReason, Item, Reasoning, ToolInput, ToolOutput
+from ..item_types import Finish, FinishReason, Item, Reasoning, ToolInput, ToolOutput
 from .base import ProducerError, Reader, ToolCalls, look, new_call_id, reasoning, skip, text
 from .mistral import NO_ID, read_content
 

@@ -16,12 +16,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from resumable_stream.backends import backends
 from resumable_stream.backends.base import BaseBackend
-from resumable_stream.chat import ResumableChat
+from resumable_stream.chat.api import ResumableChat
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
-from resumable_stream.inspection import Description, describe
-from resumable_stream.layout import new_generation_id
 from resumable_stream.management import backups
+from resumable_stream.protocol.describe import Description, describe
 from resumable_stream.protocol.head import Head
+from resumable_stream.protocol.layout import new_generation_id
 from resumable_stream.records import Record, SequencedRecord, StreamInfo
 
 EXIT_NOT_FOUND = 4

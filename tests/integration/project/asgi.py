@@ -12,8 +12,8 @@ django_application = get_asgi_application()
 
 from resumable_stream.asgi import DrainOnShutdown  # noqa: E402
 from resumable_stream.consumers import EventStreamConsumer, StreamConsumer  # noqa: E402
-from resumable_stream.sockets.aisdk import AISDKDialect  # noqa: E402
-from resumable_stream.sockets.tanstack import TanStackDialect  # noqa: E402
+from resumable_stream.websockets.subprotocols.aisdk import AISDKDialect  # noqa: E402
+from resumable_stream.websockets.subprotocols.tanstack import TanStackDialect  # noqa: E402
 
 from .views import NativeTanStackChat, ScriptedChat  # noqa: E402
 

@@ -1,0 +1,138 @@
+"""The function API: resumable answers from any async view."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+from ..conf import settings
+from ..formats.base import Delivery
+from ..generations.arrivals import Arrival
+from ..generations.registry import runtime
+from ..http.longpoll import long_poll
+from ..http.responses import CURSOR_HEADER, GENERATION_HEADER, Check, event_stream, nothing_left, plain
+from ..http.sse import SSE, Wire
+from ..limits import releasing
+from .engine import ChatEngine, Start
+
+
+class ResumableChat(ChatEngine):
+    """A :class:`~resumable_stream.chat.engine.ChatEngine` that answers with responses.
+
+    ::
+
+        chat = ResumableChat(format="aisdk")
+
+        async def post(request):
+            body, owner = json.loads(request.body), await owner_of(request)
+            return await chat.make_resumable(f"help/{owner}/{body['id']}", lambda: answer(body["messages"]))
+
+        async def get(request, chat_id):
+            return await chat.replay(f"help/{await owner_of(request)}/{chat_id}")
+
+    The stream's name is the right to it: build it from who is asking.
+    """
+
+    async def make_resumable(
+        self,
+        stream_name: str,
+        source: object,
+        *,
+        delivery: Delivery | None = None,
+        owner: str = "",
+        check: Check | None = None,
+        wire: Wire = SSE,
+        **start: Any,
+    ) -> HttpResponseBase:
+        """Start a generation and stream it, or with ``delivery="replay"`` answer 202 and let another request stream it.
+
+        Which of the two is the default, the format's clients decide. ``source`` and the further arguments are those of
+        :meth:`~resumable_stream.chat.engine.ChatEngine.start`, whose errors it raises. The generation runs on when the
+        client goes away.
+        """
+        here = runtime()
+        if (delivery or self.default_delivery) == "replay":
+            started = await self.start(stream_name, source, owner=owner, **start)
+            return _marked(plain(HTTPStatus.ACCEPTED), started)
+        place = here.reader_place(owner)
+        with releasing(place):
+            is_previewed = settings.deliver == "live"
+            started = await self.start(stream_name, source, owner=owner, is_previewed=is_previewed, **start)
+        reader = self.reader(stream_name, started)
+        return _marked(event_stream(reader, self.format, place, check=check, wire=wire), started)
+
+    async def replay(
+        self,
+        stream_name: str,
+        *,
+        cursor: int | None = None,
+        is_live: bool = False,
+        resumes: bool = True,
+        open_runs: Collection[str] = (),
+        wait_seconds: float | None = None,
+        owner: str = "",
+        check: Check | None = None,
+    ) -> HttpResponseBase:
+        """Stream the running generation from its start, or the stream from ``cursor`` on; 204 if there is nothing.
+
+        See :meth:`~resumable_stream.chat.engine.ChatEngine.locate` for what is read. With ``wait_seconds`` the answer is not
+        a stream but a :func:`~resumable_stream.http.longpoll.long_poll`. ``owner`` is whose limit on readers counts.
+        """
+        place = runtime().reader_place(owner)
+        with releasing(place):
+            reader = await self.locate(stream_name, cursor, is_live=is_live, resumes=resumes, open_runs=open_runs)
+        if reader is None:
+            place.release()
+            return nothing_left(self.format)
+        if wait_seconds is not None:
+            # The right to read was checked with the request, and holds no longer than it does for a stream.
+            wait_seconds = min(wait_seconds, settings.reauthorize_seconds)
+            return await long_poll(reader, place, wait_seconds=wait_seconds, is_live=is_live)
+        response = event_stream(reader, self.format, place, check=check)
+        if cursor is None and not reader.has_prelude:
+            # Whose connection breaks before its first event has no other cursor to come back with.
+            response.headers[CURSOR_HEADER] = str(reader.cursor)
+        return response
+
+    async def join(
+        self,
+        stream_name: str,
+        run_id: str,
+        *,
+        cursor: int | None = None,
+        owner: str = "",
+        check: Check | None = None,
+        wire: Wire = SSE,
+    ) -> HttpResponseBase:
+        """Stream the run ``run_id`` from its start, or from ``cursor`` on, to its end.
+
+        Raises what :meth:`~resumable_stream.chat.engine.ChatEngine.reader_of_run` does.
+        """
+        place = runtime().reader_place(owner)
+        with releasing(place):
+            reader = await self.reader_of_run(stream_name, run_id, cursor)
+        return event_stream(reader, self.format, place, check=check, wire=wire)
+
+    async def stop(
+        self, stream_name: str, generation_id: str | None = None, *, arrival: Arrival | None = None
+    ) -> HttpResponse:
+        """Stop what runs on the stream: 202, or 204 if nothing does.
+
+        Raises:
+            GenerationActiveError: Another generation than ``generation_id`` runs.
+        """
+        stopped = await self.end(stream_name, generation_id, arrival=arrival)
+        if stopped is None:
+            return plain(HTTPStatus.NO_CONTENT)
+        return plain(HTTPStatus.ACCEPTED, generation_id=stopped)
+
+
+def _marked(response: HttpResponseBase, started: Start) -> HttpResponseBase:
+    """Say what was started, and from where it can be followed."""
+    response.headers[GENERATION_HEADER] = started.generation_id
+    response.headers[CURSOR_HEADER] = str(started.cursor)
+    return response

@@ -1,0 +1,311 @@
+"""Encode one generation as AG-UI events.
+
+Producers' own AG-UI events go out as they are, but for what one run may have only once: its beginning is ours, sent
+with the claim, and of the producer's ends (there is one for each round of tools) the last stands at the very end,
+under the run's own id. Text, reasoning and calls of other producers become events of messages of our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..base import ChunkEncoder, EndReason, GenerationFacts
+from ..item_types import (
+    Chunk,
+    File,
+    Finish,
+    InvalidToolInput,
+    Item,
+    Reasoning,
+    Source,
+    ToolError,
+    ToolInput,
+    ToolInputDelta,
+    ToolInputStart,
+    ToolItem,
+    ToolOutput,
+)
+from ..jsontext import encode, encode_text
+from ..producers.reader import ItemReader
+from ..refusals import unknown_chunk, unknown_type
+from .events import EVENT_TYPES, REQUIRED_TEXTS, REQUIRED_VALUES, Event
+from .run import Run
+from .versions import for_older_clients
+
+
+class AGUIEncoder(ChunkEncoder):
+    """Encodes one generation for AG-UI clients.
+
+    To them a message holds one text and then calls. What comes after a call's result, and text or reasoning after a
+    text, therefore begins a message of its own; the first one has the id of the answer.
+    """
+
+    def __init__(self, facts: GenerationFacts) -> None:
+        self.facts = facts
+        self.run = Run(facts.run_id or facts.generation_id, facts.chat_id, note=self.note)
+        self.message_id = facts.message_id
+        """The id of the message that our own text and calls go to."""
+        self.is_for_older_clients = not facts.protocol_version
+        """Whether the client is one of before version 1.0, whose schemas refuse some of what came with it."""
+        self.has_text = False
+        """Whether that message has text that reasoning must not be followed up by."""
+        self._has_result = False
+        self._reader = ItemReader(own_types=EVENT_TYPES)
+        self._messages = 1
+        self._reasonings = 0
+        self._own_part: str | None = None
+        self._own_delta = ""
+        self._calls: dict[str, bool] = {}
+        """The calls of our own, and whether their input has been sent."""
+        self._finished: Event | None = None
+        """The producer's own last ``RUN_FINISHED``, unless more came after it."""
+        self.model_finish: Finish | None = None
+        """Why the model says that it has stopped."""
+        self._error: Event | None = None
+        """The producer's own first error, which is put off to the end: clients take nothing after it."""
+
+    @property
+    def end(self) -> EndReason | None:
+        """How the producer's own last event said that it ended; an error of its own has the last word."""
+        if self.run.end is None and self._error is not None:
+            return EndReason.FAILED
+        if self.run.end is not None or self._finished is None:
+            return self.run.end
+        outcome = self._finished.get("outcome")
+        is_cancelled = isinstance(outcome, Mapping) and outcome.get("type") == "cancelled"
+        return EndReason.STOPPED if is_cancelled else EndReason.FINISHED
+
+    def start(self) -> list[str]:
+        """Begin the run: clients that join it wait for this event, and give up after two seconds."""
+        self.run.begin()
+        return self.run.take()
+
+    def encode(self, item: object) -> list[str]:
+        """Encode one item; an error of the producer's own waits for what follows it."""
+        if type(item) is str:
+            self._write("text", item)
+        else:
+            self._encode_items(self._reader.read(item))
+        return self.run.take()
+
+    def observe(self, chunk: str) -> None:
+        """Take note of a chunk that is already stored."""
+        self.run.observe(chunk)
+
+    def finish(self) -> list[str]:
+        """Complete calls, close what is open, and send the producer's ``RUN_FINISHED``, or one of our own."""
+        finished = self._finished
+        self._encode_items(self._reader.flush())
+        if self._error is not None:
+            self.end_with_error(self._error, EndReason.FAILED)
+            return self.run.take()
+        self.run.finish(self.finished_event(finished or {}), self.end or EndReason.FINISHED)
+        return self.run.take()
+
+    def stop(self) -> list[str]:
+        """Close what is open, and finish the run as cancelled."""
+        self.run.finish(self.stopped_event(), EndReason.STOPPED)
+        return self.run.take()
+
+    def fail(self, text: str) -> list[str]:
+        """Close what is open, and end with the error, the producer's own if it has one: clients read nothing more."""
+        self.end_with_error(self._error or {"message": text}, EndReason.FAILED)
+        return self.run.take()
+
+    def interrupt(self, text: str) -> list[str]:
+        """End as after a failure, with a code by which it can be told."""
+        self.end_with_error({"message": text, "code": "interrupted"}, EndReason.INTERRUPTED)
+        return self.run.take()
+
+    def end_with_error(self, event: Event, reason: EndReason) -> None:
+        """Close what is open, and end the run with an error that says what ``event`` does."""
+        self.run.finish(self.error_event(event), reason)
+
+    def finished_event(self, event: Event) -> dict[str, Any]:
+        """Make the ``RUN_FINISHED`` of the run, of what the producer says with its own."""
+        ids = {"runId": self.run.run_id, "threadId": self.run.thread_id}
+        return dict(self.adapt({"type": "RUN_FINISHED", **ids, **self.finish_fields(), **event, **ids}))
+
+    def finish_fields(self) -> dict[str, Any]:
+        """Tell of an unusual end in ``result``, which whoever runs the agent gets: there is no field for the reason."""
+        finish = self.model_finish
+        return {"result": {"finishReason": finish.reason}} if finish is not None and finish.is_unusual else {}
+
+    def adapt(self, event: Event) -> Event:
+        """Return the event as the client takes it: the same object if it does so as it is."""
+        return for_older_clients(event) if self.is_for_older_clients else event
+
+    def stopped_event(self) -> dict[str, Any]:
+        """Make the ``RUN_FINISHED`` of a run that was stopped."""
+        return self.finished_event({"outcome": {"type": "cancelled"}})
+
+    def error_event(self, event: Event) -> dict[str, Any]:
+        """Make the ``RUN_ERROR`` of the run, of what it has to say."""
+        return {"type": "RUN_ERROR", **event, "message": str(event.get("message") or "An error occurred.")}
+
+    def note(self, event: Event) -> None:
+        """Take note of an event that is part of the run."""
+        if event["type"] == "TOOL_CALL_RESULT":
+            self._has_result = True
+
+    def _encode_items(self, items: list[Item]) -> None:
+        for item in items:
+            if isinstance(item, str):
+                self._write("text", item)
+            elif isinstance(item, Reasoning):
+                self._write("reasoning", item.delta)
+            elif isinstance(item, Chunk):
+                self._encode_event(item)
+            elif isinstance(item, Finish):
+                self.model_finish = item
+            elif not isinstance(item, (File, Source)):
+                # An assistant's message has no place for files and sources.
+                self.leave_part()
+                self._encode_tool(item)
+
+    def _encode_event(self, chunk: Chunk) -> None:
+        event = check_event(chunk)
+        kind = event["type"]
+        if kind == "RUN_STARTED":
+            return
+        self._finished = event if kind == "RUN_FINISHED" else None
+        if kind == "RUN_ERROR":
+            self._error = self._error or event
+        elif kind != "RUN_FINISHED":
+            self.pass_on(event, chunk.text if event is chunk.data else None)
+
+    def pass_on(self, event: Event, text: str | None) -> None:
+        """Send an event of the producer's own."""
+        if event["type"] == "MESSAGES_SNAPSHOT":
+            # It takes the place of all messages; text that came after it would take the place of what ours had.
+            self.leave_part()
+            self.next_message()
+        elif event["type"] == "TEXT_MESSAGE_CONTENT" and "content" in event:
+            # All of the text so far, once more with every piece: clients take the delta.
+            event, text = {name: value for name, value in event.items() if name != "content"}, None
+        adapted = self.adapt(event)
+        self.run.send(adapted, text if adapted is event else None)
+
+    def _write(self, kind: str, delta: str) -> None:
+        if not delta or self.run.end is not None:
+            return
+        self._finished = None
+        if self._own_part != kind:
+            self.leave_part()
+            self._open_part(kind)
+        self.run.send_encoded(f"{self._own_delta}{encode_text(delta)}}}")
+
+    def _open_part(self, kind: str) -> None:
+        self.enter(kind)
+        if kind == "text":
+            part_id, prefix = self.message_id, "TEXT_MESSAGE"
+            self.run.send({"type": "TEXT_MESSAGE_START", "messageId": part_id, "role": "assistant"})
+            self.has_text = True
+        else:
+            self._reasonings += 1
+            part_id, prefix = f"{self.facts.message_id}-reasoning-{self._reasonings}", "REASONING_MESSAGE"
+            self.open_reasoning(part_id)
+        # Most chunks of most answers are deltas: what they have in common is encoded once.
+        self._own_part = kind
+        self._own_delta = f'{{"type":"{prefix}_CONTENT","messageId":{encode_text(part_id)},"delta":'
+
+    def leave_part(self) -> None:
+        """Close our own text or reasoning."""
+        if self._own_part == "text":
+            self.run.send({"type": "TEXT_MESSAGE_END", "messageId": self.message_id})
+        elif self._own_part == "reasoning":
+            self.close_reasoning(f"{self.facts.message_id}-reasoning-{self._reasonings}")
+        self._own_part = None
+
+    def open_reasoning(self, part_id: str) -> None:
+        """Open a piece of reasoning."""
+        self.run.send({"type": "REASONING_START", "messageId": part_id})
+        self.run.send({"type": "REASONING_MESSAGE_START", "messageId": part_id, "role": "reasoning"})
+
+    def close_reasoning(self, part_id: str) -> None:
+        """Close it."""
+        self.run.send({"type": "REASONING_MESSAGE_END", "messageId": part_id})
+        self.run.send({"type": "REASONING_END", "messageId": part_id})
+
+    def enter(self, kind: str) -> None:
+        """Prepare for something of our own: ``"text"``, ``"reasoning"`` or a ``"call"``."""
+        if self._has_result or (kind != "call" and self.has_text):
+            self.next_message()
+
+    def next_message(self) -> None:
+        """Let what comes next go to a message of its own."""
+        self._messages += 1
+        self.message_id = f"{self.facts.message_id}-{self._messages}"
+        self.has_text = self._has_result = False
+
+    def _encode_tool(self, item: ToolItem) -> None:
+        self._finished = None
+        match item:
+            case ToolInputStart(call_id, name):
+                self._begin_call(call_id, name)
+            case ToolInputDelta(call_id, delta):
+                self._send_input(call_id, delta)
+            case ToolInput(call_id, name, value):
+                self._complete_call(call_id, name, value)
+            case InvalidToolInput(call_id, name, raw_input):
+                self._complete_call(call_id, name, raw_input)
+            case ToolOutput(call_id, output):
+                self._end_call(call_id)
+                self.run.send(self.result_event(call_id, output if isinstance(output, str) else encode(output)))
+            case ToolError(call_id, error_text):
+                self._end_call(call_id)
+                self.run.send(self.failed_result_event(call_id, error_text))
+
+    def _begin_call(self, call_id: str, name: str) -> None:
+        self.enter("call")
+        call = {"toolCallId": call_id, "toolCallName": name, "parentMessageId": self.message_id}
+        self.run.send({"type": "TOOL_CALL_START", **call})
+        self._calls[call_id] = False
+
+    def _send_input(self, call_id: str, delta: str) -> None:
+        self.run.send({"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": delta})
+        self._calls[call_id] = True
+
+    def _complete_call(self, call_id: str, name: str, value: Any) -> None:
+        if call_id not in self._calls:
+            self._begin_call(call_id, name)
+        if not self._calls[call_id]:
+            self._send_input(call_id, value if isinstance(value, str) else encode(value))
+        self._end_call(call_id)
+
+    def _end_call(self, call_id: str) -> None:
+        self.run.send({"type": "TOOL_CALL_END", "toolCallId": call_id})
+
+    def result_event(self, call_id: str, content: str) -> dict[str, Any]:
+        """Make the event of what a tool answered."""
+        message = {"messageId": f"tool-{call_id}", "toolCallId": call_id, "role": "tool"}
+        return {"type": "TOOL_CALL_RESULT", **message, "content": content}
+
+    def failed_result_event(self, call_id: str, error_text: str) -> dict[str, Any]:
+        """Make the event of a tool that failed."""
+        return self.result_event(call_id, encode({"error": error_text}))
+
+
+def check_event(chunk: Chunk) -> Event:
+    """Check a producer's own event, and complete it where a model's dump leaves a value out.
+
+    Raises:
+        TypeError: It is none, clients know no such event, or it lacks what they need.
+    """
+    data: Any = chunk.data
+    kind = data.get("type") if isinstance(data, Mapping) else None
+    if not isinstance(kind, str):
+        raise unknown_chunk(chunk, "An AG-UI event is a mapping with a 'type'", _FIX)
+    if kind not in EVENT_TYPES:
+        fix = f"{_FIX} Or choose the format that it belongs to."
+        raise unknown_type(chunk, f"AG-UI knows no event of the type {kind!r:.100}.", fix)
+    for name in REQUIRED_TEXTS[kind]:
+        if not isinstance(data.get(name), str):
+            raise TypeError(f"The event {kind} needs {name!r}, a str.")
+    required = REQUIRED_VALUES.get(kind)
+    complete: Event = data if required is None or required in data else {**data, required: None}
+    return complete
+
+
+_FIX = "Yield str for text, and {'type': 'CUSTOM', 'name': …, 'value': …} for data of your own."

@@ -1,0 +1,5 @@
+"""TanStack AI's chunks, for ``useChat`` of its client packages."""
+
+from .format import TanStackFormat
+
+__all__ = ["TanStackFormat"]

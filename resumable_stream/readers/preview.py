@@ -1,0 +1,103 @@
+"""``DELIVER = "live"``: the starting response shows a chunk while it is still on its way to the log.
+
+A chunk's position is known when it is queued, since one writer appends in order. So the frames that the starting
+response sends early are, id for id, those that every other reader gets. Should the generation be lost before they are
+on the log, the response goes on from where the log really ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
+
+from ..conf import settings
+from ..protocol.layout import Chunk
+from .hub import Frame
+from .reader import Reader
+
+
+class Preview:
+    """Chunks on their way from a writer to the one response that started it; bounded in bytes.
+
+    When the response is too slow for it, or the generation ends, it closes, and the response reads on from the log.
+    """
+
+    def __init__(self, cursor: int, durable: Iterable[Chunk] = ()) -> None:
+        self.cursor = cursor
+        """Where to read on from the log once this is closed."""
+        self._frames = [Frame(chunk) for chunk in durable]
+        self._bytes = 0
+        self._is_closed = False
+        self._news: asyncio.Future[None] | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        """Show a chunk that was queued."""
+        if self._is_closed:
+            return
+        frame = Frame(chunk)
+        self._bytes += frame.size
+        if self._bytes > settings.ring_bytes:
+            self.close()
+            return
+        self._frames.append(frame)
+        self._wake_up()
+
+    def close(self, *, at: int | None = None) -> None:
+        """Show nothing more; ``at`` is where the log ends if it will not have all that was shown."""
+        self._is_closed = True
+        if at is not None:
+            self.cursor = min(self.cursor, at)
+            self._frames.clear()
+        self._wake_up()
+
+    async def batches(self) -> AsyncGenerator[list[Frame], None]:
+        """Yield what was added, until it is closed; an empty batch where nothing came for the keep-alive time."""
+        try:
+            while self._frames or not self._is_closed:
+                frames, self._frames, self._bytes = self._frames, [], 0
+                if frames:
+                    self.cursor = frames[-1].entry.cursor
+                    yield frames
+                elif not await self._wait():
+                    yield []
+        finally:
+            self.close()
+
+    async def _wait(self) -> bool:
+        """Wait for news; tell whether some came."""
+        self._news = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(settings.keepalive_seconds):
+                await self._news
+        except TimeoutError:
+            return False
+        finally:
+            self._news = None
+        return True
+
+    def _wake_up(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+
+class PreviewReader(Reader):
+    """Yields what the preview shows, then what the log has after it."""
+
+    def __init__(self, preview: Preview, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._preview = preview
+
+    def let_go(self, cursor: int) -> bool:
+        """Let go as :meth:`Reader.let_go` does, and see nothing more before it is on the log."""
+        self._preview.close(at=cursor)
+        return super().let_go(cursor)
+
+    async def frames(self) -> AsyncGenerator[list[Frame], None]:
+        """Yield as :meth:`Reader.frames` does."""
+        async for frames in self._preview.batches():
+            self.cursor = self._preview.cursor
+            yield frames
+        self.cursor = self._preview.cursor
+        async for frames in super().frames():
+            yield frames

@@ -1,0 +1,254 @@
+"""The HTTP doors: start, follow, stop and read back a chat."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable
+from functools import partial
+from http import HTTPStatus
+from typing import Any, cast
+
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern
+from django.utils.module_loading import import_string
+from django.views import View
+
+from ..asgi import require_asgi, require_framing
+from ..conf import SETTING_NAME, settings
+from ..exceptions import AccessDeniedError, ResumableStreamError
+from ..formats.base import ChatRequest
+from ..formats.jsontext import encode
+from ..formats.outgoing import encode_list, encode_object
+from ..generations.arrivals import Arrival
+from ..generations.registry import runtime
+from ..http.async_views import AsyncViewMixin, enter
+from ..http.requests import (
+    parse_chat_id,
+    parse_cursor,
+    parse_flag,
+    parse_generation_id,
+    parse_idempotency_key,
+    parse_open_runs,
+    parse_wait,
+    wants_events,
+)
+from ..http.responses import RESUMABLE_HEADER, EventStreamResponse, come_again, error_response, json_response, may_pass
+from ..limits import Place, releasing
+from ..readers.history import fold_history, weight_of
+from ..utils.off_loop import off_loop
+from .forms import FormDoors
+from .routes import require_boundary, routes
+from .runs import RunDoors
+
+_ADMITTED = HttpResponse(status=HTTPStatus.NO_CONTENT)
+"""What a view answers that was only asked whether it would."""
+
+
+class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
+    """Serves one kind of chat. Subclass it, write :meth:`generate`, and include :meth:`urls` in a URLconf.
+
+    The hooks may be coroutines or plain functions; plain ones run in a thread, where they may use the ORM.
+    """
+
+    _asks_for_admission = False
+    http_method_names = ["get", "post", "delete", "options"]  # noqa: RUF012 - an instance attribute to Django
+
+    @classmethod
+    def urls(cls) -> tuple[list[URLPattern], str]:
+        """Return what ``include()`` takes: the chat's routes, to be mounted at a prefix like ``api/chat``.
+
+        Their namespace is the view's name: ``reverse("support.SupportChat:stop", …)``.
+        """
+        return routes(cls), cls.chat_name()
+
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        """Take GET on the prefix only from clients who have a use for it."""
+        super().setup(request, *args, **kwargs)
+        if self.action == "chat" and not self.names_runs:
+            self.http_method_names = [name for name in self.http_method_names if name != "get"]
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        """Serve the request; errors become responses here, and only here."""
+        if self._asks_for_admission:
+            return _ADMITTED
+        require_asgi(request)
+        require_boundary(request, self.action, kwargs.get("chat_id"))
+        try:
+            return await cast("Awaitable[HttpResponseBase]", super().dispatch(request, *args, **kwargs))
+        except ResumableStreamError as error:
+            is_read = self.chat.format.dialect.reads_with_event_source and wants_events(request)
+            return come_again(error) if is_read and may_pass(error) else error_response(error)
+
+    async def serve(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request that has not come by Django's handler: by :meth:`dispatch`, whatever stands before it."""
+        dispatch = partial(self.dispatch, request, **self.kwargs)
+        is_async = inspect.iscoroutinefunction(self.dispatch)
+        try:
+            response: HttpResponseBase = await enter(dispatch, request, is_async=is_async)
+        except (PermissionDenied, Http404) as error:
+            # A mixin's; Django's handler would make a page of it.
+            is_hidden = isinstance(error, Http404)
+            return error_response(AccessDeniedError(status=HTTPStatus.NOT_FOUND if is_hidden else HTTPStatus.FORBIDDEN))
+        return response
+
+    async def admits(self, request: HttpRequest) -> bool:
+        """Return whether the mixins and decorators around :meth:`dispatch` let a websocket's handshake in."""
+        if type(self).dispatch is ResumableChatView.dispatch:
+            return True
+        self._asks_for_admission = True
+        try:
+            return await self.serve(request) is _ADMITTED
+        finally:
+            self._asks_for_admission = False
+
+    async def post(self, request: HttpRequest, chat_id: str | None = None, **_: Any) -> HttpResponseBase:
+        """Start a turn, or attach to it; on the stop route, stop it."""
+        if self.action == "stop":
+            return await self._stop(request, {**await self.parse_body(request, required=False), "id": chat_id})
+        body = await self.parse_body(request)
+        asked = self.name_run(request, await self.read_request(body))
+        parse_chat_id(asked.chat_id)
+        arrivals = runtime().arrivals
+        arrival = arrivals.arrive(asked.chat_id)
+        with arrivals.starting(arrival):
+            return await self._begin(request, asked, body, arrival)
+
+    async def _begin(
+        self, request: HttpRequest, asked: ChatRequest, body: dict[str, Any], arrival: Arrival
+    ) -> HttpResponseBase:
+        chat_id = parse_chat_id(asked.chat_id)
+        key = parse_idempotency_key(request) or asked.run_id or ""
+        stream_name = await self.find_stream(request, chat_id, "start")
+        # The same request again after its connection broke: it wants the rest, not another answer.
+        if asked.run_id and "Last-Event-ID" in request.headers:
+            return await self.join(request, chat_id, stream_name, asked.run_id)
+        if (cursor := parse_cursor(request)) is not None:
+            return await self._replay(request, chat_id, stream_name, cursor=cursor)
+        options = {"idempotency_key": key, "arrival": arrival}
+        return await self._start(request, chat_id, stream_name, asked, body, options)
+
+    async def get(self, request: HttpRequest, chat_id: str | None = None, **_: Any) -> HttpResponseBase:
+        """Follow a chat or a run, or read a chat's messages."""
+        if self.action == "chat":
+            return await self.get_run(request)
+        chat_id = parse_chat_id(chat_id if chat_id is not None else request.GET.get("id"))
+        stream_name = await self.find_stream(request, chat_id, "read")
+        if self.action == "messages":
+            return await self._messages(stream_name, runtime().reader_place(await self.limit_key_of(request)))
+        cursor = parse_cursor(request, is_lenient=self.chat.holds_sessions_open)
+        is_live, wait_seconds = parse_flag(request, "live"), parse_wait(request)
+        return await self._replay(
+            request,
+            chat_id,
+            stream_name,
+            cursor=cursor,
+            is_live=is_live,
+            # The AI SDK's clients resume by this route; whoever reads by another one has a cursor.
+            resumes=self.action == "stream",
+            open_runs=parse_open_runs(request),
+            wait_seconds=wait_seconds,
+        )
+
+    async def delete(self, request: HttpRequest, **_: Any) -> HttpResponseBase:
+        """Stop a turn; the body, or the query, names the chat."""
+        return await self._stop(request, {**request.GET.dict(), **await self.parse_body(request, required=False)})
+
+    async def _start(
+        self,
+        request: HttpRequest,
+        chat_id: str,
+        stream_name: str,
+        asked: ChatRequest,
+        body: dict[str, Any],
+        given: dict[str, Any],
+    ) -> HttpResponseBase:
+        options = {**await self.start_options(request, chat_id, stream_name, asked, body), **given}
+        if self.is_form(request):
+            return await self.answer_form(request, chat_id, stream_name, options)
+        delivery = self.delivery_of_starts
+        if delivery == "response":
+            require_framing(request)
+            options["run_owner"] = await self.run_owner(request, asked.run_id)
+        response = await self.chat.make_resumable(
+            stream_name,
+            delivery=delivery,
+            check=self.read_check(request, chat_id),
+            wire=self.wire_for(request),
+            **options,
+        )
+        return _resumable_by(chat_id, response)
+
+    async def _replay(
+        self,
+        request: HttpRequest,
+        chat_id: str,
+        stream_name: str,
+        *,
+        cursor: int | None,
+        **options: Any,
+    ) -> HttpResponseBase:
+        if options.get("wait_seconds") is None:
+            require_framing(request)
+        response = await self.chat.replay(
+            stream_name,
+            cursor=cursor,
+            **options,
+            owner=await self.limit_key_of(request),
+            check=self.read_check(request, chat_id),
+        )
+        return _resumable_by(chat_id, response)
+
+    async def _stop(self, request: HttpRequest, body: dict[str, Any]) -> HttpResponseBase:
+        """Stop a turn, also one whose start has come before, but is not on the log yet."""
+        chat_id = parse_chat_id(body.get("id") or (self.names_runs and body.get("threadId")))
+        generation_id = parse_generation_id(body.get("generation", body.get("activeStreamId")))
+        arrival = runtime().arrivals.arrive(chat_id)
+        stream_name = await self.find_stream(request, chat_id, "stop")
+        return await self.chat.stop(stream_name, generation_id, arrival=arrival)
+
+    async def _messages(self, stream_name: str, place: Place) -> HttpResponseBase:
+        with releasing(place):
+            generations, cursor = await self.chat.history(stream_name)
+            ends = [
+                {
+                    "generation": one.generation_id,
+                    "message": one.message_id,
+                    "run": one.run_id,
+                    "end": one.end.value if one.end is not None else None,
+                }
+                for one in generations
+            ]
+            messages = await fold_history(self.chat.format, generations)
+            encoded = await off_loop(weight_of(generations), encode_list, messages)
+            content = encode_object({"messages": encoded, "generations": encode(ends), "cursor": str(cursor)})
+        return json_response(content, place)
+
+
+def _resumable_by(chat_id: str, response: HttpResponseBase) -> HttpResponseBase:
+    """Say by what an event stream can be asked for again."""
+    if isinstance(response, EventStreamResponse):
+        response.headers[RESUMABLE_HEADER] = chat_id
+    return response
+
+
+def configured_view() -> type[ResumableChatView]:
+    """Return the view that the ``CHAT_VIEW`` setting names.
+
+    Raises:
+        ImproperlyConfigured: It names none.
+    """
+    path = settings.chat_view
+    if path is None:
+        raise ImproperlyConfigured(
+            f"{SETTING_NAME}['CHAT_VIEW'] must name your ResumableChatView subclass, for instance "
+            "'support.views.SupportChat' (or include(SupportChat.urls()) instead of 'resumable_stream.urls')."
+        )
+    try:
+        view = import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{SETTING_NAME}['CHAT_VIEW'] = {path!r} cannot be imported: {error}") from error
+    if not (isinstance(view, type) and issubclass(view, ResumableChatView)):
+        raise ImproperlyConfigured(f"{SETTING_NAME}['CHAT_VIEW'] = {path!r} is no subclass of ResumableChatView.")
+    return view
