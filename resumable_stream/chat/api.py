@@ -79,8 +79,9 @@ class ResumableChat(ChatEngine):
     ) -> HttpResponseBase:
         """Stream the running generation from its start, or the stream from ``cursor`` on; 204 if there is nothing.
 
-        See :meth:`~resumable_stream.chat.engine.ChatEngine.locate` for what is read. With ``wait_seconds`` the answer is not
-        a stream but a :func:`~resumable_stream.http.longpoll.long_poll`. ``owner`` is whose limit on readers counts.
+        See :meth:`~resumable_stream.chat.engine.ChatEngine.locate` for what is read. With ``wait_seconds`` the
+        answer is not a stream but a :func:`~resumable_stream.http.longpoll.long_poll`. ``owner`` is whose limit on
+        readers counts.
         """
         place = runtime().reader_place(owner)
         with releasing(place):

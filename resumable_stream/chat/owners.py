@@ -77,7 +77,7 @@ class OwnerHooks:
     backend = "default"
     """Alias of the log in the ``BACKENDS`` setting."""
     follows_guests = True
-    """Whether what a visitor began before signing in is the user's afterwards; see :mod:`~resumable_stream.chat.guests`.
+    """Whether a user owns, after signing in, what the same visitor began before (:mod:`~resumable_stream.chat.guests`).
 
     Not where sessions live in cookies, which stay valid when they are copied, nor where ``get_owner`` is overridden."""
     kwargs: Mapping[str, Any] = {}

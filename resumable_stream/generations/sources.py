@@ -26,8 +26,8 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
     """Yield the items of ``source``; closing this closes the source.
 
     Whatever holds a connection to a provider is closed: the iterator, what it was looping over if it is a generator
-    (see :mod:`~resumable_stream.generations.unwinding`), and the source that gave it, whose iterator may know nothing of the
-    connection.
+    (see :mod:`~resumable_stream.generations.unwinding`), and the source that gave it, whose iterator may know nothing
+    of the connection.
 
     Raises:
         TypeError: It is nothing that can be iterated; the message says what to return instead.

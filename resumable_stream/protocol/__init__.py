@@ -6,8 +6,8 @@ and a test can run any number of them against one model log in every order, with
 
 The rules:
 
-- A stream's fencing token is its state: free, owned, or ended (:class:`~resumable_stream.protocol.layout.Token`). Owning is
-  changed by compare-and-swap on the token alone.
+- A stream's fencing token is its state: free, owned, or ended (:class:`~resumable_stream.protocol.layout.Token`).
+  Owning is changed by compare-and-swap on the token alone.
 - A claim reads nothing: a refused swap returns the current token.
 - The owner appends under its token *and* the position it expects. When an outcome is unknown, the same records go
   again under the same conditions; what then refuses them is told apart by reading the range they would have taken.
