@@ -102,7 +102,7 @@ class SubscriptionEnd:
     text: str = ""
     """For people."""
     cause: str | None = None
-    """Why the generation was interrupted or over a limit: a value of :class:`~resumable_stream.protocol.layout.Cause`."""
+    """Why it was interrupted, or which limit it met: the text of a :class:`~resumable_stream.protocol.layout.Cause`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
