@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import cast
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
@@ -19,7 +19,11 @@ from resumable_stream import ResumableChatView
 from resumable_stream.backends import backends
 from resumable_stream.chat.engine import default_error_text
 from resumable_stream.chat.turn import Turn
+from resumable_stream.conf import settings as stream_settings
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
+from resumable_stream.generations.registry import runtime
+from resumable_stream.http.responses import EventStreamResponse, error_response
+from resumable_stream.limits import Place, releasing
 from resumable_stream.protocol.describe import describe
 from resumable_stream.protocol.layout import Decoder, UserMessage
 from resumable_stream.records import SequencedRecord
@@ -112,19 +116,24 @@ async def _title(stream_name: str) -> str:
 
 @require_safe
 async def log(request: HttpRequest, chat_id: str) -> HttpResponseBase:
-    """Stream the raw records of the visitor's chat as server-sent events; 204 while there is no such chat."""
-    stream_name = await _stream_name(request, chat_id)
+    """Stream the raw records of the visitor's chat as server-sent events; 204 while there is no such chat.
+
+    Its readers count as those of the chat do, and need the same right. The body ends when that right is to be checked
+    again: the page goes on at its cursor, with another request.
+    """
+    chat = DemoChat()
     try:
-        tail = await backends["default"].tail(stream_name, last=LOG_HISTORY)
+        stream_name = await chat.find_stream(request, chat_id, "read")
+        place = runtime().reader_place(await chat.limit_key_of(request))
+        with releasing(place):
+            start = await _log_start(stream_name, request.headers.get("Last-Event-ID", ""))
     except StreamNotFoundError:
         return HttpResponse(status=204)
-    first = tail.records[0].seq_num if tail.records else tail.seq_num
-    cursor = request.headers.get("Last-Event-ID", "")
-    # A cursor outside of what is kept means another log, or a long absence: then all that is kept is shown.
-    is_position = cursor.isdecimal() and len(cursor) < MOST_DIGITS
-    start = int(cursor) if is_position and first <= int(cursor) <= tail.seq_num else first
-    return StreamingHttpResponse(
-        _log_frames(stream_name, start),
+    except ResumableStreamError as error:
+        return error_response(error)
+    return EventStreamResponse(
+        _log_frames(stream_name, start, place),
+        place,
         headers={
             "Content-Type": "text/event-stream",
             "Cache-Control": "private, no-store, no-transform",
@@ -135,16 +144,31 @@ async def log(request: HttpRequest, chat_id: str) -> HttpResponseBase:
     )
 
 
-async def _log_frames(stream_name: str, start: int) -> AsyncIterator[str]:
-    yield ": the records of one stream\n\n"
+async def _log_start(stream_name: str, cursor: str) -> int:
+    tail = await backends["default"].tail(stream_name, last=LOG_HISTORY)
+    first = tail.records[0].seq_num if tail.records else tail.seq_num
+    # A cursor outside of what is kept means another log, or a long absence: then all that is kept is shown.
+    is_position = cursor.isdecimal() and len(cursor) < MOST_DIGITS
+    return int(cursor) if is_position and first <= int(cursor) <= tail.seq_num else first
+
+
+async def _log_frames(stream_name: str, start: int, place: Place) -> AsyncGenerator[bytes, None]:
+    ends_at = asyncio.get_running_loop().time() + stream_settings.reauthorize_seconds
     try:
+        yield b": the records of one stream\n\n"
         async with aclosing(backends["default"].follow(stream_name, start)) as batches:
-            async for batch in batches:
+            while True:
+                async with asyncio.timeout_at(ends_at):
+                    batch = await anext(batches)
                 if text := "".join(_log_frame(record) for record in batch.records):
-                    yield text
+                    yield text.encode()
+    except TimeoutError:
+        return
     except ResumableStreamError:
         # The page connects again by itself; an ended body tells it so on every server.
         logger.warning("The log panel lost the log. stream=%s", stream_name, exc_info=True)
+    finally:
+        place.release()
 
 
 def _log_frame(record: SequencedRecord) -> str:

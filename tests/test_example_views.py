@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -22,6 +23,10 @@ from example_project.openai_model import ModelServerError, OpenAIModel
 from example_project.views import DemoChat, chosen_model
 from resumable_stream.chat.engine import DEFAULT_ERROR_TEXT
 from resumable_stream.chat.turn import Turn
+from resumable_stream.generations.registry import runtime
+
+from .support.logs import use_faulty_log
+from .support.virtual_time import in_virtual_time
 
 PROJECT = Path(example_project.__file__).parent
 README = "# Kettle\n\n## Cleaning\n\nUse vinegar.\n"
@@ -66,6 +71,7 @@ async def log_events(client: AsyncClient, chat_id: str, **headers: str) -> list[
             for number, data in re.findall(r"id: (\d+)\ndata: (.*)\n\n", part.decode()):
                 events.append({"id": int(number), **json.loads(data)})
             if events and events[-1]["kind"] == "fence":
+                response.close()
                 return events
     raise AssertionError("the log ended before the answer did")
 
@@ -178,6 +184,35 @@ async def test_a_cursor_of_another_log_shows_what_there_is(cursor: str) -> None:
     events = await log_events(client, chat_id, last_event_id=cursor)
 
     assert events[0]["seq_num"] == 0
+
+
+async def test_readers_of_the_log_are_counted(settings: Any) -> None:
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_READERS_PER_OWNER": 1}
+    client = AsyncClient()
+    chat_id = await ask(client, "cleaning")
+
+    one = await client.get(f"/log/{chat_id}")
+    other = await client.get(f"/log/{chat_id}")
+    assert (one.status_code, other.status_code, "Retry-After" in other.headers) == (200, 429, True)
+    one.close()
+    assert await log_events(client, chat_id)
+    # A chat that is not there takes no place.
+    assert [(await client.get("/log/none")).status_code for _ in range(3)] == [204, 204, 204]
+    assert not runtime().readers
+
+
+@in_virtual_time
+async def test_reader_of_the_log_is_authorized_again(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_faulty_log(settings, REAUTHORIZE_SECONDS=30)
+    client = AsyncClient()
+    chat_id = await ask(client, "cleaning")
+
+    began = asyncio.get_running_loop().time()
+    response = await client.get(f"/log/{chat_id}")
+    assert b"".join([part async for part in response]).count(b"id: ") > 5
+    assert asyncio.get_running_loop().time() - began == pytest.approx(30)
+    monkeypatch.setattr(DemoChat, "authorize", lambda *_: False)
+    assert (await client.get(f"/log/{chat_id}")).status_code == 404
 
 
 async def test_nobody_sees_the_log_of_somebody_elses_chat() -> None:
