@@ -124,3 +124,61 @@ def test_arguments_may_be_an_object(provider: Provider):
 def test_a_page_that_a_tool_has_found_is_a_source():
     seen = see("aisdk", [chunk({"content": THINKING[2:]})])
     assert seen.sources == [("https://example.com/a", "A")]
+
+
+CONVERSATION: list[dict[str, Any]] = [
+    {"type": "conversation.response.started", "conversation_id": "x"},
+    {"type": "tool.execution.started", "id": "t1", "name": "web_search", "arguments": '{"q":'},
+    {"type": "tool.execution.delta", "id": "t1", "name": "web_search", "arguments": '"x"}'},
+    {"type": "tool.execution.done", "id": "t1", "name": "web_search", "info": {"found": 1}},
+    {"type": "message.output.delta", "id": "m", "content": {"type": "thinking", "thinking": THINKING[:1]}},
+    {"type": "message.output.delta", "id": "m", "content": "Hel"},
+    {"type": "message.output.delta", "id": "m", "content": {"type": "text", "text": "lo"}},
+    {"type": "message.output.delta", "id": "m", "content": THINKING[2]},
+    {"type": "function.call.delta", "id": "f", "name": "weather", "tool_call_id": "c1", "arguments": '{"city":'},
+    {"type": "function.call.delta", "id": "f", "name": "weather", "tool_call_id": "c1", "arguments": '"Paris"}'},
+    {
+        "type": "conversation.response.done",
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2, "connector_tokens": 0},
+    },
+]
+
+
+def converse(provider: Provider, events: list[dict[str, Any]], *, is_async: bool = False) -> list[Any]:
+    """Stream a conversation by the package's client, by either of its ways."""
+    body = b"".join(f"event: {event['type']}\n".encode() + sse([event]) for event in events)
+    provider.answer("text/event-stream", body)
+    made = library("mistralai.client").Mistral(api_key="x", server_url=provider.url)
+    if not is_async:
+        with made as client, client.beta.conversations.start_stream(inputs="Hello?", model="m") as stream:
+            return list(stream)
+
+    async def collect() -> list[Any]:
+        start = made.beta.conversations.start_stream_async
+        async with made, await start(inputs="Hello?", model="m") as stream:
+            return [event async for event in stream]
+
+    return asyncio.run(collect())
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_conversation_is_shown_in_every_format(provider: Provider, is_async: bool):
+    items = converse(provider, CONVERSATION, is_async=is_async)
+    for name in FORMATS:
+        seen = see(name, items)
+        assert (seen.text, seen.finish) == ("Hello", CALLING[name]), name
+        if name == "text":
+            continue
+        assert seen.reasoning == "hm", name
+        assert seen.calls == [("web_search", {"q": "x"}), ("weather", {"city": "Paris"})], name
+        assert seen.sources == ([("https://example.com/a", "A")] if name in WITH_FILES else []), name
+        assert see(name, CONVERSATION) == see(name, [sse(CONVERSATION)]) == seen, name
+
+
+def test_an_error_in_a_conversation_fails_the_answer(provider: Provider):
+    failure = {"type": "conversation.response.error", "message": "secret insides", "code": 500}
+    items = converse(provider, [*CONVERSATION[:6], failure])
+    for name in FORMATS:
+        for source in (items, [sse([*CONVERSATION[:6], failure])]):
+            with pytest.raises(ProducerError, match="secret insides"):
+                see(name, source)

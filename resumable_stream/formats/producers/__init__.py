@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ..item_types import Item
-from . import bedrock, google, ollama
+from . import bedrock, google, google_interactions, mistral_conversations, ollama
 from .agui import AGUI, FAILURE
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
@@ -51,6 +51,10 @@ class Producers:
         return bedrock.Bedrock(self._calls)
 
     @cached_property
+    def _interactions(self) -> google_interactions.Interactions:
+        return google_interactions.Interactions(self._calls)
+
+    @cached_property
     def _responses(self) -> Responses:
         return Responses(self._calls)
 
@@ -58,7 +62,8 @@ class Producers:
     def _readers(self) -> dict[str, Callable[[Any], list[Item] | None]]:
         calls = self._calls
         graph = (LangChain(calls), LangGraph(calls))
-        kinds = (self._chat, self._responses, Anthropic(calls), *graph, AGUI(calls))
+        others = (AGUI(calls), mistral_conversations.Conversations(calls))
+        kinds = (self._chat, self._responses, Anthropic(calls), *graph, *others)
         return {kind: reader for producer in kinds for kind, reader in producer.readers().items()}
 
     def flush(self) -> list[Item]:
@@ -95,6 +100,10 @@ class Producers:
             return self._ollama.read(item)
         if bedrock.is_event(item):
             return self._bedrock.read(item)
+        if google_interactions.is_event(item):
+            return self._interactions.read(item)
+        if (event := mistral_conversations.unwrap(item)) is not None:
+            return self.read(event) or []
         error = look(item, "error")
         if isinstance(error, Mapping) and not is_apps_own:
             raise ProducerError(f"The provider failed: {error!r:.500}")

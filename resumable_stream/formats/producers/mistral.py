@@ -21,10 +21,10 @@ def unwrap(item: Any) -> Any:
 
 
 def read_content(content: Any) -> list[Item]:
-    """Read the content of a chat completion chunk: a text, or a list of pieces of several kinds."""
+    """Read the content of a message: a text, or pieces of several kinds."""
     if isinstance(content, (list, tuple)):
         return [item for piece in content for item in _read_piece(piece)]
-    return text(content)
+    return _read_piece(content)
 
 
 def _read_piece(piece: Any) -> list[Item]:

@@ -29,10 +29,7 @@ from .langgraph import CUSTOM, is_event
 
 logger = logging.getLogger(__name__)
 
-_LIBRARIES = (
-    *("openai.types.", "anthropic.types.", "anthropic.lib.", "openai.lib.", "litellm.types."),
-    *("google.genai.", "mistralai.", "ollama."),
-)
+_LIBRARIES = ("openai.types.", "anthropic.types.", "anthropic.lib.", "openai.lib.", "litellm.types.")
 """Whose objects never are chunks of a format: one that is not known adds nothing to the answer."""
 
 # The least that pydantic-ai's chunks can be asked for; what it leaves out is what strict clients of version 5 refuse.
