@@ -127,6 +127,9 @@ class Settings:
     have brought into it (pictures, documents), so Django's ``DATA_UPLOAD_MAX_MEMORY_SIZE`` does not hold for these."""
     max_messages = Setting[int](1000, kind=int, minimum=1)
     """Most messages in one request; clients post the whole chat with each message."""
+    history_turns = Setting[int](100, kind=int, minimum=1)
+    """Most turns of a chat that a client gets at once when it loads the chat: the newest, and older ones by a cursor.
+    There are never more messages than half of ``MAX_MESSAGES``, for clients post them with the next one."""
     max_json_depth = Setting[int](512, kind=int, minimum=32, maximum=512)
     """Levels of nesting that a body or a frame may have, and by 16 more than a chunk may: what an answer brings into a
     chat, its client sends back inside of messages."""

@@ -81,6 +81,8 @@ def test_a_variable_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) 
         ({"DELIVER": "later"}, "['DELIVER'] must be one of 'durable', 'live', not 'later'."),
         ({"HANDLE_SIGNALS": 1}, "['HANDLE_SIGNALS'] must be bool, not 1."),
         ({"CHAT_VIEW": 5}, "['CHAT_VIEW'] must be str or None, not 5."),
+        ({"HISTORY_TURNS": 0}, "['HISTORY_TURNS'] must be at least 1, not 0."),
+        ({"HISTORY_TURNS": None}, "['HISTORY_TURNS'] must be int, not None."),
         ({"MAX_READERS_PER_OWNER": 0}, "['MAX_READERS_PER_OWNER'] must be at least 1, not 0."),
     ],
 )

@@ -545,10 +545,10 @@ async def test_whoever_reads_a_chat_back_gets_the_end_of_an_answer_whose_owner_i
 ) -> None:
     engine = make_engine(listener)
     await abandon(log)
-    [half], _ = await engine.history("s")
+    [half], _, _ = await engine.history("s")
     assert half.end is None
     await asyncio.sleep(11)
-    [whole], _ = await engine.history("s")
+    [whole], _, _ = await engine.history("s")
 
     assert whole.end is EndReason.INTERRUPTED
     assert [message["content"] for message in await engine.messages("s")] == ["half"]

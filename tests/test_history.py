@@ -30,7 +30,7 @@ async def test_a_stream_is_read_back_as_generations(log: FaultyLog) -> None:
     await settle()
     await engine.start("s", of("3"), run_id="run-2")
     await settle()
-    generations, cursor = await read_generations(log, "s")
+    generations, cursor, _ = await read_generations(log, "s")
 
     assert [one.run_id for one in generations] == [None, "run-2"]
     assert [(one.generation_id, one.message_id) for one in generations[:1]] == [(first.generation_id, "a1")]
@@ -48,7 +48,7 @@ async def test_the_cursor_stands_before_what_is_still_running(log: FaultyLog) ->
     tail = len(log.records("s"))
     await engine.start("s", Producer("2"))
     await settle()
-    generations, cursor = await read_generations(log, "s")
+    generations, cursor, _ = await read_generations(log, "s")
 
     assert [one.end for one in generations] == [EndReason.FINISHED, None]
     assert cursor == tail
@@ -63,7 +63,7 @@ async def test_reading_one_generation_costs_no_more_than_it(log: FaultyLog) -> N
         await engine.start("s", of(*map(str, range(1500))))
         await settle()
     log.calls.clear()
-    generations, cursor = await read_generations(log, "s", start=first.cursor, count=1)
+    generations, cursor, _ = await read_generations(log, "s", start=first.cursor, count=1)
 
     assert [list(one.chunks) for one in generations] == [['"1"']]
     assert cursor < 10
@@ -74,7 +74,7 @@ async def test_reading_one_generation_costs_no_more_than_it(log: FaultyLog) -> N
 async def test_what_another_program_left_without_an_end_was_interrupted(log: FaultyLog) -> None:
     await log.append("s", [Record.fence("node-1"), Record('"1"')])
     await log.append("s", [Record.fence("node-2"), Record('"2"'), Record.fence("end-x"), Record.fence("node-3")])
-    generations, _ = await read_generations(log, "s")
+    generations, _, _ = await read_generations(log, "s")
 
     assert [one.end for one in generations] == [EndReason.INTERRUPTED, EndReason.FINISHED, None]
     assert {one.generation_id for one in generations} == {None}
@@ -89,7 +89,7 @@ async def test_what_retention_has_taken_is_left_out(log: FaultyLog) -> None:
     head = await engine.head("s")
     assert head is not None
     await log.append("s", [Record.trim(head.start)], fencing_token=head.token.text)
-    generations, _ = await read_generations(log, "s")
+    generations, _, _ = await read_generations(log, "s")
 
     assert [list(one.chunks) for one in generations] == [['"2"']]
 
@@ -110,7 +110,7 @@ async def test_what_is_trimmed_while_it_is_read_is_not_mixed_with_what_follows(l
         return await call()
 
     log.then("read", normal, trim_first)
-    generations, _ = await read_generations(log, "s")
+    generations, _, _ = await read_generations(log, "s")
 
     assert [list(one.chunks) for one in generations] == [['"somebody\'s"']]
 
@@ -120,7 +120,7 @@ async def test_a_passing_fault_is_waited_out(log: FaultyLog) -> None:
     await ChatEngine(format="text").start("s", of("1"))
     await asyncio.sleep(1)
     log.then("read", unavailable, unavailable)
-    generations, _ = await read_generations(log, "s")
+    generations, _, _ = await read_generations(log, "s")
 
     assert len(generations) == 1
 

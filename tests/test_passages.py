@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.generations.registry import runtime
+from resumable_stream.protocol.layout import Chunk
+from resumable_stream.readers.hub import Frame
 from resumable_stream.readers.plans import Passage, Passages, last_word
 from resumable_stream.records import Record
 from resumable_stream.utils.off_loop import SMALL_BYTES
@@ -30,11 +33,16 @@ def engine(log: FaultyLog) -> ChatEngine:
 
 
 def passages(engine: ChatEngine) -> Passages:
-    return Passages(engine.backend, "s", engine.format)
+    return Passages(engine.backend, "s", engine.format, runtime().loads)
+
+
+def body_of(frame: Frame) -> str:
+    assert isinstance(frame.entry, Chunk)
+    return frame.entry.body
 
 
 def snapshot_of(passage: Passage) -> list[dict[str, Any]]:
-    found = json.loads(passage.prelude[0].body)
+    found = json.loads(body_of(passage.prelude[0]))
     assert found["type"] == "MESSAGES_SNAPSHOT"
     messages: list[dict[str, Any]] = found["messages"]
     return messages
@@ -56,7 +64,7 @@ async def test_the_snapshot_covers_what_is_over_and_the_reading_goes_on_there(
     # What runs is not folded but for what the user has said: its chunks follow.
     assert [message["id"] for message in snapshot_of(running)[2:]] == ["u2"]
     for passage in (over, running):
-        assert (passage.cursor, passage.prelude[0].cursor, passage.is_live) == (tail, tail, True)
+        assert (passage.cursor, passage.prelude[0].entry.cursor, passage.is_live) == (tail, tail, True)
 
 
 @in_virtual_time
@@ -99,7 +107,7 @@ async def test_a_history_that_is_folded_in_a_thread_is_the_same(log: FaultyLog, 
 async def test_a_run_that_was_left_without_a_last_word_gets_one(log: FaultyLog, engine: ChatEngine) -> None:
     foreign = ['{"type":"RUN_STARTED","runId":"n"}', '{"type":"TEXT_MESSAGE_START","messageId":"m","role":"assistant"}']
     await log.append("s", [Record.fence("session-x"), *map(Record, foreign), Record.fence("end-x")])
-    ((generation,), _) = await engine.history("s")
+    ((generation,), _, _) = await engine.history("s")
 
     word = json.loads(last_word(engine.format, generation, foreign[-1:]))
 

@@ -26,7 +26,7 @@ from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol import layout
 from resumable_stream.protocol.layout import Chunk, EndFacts, Entry, chunk_records, terminal_records
 from resumable_stream.readers import hub as hub_module
-from resumable_stream.readers.hub import Hub
+from resumable_stream.readers.hub import Frame, Hub
 from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record
 
@@ -209,7 +209,7 @@ async def test_a_reader_that_lets_go_holds_nothing_and_goes_on_where_its_client_
 @in_virtual_time
 async def test_what_the_log_does_not_have_is_not_let_go(log: FaultyLog) -> None:
     await log.append("s", [chunk("1"), *terminal()])
-    reader = Reader(Hub(), log, "s", 0, prelude=[Chunk(0, "before")])
+    reader = Reader(Hub(), log, "s", 0, prelude=[Frame(Chunk(0, "before"))])
     async with aclosing(reader.frames()) as batches:
         assert bodies([frame.entry for frame in await anext(batches)]) == ["before"]
         assert not reader.let_go(0)

@@ -135,7 +135,7 @@ async def test_the_functions_without_the_view_start_follow_and_read_back() -> No
     async def words() -> object:
         yield "Hello"
 
-    names: dict[str, object] = {"answer": lambda request: words(), "JsonResponse": lambda data: data}
+    names: dict[str, object] = {"answer": lambda request: words()}
     exec(block_with("ResumableChat(format="), names)
     request = AsyncRequestFactory().post("/")
     request.user = User(pk=7)
@@ -146,5 +146,5 @@ async def test_the_functions_without_the_view_start_follow_and_read_back() -> No
     again = await names["follow"](request, "readme")
     assert b"".join([block async for block in again.streaming_content]).decode().count("Hello") == 1
     assert (await names["stop"](request, "readme")).status_code == 204
-    (message,) = (await names["messages"](request, "readme"))["messages"]
+    (message,) = json.loads((await names["messages"](request, "readme")).content)["messages"]
     assert message["parts"][0]["text"] == "Hello"

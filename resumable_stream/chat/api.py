@@ -14,10 +14,12 @@ from ..formats.base import Delivery
 from ..generations.arrivals import Arrival
 from ..generations.registry import runtime
 from ..http.longpoll import long_poll
-from ..http.responses import CURSOR_HEADER, GENERATION_HEADER, Check, event_stream, nothing_left, plain
+from ..http.responses import CURSOR_HEADER, GENERATION_HEADER, Check, event_stream, json_response, nothing_left, plain
 from ..http.sse import SSE, Wire
 from ..limits import releasing
+from ..readers.pages import Wanted
 from .engine import ChatEngine, Start
+from .loading import Form, chat_as_json, load
 
 
 class ResumableChat(ChatEngine):
@@ -117,6 +119,32 @@ class ResumableChat(ChatEngine):
         with releasing(place):
             reader = await self.reader_of_run(stream_name, run_id, cursor)
         return event_stream(reader, self.format, place, check=check, wire=wire)
+
+    async def load(
+        self,
+        stream_name: str,
+        *,
+        before: str | None = None,
+        limit: int | None = None,
+        owner: str = "",
+        form: Form = chat_as_json,
+    ) -> HttpResponse:
+        """Answer with the chat's newest messages as JSON, or with those ``before`` the message of an id.
+
+        These are at most ``limit`` messages and ``HISTORY_TURNS`` turns. ``page`` says whether there are older ones,
+        and the ``before`` for them. Those who ask at the same time share one reading. ``owner`` is whose limit on
+        readers counts.
+
+        Raises:
+            InvalidRequestError: The chat has no message ``before``.
+            LimitExceededError: The owner has too many readers.
+            ServerBusyError: This process has too many.
+            BackendUnavailableError: The log cannot be reached.
+        """
+        place = runtime().reader_place(owner)
+        with releasing(place):
+            content = await load(self, stream_name, Wanted(before=before, limit=limit), form)
+        return json_response(content, place)
 
     async def stop(
         self, stream_name: str, generation_id: str | None = None, *, arrival: Arrival | None = None

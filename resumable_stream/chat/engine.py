@@ -21,7 +21,7 @@ from ..backends.base import BaseBackend
 from ..conf import settings
 from ..exceptions import GenerationLimitError, StreamNotFoundError
 from ..formats import get_format
-from ..formats.base import ChunkEncoder, ChunkFormat, Delivery, EndReason, GenerationFacts, Message, StoredGeneration
+from ..formats.base import ChunkEncoder, ChunkFormat, Delivery, EndReason, GenerationFacts, Message
 from ..generations.arrivals import Arrival, StreamKey
 from ..generations.first_records import first_append, key_hash, opening_records, preview_of
 from ..generations.generation import INTERRUPTED_TEXT, Generation, Producer
@@ -32,11 +32,12 @@ from ..protocol.ending import Ending, interrupt, stop
 from ..protocol.head import Head, find_head, is_abandoned
 from ..protocol.layout import Begin, EndFacts, Token, new_generation_id
 from ..protocol.perform import perform, was_cancelled
-from ..readers.history import fold_history, read_generations
+from ..readers.history import NO_HISTORY, History, fold_history, read_generations
 from ..readers.plans import Passage, Passages
 from ..readers.preview import Preview, PreviewReader
 from ..readers.reader import Reader
 from ..readers.run_plans import Runs, note_started
+from ..readers.sharing import LargeRead
 from ..records import Record
 from ..utils.app_code import call, stays_in_loop
 from ..utils.threads import own_thread
@@ -394,7 +395,7 @@ class ChatEngine:
         a snapshot of what is over. After it comes once more how those of ``open_runs`` have ended that it holds: the
         client takes them to be running.
         """
-        passages = Passages(self.backend, stream_name, self.format)
+        passages = Passages(self.backend, stream_name, self.format, runtime().loads)
         if self.holds_sessions_open:
             return await self._open(stream_name, await passages.of_session(cursor, open_runs=open_runs))
         passage = await passages.of_newest(cursor, is_live=is_live, resumes=resumes)
@@ -526,20 +527,24 @@ class ChatEngine:
         await self._ends.tell_of_stranger(self.backend, stream_name, ended)
         return ended.facts.generation_id
 
-    async def history(self, stream_name: str) -> tuple[list[StoredGeneration], int]:
-        """Read everything the stream holds, as generations, and the cursor after the last one that is over.
+    async def history(self, stream_name: str, reading: LargeRead | None = None) -> History:
+        """Read everything the stream holds, as generations; ``reading`` makes a large chat wait for its place.
 
-        A reader from that cursor gets what :meth:`messages` leaves out. Costs what the stream holds.
+        A reader from the cursor gets what :meth:`messages` leaves out. Costs what the stream holds.
         """
         try:
-            generations, cursor = await read_generations(self.backend, stream_name)
-            if generations and generations[-1].end is None:
-                head = await self.head(stream_name)
-                if head is not None and await self._end_if_abandoned(stream_name, head):
-                    return await read_generations(self.backend, stream_name)
+            history = await read_generations(self.backend, stream_name, reading=reading)
+            head = await self.head(stream_name) if history.is_running else None
+            if head is None or not self._is_abandoned(stream_name, head):
+                return history
+            # What the app does about the end may itself read a large chat.
+            del history
+            if reading is not None:
+                reading.let_go()
+            await self._end_if_abandoned(stream_name, head)
+            return await read_generations(self.backend, stream_name, reading=reading)
         except StreamNotFoundError:
-            return [], 0
-        return generations, cursor
+            return NO_HISTORY
 
     async def messages(self, stream_name: str) -> list[Message]:
         """Fold the chat into the client library's own messages.
@@ -547,5 +552,6 @@ class ChatEngine:
         The answer of a running generation is left out (its user message is in): whoever shows the chat gets it by
         :meth:`replay`.
         """
-        generations, _ = await self.history(stream_name)
-        return await fold_history(self.format, generations)
+        async with runtime().loads.large() as reading:
+            history = await self.history(stream_name, reading)
+            return await fold_history(self.format, history.generations)

@@ -75,7 +75,7 @@ class EndTeller:
         self, backend: BaseBackend, stream: str, start: int, begin: Begin | None, facts: EndFacts, context: Any
     ) -> End:
         try:
-            generations, _ = await read_generations(backend, stream, start=start, count=1)
+            generations = (await read_generations(backend, stream, start=start, count=1)).generations
         except RecordsTrimmedError as error:
             # The end is told all the same.
             logger.warning("answer cannot be read back stream=%s error=%s", stream, error)

@@ -17,6 +17,7 @@ from itertools import takewhile
 from ..formats.base import ChatRequest, Message, StoredGeneration
 from ..formats.conversation import Conversation
 from ..formats.differences import Brought, compare
+from ..generations.registry import runtime
 from ..protocol.head import Head
 from ..protocol.layout import Begin
 from ..readers.history import fold_history, read_generations
@@ -57,17 +58,20 @@ async def _compared(chat: ChatEngine, stream_name: str, head: Head | None, asked
         return await _compare(chat, [], asked)
     begin = head.begin
     if begin is not None and head.end is not None and await _goes_on_from(begin, asked.messages):
-        generations, _ = await read_generations(chat.backend, stream_name, start=head.start, count=1)
+        generations = (await read_generations(chat.backend, stream_name, start=head.start, count=1)).generations
         known = await _after(chat, asked.messages[: _count(begin.page)], generations)
         brought = await _compare(chat, known, asked)
         # Results that come as messages may be for any call of the chat, also for one that only the client tells of.
         if not (brought.history or any(message["role"] == "tool" for message in brought.messages)):
             return brought
         # The page is not what was stored of it.
-    generations, _ = await chat.history(stream_name)
-    # With what an unfinished answer has so far, which the page may show.
-    known = await fold_history(chat.format, generations, with_running=True)
-    return await _compare(chat, known, asked, told={message_id for one in generations for message_id in one.told})
+    async with runtime().loads.large() as reading:
+        generations = (await chat.history(stream_name, reading)).generations
+        # With what an unfinished answer has so far, which the page may show.
+        known = await fold_history(chat.format, generations, with_running=True)
+        told = {message_id for one in generations for message_id in one.told}
+        del generations
+        return await _compare(chat, known, asked, told=told)
 
 
 async def _compare(
@@ -127,9 +131,10 @@ class LogHistory:
 
     async def messages(self) -> list[Message]:
         """Read the chat up to the turn's answer, without answers that only the client tells of."""
-        generations, _ = await self.chat.history(self.stream_name)
         mine = self.generation.generation_id
-        known = [*takewhile(lambda one: one.generation_id != mine, generations), self.generation]
-        told = {message_id for one in known for message_id in one.told}
-        messages = await fold_history(self.chat.format, known)
+        async with runtime().loads.large() as reading:
+            history = await self.chat.history(self.stream_name, reading)
+            known = [*takewhile(lambda one: one.generation_id != mine, history.generations), self.generation]
+            told = {message_id for one in known for message_id in one.told}
+            messages = await fold_history(self.chat.format, known)
         return [message for message in messages if message["id"] not in told or message["role"] == "user"]

@@ -241,6 +241,10 @@ class ChunkFormat(ABC):
         """
         return None
 
+    def begins_turn(self, message: Message) -> bool:
+        """Return whether a message of :meth:`fold` is one with which a person begins a turn; pages are cut there."""
+        return message.get("role") == "user"
+
     @abstractmethod
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into the messages the client library itself would hold, in order.

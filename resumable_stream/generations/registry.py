@@ -19,6 +19,7 @@ from ..conf import settings
 from ..exceptions import LimitExceededError, ShuttingDownError
 from ..limits import Place, Places, require_room
 from ..readers.hub import Hub
+from ..readers.sharing import Loads
 from ..utils.threads import context_of_request
 from . import shutdown
 from .arrivals import Arrivals
@@ -170,6 +171,7 @@ class Runtime:
             "You have too many connections open to your chats. Close a tab and try again.", self._reader_left
         )
         self.sockets = Places("You have too many pages open. Close one and try again.", self._reader_left)
+        self.loads = Loads()
         self._loop = asyncio.get_running_loop()
         self._draining: asyncio.Task[None] | None = None
         self._is_server_watched = False

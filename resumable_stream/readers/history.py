@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ..backends.base import BaseBackend
 from ..exceptions import RecordsMissingError, RecordsTrimmedError
 from ..formats.base import ChunkFormat, EndReason, Message, StoredGeneration
 from ..protocol.layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, read_patiently
-from ..records import MAX_BATCH_RECORDS
+from ..records import MAX_BATCH_RECORDS, ReadBatch
 from ..utils.log_once import survive
 from ..utils.off_loop import off_loop
+from .sharing import LargeRead
 
 OPENING_RECORDS = 10
 """Enough for what stands before a generation's first chunk, unless a message is larger than an append."""
@@ -88,13 +90,31 @@ async def read_brought_messages(backend: BaseBackend, stream: str, start: int) -
         position, limit = batch.records[-1].seq_num + 1, MAX_BATCH_RECORDS
 
 
-async def read_generations(
-    backend: BaseBackend, stream: str, *, start: int = 0, count: int | None = None
-) -> tuple[list[StoredGeneration], int]:
-    """Read up to ``count`` generations from ``start`` on, and the cursor after the last one that is over.
+class History(NamedTuple):
+    """Generations of a stream."""
 
-    The last one may still be running: the cursor is then that of its claim, from which a reader gets all of it. What
-    retention has taken is left out.
+    generations: Sequence[StoredGeneration]
+    cursor: int
+    """After the last one that is over. The last one may still be running: it is then that of its claim, from which a
+    reader gets all of it."""
+    tail: int
+    """After the last record that was looked at."""
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether the newest generation had not ended."""
+        return bool(self.generations) and self.generations[-1].end is None
+
+
+NO_HISTORY = History((), 0, 0)
+
+
+async def read_generations(
+    backend: BaseBackend, stream: str, *, start: int = 0, count: int | None = None, reading: LargeRead | None = None
+) -> History:
+    """Read up to ``count`` generations from ``start`` on; what retention has taken is left out.
+
+    ``reading`` is told how much is read, and makes a large chat wait for its place.
 
     Raises:
         StreamNotFoundError: There is no such stream.
@@ -106,7 +126,7 @@ async def read_generations(
     is_cut = False
     while True:
         try:
-            batch = await read_patiently(backend, stream, position, patience_seconds=REQUEST_PATIENCE_SECONDS)
+            batch = await _read(backend, stream, position, reading)
         except RecordsMissingError:
             raise
         except RecordsTrimmedError as error:
@@ -128,9 +148,16 @@ async def read_generations(
                 found.append(_Building(entry.cursor - 1))
             found[-1].add(entry)
             if isinstance(entry, Ended) and count is not None and len(found) >= count:
-                return _built(found), entry.cursor
+                return History(_built(found), entry.cursor, position)
     is_running = bool(found) and found[-1].end is None
-    return _built(found), found[-1].start if is_running else decoder.boundary
+    return History(_built(found), found[-1].start if is_running else decoder.boundary, position)
+
+
+async def _read(backend: BaseBackend, stream: str, position: int, reading: LargeRead | None) -> ReadBatch:
+    batch = await read_patiently(backend, stream, position, patience_seconds=REQUEST_PATIENCE_SECONDS)
+    if reading is not None:
+        await reading.add(sum(len(record.body) + CHUNK_BYTES for record in batch.records))
+    return batch
 
 
 def _built(found: list[_Building]) -> list[StoredGeneration]:
@@ -141,9 +168,16 @@ async def fold_history(
     format_: ChunkFormat, generations: Sequence[StoredGeneration], *, with_running: bool = False
 ) -> list[Message]:
     """Fold what a stream holds, by default without the answer of a generation that is still running."""
+    return await off_loop(weight_of(generations), fold_now, format_, generations, with_running=with_running)
+
+
+def fold_now(
+    format_: ChunkFormat, generations: Sequence[StoredGeneration], *, with_running: bool = False
+) -> list[Message]:
+    """Do what :func:`fold_history` does, in the calling thread."""
     first = next((at for at in reversed(range(len(generations))) if generations[at].is_whole), 0)
     settled = [one if with_running or one.end is not None else replace(one, chunks=()) for one in generations[first:]]
-    return await off_loop(weight_of(settled), fold_safely, format_, settled)
+    return fold_safely(format_, settled)
 
 
 async def fold_answer(format_: ChunkFormat, generation: StoredGeneration) -> Message | None:

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from ..backends.base import BaseBackend
 from ..conf import settings
 from ..exceptions import RecordsTrimmedError, StreamNotFoundError
-from ..formats.base import ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
+from ..formats.base import ChunkFormat, EndReason, GenerationFacts, StoredGeneration
 from ..formats.conversation import continued_message
 from ..protocol.head import Head, find_head
 from ..protocol.layout import Begin, Chunk
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from ..utils.log_once import survive
-from .history import fold_history, read_brought_messages, read_generations
+from ..utils.off_loop import off_loop
+from .history import History, fold_now, read_brought_messages, read_generations, weight_of
+from .hub import Frame
+from .pages import page_of
+from .sharing import Loads, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +32,29 @@ class Passage:
     is_live: bool = False
     """Whether it never ends; otherwise it ends with the first terminal record after ``end_after``."""
     end_after: int = 0
-    prelude: Sequence[Chunk] = ()
+    prelude: Sequence[Frame] = ()
     """What comes first, though the log does not have it."""
     head: Head | None = None
     """The generation that runs on the stream, if there is one: its owner may have died."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Past:
+    """What is over of a session, for readers who begin with it."""
+
+    cursor: int
+    is_running: bool
+    prelude: Sequence[Frame]
+
+
 class Passages:
     """Finds what readers of one stream get, who are clients of one format."""
 
-    def __init__(self, backend: BaseBackend, stream: str, format_: ChunkFormat) -> None:
+    def __init__(self, backend: BaseBackend, stream: str, format_: ChunkFormat, loads: Loads) -> None:
         self._backend = backend
         self._stream = stream
         self._format = format_
+        self._loads = loads
 
     async def of_newest(self, cursor: int | None, *, is_live: bool = False, resumes: bool = False) -> Passage | None:
         """Find what is left of the newest generation; ``None`` where nothing runs and the reader has it all.
@@ -53,7 +67,7 @@ class Passages:
         head = await self._head()
         if head is None:
             return Passage(cursor=0, is_live=True) if is_live else None
-        prelude: Sequence[Chunk] = ()
+        prelude: Sequence[Frame] = ()
         if cursor is None:
             is_resumed = resumes and not is_live and await self._has_ended_lately(head)
             is_wanted = is_resumed or head.is_running or (self._format.dialect.replays_what_is_over and not is_live)
@@ -73,35 +87,41 @@ class Passages:
     async def of_session(self, cursor: int | None, *, open_runs: Collection[str] = ()) -> Passage:
         """Find what follows ``cursor``, for ever; without one that can be followed, a snapshot and what follows that.
 
-        The snapshot holds what is over, and its cursor is where the reading goes on: nothing is missing between the
-        two, and nothing comes twice. Of ``open_runs``, which the client takes to be running, it is told those that the
-        snapshot holds: it would wait for their end.
+        The snapshot holds the newest page of what is over, and its cursor is where the reading goes on: nothing is
+        missing between the two, and nothing comes twice. Of ``open_runs``, which the client takes to be running, it is
+        told those that are over: it would wait for their end.
         """
         if cursor is not None:
             head = await self._head()
             if head is not None and cursor <= head.tail and (cursor >= head.start or await self._has(cursor)):
                 return Passage(cursor=cursor, is_live=True, head=head)
         try:
-            generations, position = await read_generations(self._backend, self._stream)
+            past = await self._past(frozenset(open_runs))
         except StreamNotFoundError:
             # A chat that the log has never seen may have a history elsewhere. Only who comes with a cursor holds what
             # the log once had, and has no more.
-            return Passage(cursor=0, is_live=True, prelude=self._snapshot(0, [], []) if cursor is not None else ())
-        messages = await fold_history(self._format, generations)
-        ended = [one for one in generations if one.end is not None and run_id_of(one) in open_runs]
-        head = await self._head() if generations and generations[-1].end is None else None
-        prelude = self._snapshot(position, messages, ended)
-        return Passage(cursor=position, is_live=True, prelude=prelude, head=head)
+            prelude = _snapshot(self._format, History((), 0, 0), frozenset()) if cursor is not None else ()
+            return Passage(cursor=0, is_live=True, prelude=prelude)
+        head = await self._head() if past.is_running else None
+        return Passage(cursor=past.cursor, is_live=True, prelude=past.prelude, head=head)
 
-    def _snapshot(
-        self, position: int, messages: Sequence[Message], ended: Sequence[StoredGeneration]
-    ) -> Sequence[Chunk]:
-        make = self._format.snapshot
-        snapshot = survive(lambda: make(messages), None, logger, "no snapshot format=%s", self._format.name)
-        if snapshot is None:
-            return ()
-        words = (last_word(self._format, one, one.chunks[-1:]) for one in ended)
-        return [Chunk(position, snapshot), *(Chunk(0, word) for word in words if word is not None)]
+    async def _past(self, open_runs: frozenset[str]) -> _Past:
+        """Read what is over, once for all who ask at the same time."""
+
+        async def make() -> Outcome[_Past]:
+            async with self._loads.large() as reading:
+                history = await read_generations(self._backend, self._stream, reading=reading)
+                weight = weight_of(history.generations)
+                prelude = await off_loop(weight, _snapshot, self._format, history, open_runs)
+                past = _Past(cursor=history.cursor, is_running=history.is_running, prelude=prelude)
+                return Outcome(value=past, tail=history.tail)
+
+        async def tail() -> int:
+            return (await self._backend.tail(self._stream)).seq_num
+
+        # The format lives as long as the work, so nothing else can have its id meanwhile.
+        key = (Passages, self._backend.alias, self._stream, id(self._format), open_runs)
+        return await self._loads.shared.share(key, make, tail)
 
     async def _head(self) -> Head | None:
         return await perform(find_head(), self._backend, self._stream)
@@ -117,7 +137,7 @@ class Passages:
             return False
         return head.begin is not None and await self._has(head.start)
 
-    async def _continued(self, head: Head) -> Sequence[Chunk]:
+    async def _continued(self, head: Head) -> Sequence[Frame]:
         """Rebuild the message that a running generation continues, for clients that start from nothing."""
         begin = head.begin
         if begin is None or begin.message_id in ("", begin.generation_id):
@@ -129,7 +149,7 @@ class Passages:
         make = self._format.rebuild
         nothing: list[str] = []
         rebuilt = survive(lambda: make(message), nothing, logger, "cannot rebuild message=%.100r", begin.message_id)
-        return [Chunk(0, body) for body in rebuilt]
+        return [Frame(Chunk(0, body)) for body in rebuilt]
 
     def _is_over(self, head: Head, cursor: int) -> bool:
         """Tell whether nothing runs and a reader at ``cursor`` has it all."""
@@ -147,6 +167,19 @@ class Passages:
         except RecordsTrimmedError:
             return False
         return True
+
+
+def _snapshot(format_: ChunkFormat, history: History, open_runs: Collection[str]) -> Sequence[Frame]:
+    """Make the chunks that give a client the newest page of what is over, and how those of its runs have ended."""
+    messages = page_of(format_, fold_now(format_, history.generations)).messages
+    snapshot = survive(lambda: format_.snapshot(messages), None, logger, "no snapshot format=%s", format_.name)
+    if snapshot is None:
+        return ()
+    ended = [one for one in history.generations if one.end is not None and run_id_of(one) in open_runs]
+    words = (last_word(format_, one, one.chunks[-1:]) for one in ended)
+    chunks = [Chunk(history.cursor, snapshot), *(Chunk(0, word) for word in words if word is not None)]
+    # Encoded once, however many readers get them.
+    return [Frame(chunk) for chunk in chunks]
 
 
 def run_id_of(generation: Begin | StoredGeneration) -> str:

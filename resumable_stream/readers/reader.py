@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from ..backends.base import BaseBackend
 from ..exceptions import ShuttingDownError, StreamNotFoundError
-from ..protocol.layout import Chunk, Decoder, Ended
+from ..protocol.layout import Decoder, Ended
 from ..protocol.perform import read_patiently
 from ..records import MAX_BATCH_RECORDS, SequencedRecord
 from .hub import RETRY_SECONDS, Frame, Guard, Hub, SharedFollow
@@ -38,7 +38,7 @@ class Reader:
         is_live: bool = False,
         end_after: int = 0,
         guard: Guard | None = None,
-        prelude: Sequence[Chunk] = (),
+        prelude: Sequence[Frame] = (),
         silent_seconds: float = 0,
     ) -> None:
         self.cursor = cursor
@@ -107,7 +107,7 @@ class Reader:
 
     def _take_prelude(self) -> list[Frame]:
         prelude, self._prelude = self._prelude, ()
-        return [Frame(chunk) for chunk in prelude]
+        return list(prelude)
 
     @property
     def has_prelude(self) -> bool:

@@ -26,6 +26,7 @@ from ..protocol.head import Head, find_head
 from ..protocol.layout import Began, Begin, Chunk, Decoder, Ended, back_of
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from ..records import MAX_BATCH_RECORDS, Record, SequencedRecord
+from .hub import Frame
 from .plans import Passage, last_word, run_id_of
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Runs:
         """Repeat the last chunk for a reader at ``cursor``, where the chunks of a run end."""
         entries = Decoder(cursor - 1).feed(await self._read(cursor - 1, 1))
         body = last_word(self._format, begin, [entry.body for entry in entries if isinstance(entry, Chunk)])
-        return Passage(cursor=cursor, end_after=cursor, prelude=[Chunk(0, body)] if body is not None else [])
+        return Passage(cursor=cursor, end_after=cursor, prelude=[Frame(Chunk(0, body))] if body is not None else [])
 
     async def _read(self, start: int, limit: int = MAX_BATCH_RECORDS) -> Sequence[SequencedRecord]:
         batch = await read_patiently(

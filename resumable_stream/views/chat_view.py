@@ -16,11 +16,10 @@ from django.utils.module_loading import import_string
 from django.views import View
 
 from ..asgi import require_asgi, require_framing
+from ..chat.loading import chat_as_json
 from ..conf import SETTING_NAME, settings
 from ..exceptions import AccessDeniedError, ResumableStreamError
 from ..formats.base import ChatRequest
-from ..formats.jsontext import encode
-from ..formats.outgoing import encode_list, encode_object
 from ..generations.arrivals import Arrival
 from ..generations.registry import runtime
 from ..http.async_views import AsyncViewMixin, enter
@@ -34,10 +33,7 @@ from ..http.requests import (
     parse_wait,
     wants_events,
 )
-from ..http.responses import RESUMABLE_HEADER, EventStreamResponse, come_again, error_response, json_response, may_pass
-from ..limits import Place, releasing
-from ..readers.history import fold_history, weight_of
-from ..utils.off_loop import off_loop
+from ..http.responses import RESUMABLE_HEADER, EventStreamResponse, come_again, error_response, may_pass
 from .forms import FormDoors
 from .routes import require_boundary, routes
 from .runs import RunDoors
@@ -136,7 +132,7 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         chat_id = parse_chat_id(chat_id if chat_id is not None else request.GET.get("id"))
         stream_name = await self.find_stream(request, chat_id, "read")
         if self.action == "messages":
-            return await self._messages(stream_name, runtime().reader_place(await self.limit_key_of(request)))
+            return await self.load(request, stream_name, chat_as_json)
         cursor = parse_cursor(request, is_lenient=self.chat.holds_sessions_open)
         is_live, wait_seconds = parse_flag(request, "live"), parse_wait(request)
         return await self._replay(
@@ -207,23 +203,6 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         arrival = runtime().arrivals.arrive(chat_id)
         stream_name = await self.find_stream(request, chat_id, "stop")
         return await self.chat.stop(stream_name, generation_id, arrival=arrival)
-
-    async def _messages(self, stream_name: str, place: Place) -> HttpResponseBase:
-        with releasing(place):
-            generations, cursor = await self.chat.history(stream_name)
-            ends = [
-                {
-                    "generation": one.generation_id,
-                    "message": one.message_id,
-                    "run": one.run_id,
-                    "end": one.end.value if one.end is not None else None,
-                }
-                for one in generations
-            ]
-            messages = await fold_history(self.chat.format, generations)
-            encoded = await off_loop(weight_of(generations), encode_list, messages)
-            content = encode_object({"messages": encoded, "generations": encode(ends), "cursor": str(cursor)})
-        return json_response(content, place)
 
 
 def _resumable_by(chat_id: str, response: HttpResponseBase) -> HttpResponseBase:

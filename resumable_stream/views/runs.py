@@ -6,28 +6,19 @@ never starts a second one. ``GET`` with ``runId`` reads a run to its end; with `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from ..asgi import require_framing
 from ..chat.hooks import ChatHooks
+from ..chat.loading import Form, runs_as_json
 from ..exceptions import AccessDeniedError, InvalidRequestError
-from ..formats.base import ChatRequest, Message, StoredGeneration
-from ..formats.jsontext import decode, encode
-from ..formats.outgoing import encode_list, encode_object
-from ..generations.registry import runtime
+from ..formats.base import ChatRequest
 from ..http.ndjson import NDJSON
 from ..http.requests import named_chat, parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
-from ..http.responses import json_response
 from ..http.sse import SSE, Wire
-from ..limits import releasing
-from ..readers.history import fold_history, weight_of
-from ..readers.plans import run_id_of
-from ..utils.off_loop import off_loop
 
 
 class RunDoors(ChatHooks):
@@ -55,7 +46,7 @@ class RunDoors(ChatHooks):
                 raise AccessDeniedError
         stream_name = await self.find_stream(request, parse_chat_id(chat_id), "read")
         if run_id is None:
-            return await self._load(request, stream_name)
+            return await self.load(request, stream_name, runs_as_json)
         return await self.join(request, chat_id, stream_name, run_id)
 
     async def join(self, request: HttpRequest, chat_id: str, stream_name: str, run_id: str) -> HttpResponseBase:
@@ -74,53 +65,8 @@ class RunDoors(ChatHooks):
         """Choose how the chunks travel."""
         return NDJSON if self.names_runs and wants_lines(request) else SSE
 
-    async def _load(self, request: HttpRequest, stream_name: str) -> HttpResponseBase:
-        limit, before = parse_limit(request), request.GET.get("before")
-        place = runtime().reader_place(await self.limit_key_of(request))
-        with releasing(place):
-            generations, _ = await self.chat.history(stream_name)
-            messages = await fold_history(self.chat.format, generations)
-            # Both of one reading: what is in the messages has ended, and what has not is named.
-            newest = generations[-1] if generations else None
-            page, active, waiting = _page(messages, limit, before), _active_run(newest), _interrupts(newest)
-            encoded = await off_loop(weight_of(generations), encode_list, page["messages"])
-            fields = {
-                "messages": encoded,
-                "page": encode(page["page"]),
-                "activeRun": encode(active),
-                "interrupts": encode(waiting),
-            }
-            content = encode_object(fields)
-        return json_response(content, place)
-
-
-def _active_run(newest: StoredGeneration | None) -> dict[str, str] | None:
-    if newest is None or newest.end is not None:
-        return None
-    run_id = run_id_of(newest)
-    return {"runId": run_id} if run_id else None
-
-
-def _interrupts(newest: StoredGeneration | None) -> dict[str, Any] | None:
-    """Tell what the newest run waits for, if it has ended to be resumed with people's answers."""
-    if newest is None or newest.end is None or not newest.chunks:
-        return None
-    try:
-        last = decode(newest.chunks[-1])
-    except (ValueError, TypeError):
-        # Another program's record.
-        return None
-    outcome = last.get("outcome") if isinstance(last, dict) else None
-    if not isinstance(outcome, dict) or outcome.get("type") != "interrupt":
-        return None
-    return {"runId": run_id_of(newest), "pending": outcome.get("interrupts", [])}
-
-
-def _page(messages: Sequence[Message], limit: int | None, before: str | None) -> dict[str, Any]:
-    """Cut out the newest ``limit`` messages, of those before the message ``before``."""
-    end = next((at for at, message in enumerate(messages) if message["id"] == before), len(messages))
-    start = max(0, end - limit) if limit is not None else 0
-    page: dict[str, Any] = {"truncated": start > 0}
-    if start:
-        page["cursor"] = messages[start]["id"]
-    return {"messages": messages[start:end], "page": page}
+    async def load(self, request: HttpRequest, stream_name: str, form: Form) -> HttpResponseBase:
+        """Answer with the page of the chat that the request asks for."""
+        before, limit = request.GET.get("before"), parse_limit(request)
+        owner = await self.limit_key_of(request)
+        return await self.chat.load(stream_name, before=before, limit=limit, owner=owner, form=form)

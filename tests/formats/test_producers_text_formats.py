@@ -213,7 +213,7 @@ async def test_what_a_format_cannot_encode_fails_the_generation_and_says_the_fix
     async for _ in reader.frames():
         pass
 
-    (generation,), _ = await engine.history(stream)
+    (generation,), _, _ = await engine.history(stream)
     assert generation.end is not None
     assert generation.end.value == "failed"
     assert "TypeError" in caplog.text

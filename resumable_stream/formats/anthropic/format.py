@@ -53,6 +53,12 @@ class AnthropicFormat(ChunkFormat):
         kind = decoded.get("type") if isinstance(decoded, dict) else None
         return kind if isinstance(kind, str) and _EVENT_NAME.match(kind) else None
 
+    def begins_turn(self, message: Message) -> bool:
+        """Return whether a user speaks; results of tools come as a user's messages too, and belong to their calls."""
+        content = message.get("content")
+        blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+        return super().begins_turn(message) and all(block.get("type") != "tool_result" for block in blocks)
+
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into the user's messages and Anthropic's own, ``{id, role, content, …}`` each."""
         return place_generations(generations, self.fold_answer)
