@@ -10,6 +10,7 @@ from typing import Any
 from ..backends.base import BaseBackend
 from ..exceptions import RecordsTrimmedError
 from ..formats.base import ChunkFormat, EndReason, Message
+from ..formats.item_types import FinishReason
 from ..protocol.ending import Ending
 from ..protocol.layout import Begin, Cause, EndFacts
 from ..readers.history import fold_answer, read_generations
@@ -34,6 +35,9 @@ class End:
     """What the generation stated about itself when it started."""
     cause: Cause | None
     """Why it was interrupted, where that is known; ``None`` for other reasons."""
+    finish_reason: FinishReason | None
+    """Why the model says that it has stopped: ``"length"`` for an answer that is cut off, ``"content-filter"`` for one
+    that is filtered or refused. ``None`` if the producer does not say so, and where the answer did not finish."""
     context: Any
     """What :meth:`ResumableChat.start` was given; ``None`` if another process's generation was ended here."""
 
@@ -90,6 +94,7 @@ class EndTeller:
             generation_id=facts.generation_id,
             begin=begin,
             cause=facts.cause,
+            finish_reason=facts.finish_reason,
             context=context,
         )
 

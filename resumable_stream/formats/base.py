@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Literal
 
+from .item_types import FinishReason
+
 Delivery = Literal["response", "replay"]
 """Whether the request that starts a generation streams it, or answers 202 and leaves that to another request."""
 
@@ -104,6 +106,11 @@ class ChunkEncoder(ABC):
     @abstractmethod
     def end(self) -> EndReason | None:
         """How the producer itself said that it ended (a finish, error or abort chunk of its own); ``None`` so far."""
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model has stopped, as it says itself; ``None`` if it has not said so, or the format does not know."""
+        return None
 
     @abstractmethod
     def start(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 
 class Chunk(NamedTuple):
@@ -39,6 +39,7 @@ class Source(NamedTuple):
 
 
 FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "other"]
+FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 
 
 class Finish(NamedTuple):

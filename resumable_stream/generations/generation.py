@@ -233,7 +233,14 @@ class Generation:
         if self.end is not None or self._is_lost:
             return
         self.end = reason
-        self._facts = EndFacts(generation_id=self.id, reason=reason, text=text, by=secrets.token_hex(6), cause=cause)
+        self._facts = EndFacts(
+            generation_id=self.id,
+            reason=reason,
+            text=text,
+            by=secrets.token_hex(6),
+            cause=cause,
+            finish_reason=self._encoder.finish_reason if reason is EndReason.FINISHED else None,
+        )
         self._writer.close(self._last_chunks(closing), self._facts)
         if reason in (EndReason.STOPPED, EndReason.INTERRUPTED):
             self._cancel_producer()

@@ -30,6 +30,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ..formats.base import EndReason, Message
+from ..formats.item_types import FINISH_REASONS, FinishReason
 from ..formats.jsontext import decode
 from ..records import Headers, Record, SequencedRecord, utf8_length
 from ..utils.log_once import warn_once
@@ -194,11 +195,14 @@ class EndFacts:
     """A random name of the append that wrote the end, by which its writer knows it again."""
     cause: Cause | None = None
     """Why it was interrupted, where that is known."""
+    finish_reason: FinishReason | None = None
+    """Why the model has stopped, of a generation that has finished and whose producer says so."""
 
     def record(self) -> Record:
         """Lay the facts out."""
         facts = {"rs-generation": self.generation_id or "", "rs-end": self.reason.value}
         facts |= {"rs-text": self.text, "rs-by": self.by, "rs-cause": self.cause or ""}
+        facts["rs-finish"] = self.finish_reason or ""
         return Record("", (("rs", "end"), *((name, value) for name, value in facts.items() if value)))
 
     @classmethod
@@ -212,6 +216,7 @@ class EndFacts:
             text=facts.get("rs-text", ""),
             by=facts.get("rs-by", ""),
             cause=Cause(facts["rs-cause"]) if facts.get("rs-cause") in _CAUSES else None,
+            finish_reason=next((known for known in FINISH_REASONS if known == facts.get("rs-finish")), None),
         )
 
 

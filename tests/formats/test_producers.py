@@ -436,7 +436,7 @@ ANTHROPIC = [
     },
     {"type": "message_stop"},
 ]
-ANTHROPIC_ITEMS = [Reasoning("hm"), "Hello", *call('{"city":', '"Paris"}')]
+ANTHROPIC_ITEMS = [Reasoning("hm"), "Hello", *call('{"city":', '"Paris"}'), Finish("tool-calls")]
 
 
 class TestAnthropic:

@@ -15,6 +15,7 @@ from ..item_types import (
     Chunk,
     File,
     Finish,
+    FinishReason,
     InvalidToolInput,
     Item,
     Reasoning,
@@ -58,7 +59,7 @@ class AGUIEncoder(ChunkEncoder):
         self._own_delta = ""
         self._calls: dict[str, bool] = {}
         """The calls of our own, and whether their input has been sent."""
-        self._finished: Event | None = None
+        self.finished: Event | None = None
         """The producer's own last ``RUN_FINISHED``, unless more came after it."""
         self.model_finish: Finish | None = None
         """Why the model says that it has stopped."""
@@ -70,11 +71,16 @@ class AGUIEncoder(ChunkEncoder):
         """How the producer's own last event said that it ended; an error of its own has the last word."""
         if self.run.end is None and self._error is not None:
             return EndReason.FAILED
-        if self.run.end is not None or self._finished is None:
+        if self.run.end is not None or self.finished is None:
             return self.run.end
-        outcome = self._finished.get("outcome")
+        outcome = self.finished.get("outcome")
         is_cancelled = isinstance(outcome, Mapping) and outcome.get("type") == "cancelled"
         return EndReason.STOPPED if is_cancelled else EndReason.FINISHED
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model has stopped, as it says itself."""
+        return self.model_finish.reason if self.model_finish is not None else None
 
     def start(self) -> list[str]:
         """Begin the run: clients that join it wait for this event, and give up after two seconds."""
@@ -95,7 +101,7 @@ class AGUIEncoder(ChunkEncoder):
 
     def finish(self) -> list[str]:
         """Complete calls, close what is open, and send the producer's ``RUN_FINISHED``, or one of our own."""
-        finished = self._finished
+        finished = self.finished
         self._encode_items(self._reader.flush())
         if self._error is not None:
             self.end_with_error(self._error, EndReason.FAILED)
@@ -169,7 +175,7 @@ class AGUIEncoder(ChunkEncoder):
         kind = event["type"]
         if kind == "RUN_STARTED":
             return
-        self._finished = event if kind == "RUN_FINISHED" else None
+        self.finished = event if kind == "RUN_FINISHED" else None
         if kind == "RUN_ERROR":
             self._error = self._error or event
         elif kind != "RUN_FINISHED":
@@ -190,7 +196,7 @@ class AGUIEncoder(ChunkEncoder):
     def _write(self, kind: str, delta: str) -> None:
         if not delta or self.run.end is not None:
             return
-        self._finished = None
+        self.finished = None
         if self._own_part != kind:
             self.leave_part()
             self._open_part(kind)
@@ -240,7 +246,7 @@ class AGUIEncoder(ChunkEncoder):
         self.has_text = self._has_result = False
 
     def _encode_tool(self, item: ToolItem) -> None:
-        self._finished = None
+        self.finished = None
         match item:
             case ToolInputStart(call_id, name):
                 self._begin_call(call_id, name)

@@ -13,7 +13,7 @@ _INTERMEDIATE = "tool_calls"
 """The finish reason of TanStack AI's runs that go on once the tools have answered."""
 
 
-def finish_reason(event: Event) -> Any:
+def stated_reason(event: Event) -> Any:
     """Read why a run finished, from either of the places where TanStack AI writes it."""
     metadata = event.get("metadata")
     extras = metadata.get("tanstack") if isinstance(metadata, Mapping) else None
@@ -25,7 +25,7 @@ def is_intermediate(event: Event) -> bool:
     """Tell whether a ``RUN_FINISHED`` ends but one round of a run."""
     outcome = event.get("outcome")
     is_interrupt = isinstance(outcome, Mapping) and outcome.get("type") == "interrupt"
-    return finish_reason(event) == _INTERMEDIATE and not is_interrupt
+    return stated_reason(event) == _INTERMEDIATE and not is_interrupt
 
 
 class Run:

@@ -10,6 +10,7 @@ from ..item_types import (
     Chunk,
     File,
     Finish,
+    FinishReason,
     InvalidToolInput,
     Item,
     Reasoning,
@@ -21,6 +22,7 @@ from ..item_types import (
     ToolItem,
 )
 from ..jsontext import decode, encode, encode_text
+from ..producers.finishes import named_finish
 from ..producers.reader import ItemReader
 from ..refusals import unknown_chunk, unknown_type
 
@@ -112,6 +114,11 @@ class AISDKEncoder(ChunkEncoder):
     def end(self) -> EndReason | None:
         """How the producer's own last chunk said that it ended; an error of its own has the last word."""
         return EndReason.FAILED if self._error is not None else self._parts.end
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model has stopped, as it says itself or the producer's own ``finish``."""
+        return self._finish.reason if self._finish is not None else None
 
     def start(self) -> list[str]:
         """Return nothing: the producer may have a ``start`` of its own, with an id and metadata."""
@@ -265,6 +272,8 @@ class AISDKEncoder(ChunkEncoder):
         if kind == "start":
             self._encode_start(chunk.data)
             return
+        if kind == "finish":
+            self._finish = named_finish(chunk.data.get("finishReason")) or self._finish
         if kind not in _BESIDE_TEXT and not kind.startswith(_BESIDE_TEXT_PREFIXES):
             self._close_own_part()
         required = "data" if kind.startswith("data-") else _REQUIRED_VALUES.get(kind)

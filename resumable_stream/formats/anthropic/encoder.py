@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..base import ChunkEncoder, EndReason
-from ..item_types import Chunk, Finish, InvalidToolInput, Item, Reasoning, ToolInput, ToolInputStart
+from ..item_types import Chunk, Finish, FinishReason, InvalidToolInput, Item, Reasoning, ToolInput, ToolInputStart
 from ..jsontext import decode, encode, encode_text
 from ..producers import ProducerError
+from ..producers.finishes import named_finish
 from ..producers.reader import ItemReader
 from ..refusals import unknown_type
 
@@ -103,6 +104,11 @@ class AnthropicEncoder(ChunkEncoder):
     def end(self) -> EndReason | None:
         """Always none: a producer of messages just comes to its end."""
         return None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model has stopped, as it says itself."""
+        return self._finish.reason if self._finish is not None else None
 
     def start(self) -> list[str]:
         """Return nothing: the producer may have a ``message_start`` of its own."""
@@ -284,6 +290,7 @@ class AnthropicEncoder(ChunkEncoder):
         tokens = usage.get("output_tokens")
         tokens = self._spent_tokens + (tokens if isinstance(tokens, int) else 0)
         delta = {**_delta_with(None), **(delta if isinstance(delta, Mapping) else {})}
+        self._finish = named_finish(delta["stop_reason"]) or self._finish
         self._send({**event, "delta": delta, "usage": {**usage, "output_tokens": tokens}})
 
 

@@ -15,6 +15,7 @@ from ..item_types import (
     Chunk,
     File,
     Finish,
+    FinishReason,
     InvalidToolInput,
     Item,
     Reasoning,
@@ -183,6 +184,11 @@ class HTMLEncoder(ChunkEncoder):
     def end(self) -> EndReason | None:
         """Always none: a producer of parts just comes to its end."""
         return None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model has stopped, as it says itself."""
+        return self._model_finish.reason if self._model_finish is not None else None
 
     def start(self) -> list[str]:
         """Empty the answer's element: whoever reads from here on may have shown some of it before."""

@@ -16,6 +16,7 @@ from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
 from .langchain import LangChain
 from .langgraph import LangGraph
+from .langgraph_modes import LangGraphModes
 from .mistral import unwrap
 from .openai import ChatCompletions, Responses, is_chat_chunk
 
@@ -59,9 +60,17 @@ class Producers:
         return Responses(self._calls)
 
     @cached_property
+    def _langchain(self) -> LangChain:
+        return LangChain(self._calls)
+
+    @cached_property
+    def _modes(self) -> LangGraphModes:
+        return LangGraphModes(self._langchain)
+
+    @cached_property
     def _readers(self) -> dict[str, Callable[[Any], list[Item] | None]]:
         calls = self._calls
-        graph = (LangChain(calls), LangGraph(calls))
+        graph = (self._langchain, LangGraph(calls), self._modes)
         others = (AGUI(calls), mistral_conversations.Conversations(calls))
         kinds = (self._chat, self._responses, Anthropic(calls), *graph, *others)
         return {kind: reader for producer in kinds for kind, reader in producer.readers().items()}
@@ -104,6 +113,8 @@ class Producers:
             return self._interactions.read(item)
         if (event := mistral_conversations.unwrap(item)) is not None:
             return self.read(event) or []
+        if (read := self._modes.read(item)) is not None:
+            return read
         error = look(item, "error")
         if isinstance(error, Mapping) and not is_apps_own:
             raise ProducerError(f"The provider failed: {error!r:.500}")

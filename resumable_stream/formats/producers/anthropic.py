@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..item_types import Item
-from .base import Reader, ToolCalls, look, reasoning, skip, text
+from .base import Reader, Sources, ToolCalls, look, reasoning, skip, text
+from .finishes import finish
 
 
 class Anthropic:
@@ -16,6 +17,7 @@ class Anthropic:
 
     def __init__(self, calls: ToolCalls) -> None:
         self._calls = calls
+        self._sources = Sources()
 
     def readers(self) -> dict[str, Reader]:
         """Map the types of events to what reads them."""
@@ -24,7 +26,7 @@ class Anthropic:
             "content_block_start": self._read_start,
             "content_block_delta": self._read_delta,
             "content_block_stop": lambda event: self._calls.end(look(event, "index")),
-            "message_delta": skip,
+            "message_delta": lambda event: finish(look(look(event, "delta"), "stop_reason")),
             "message_stop": skip,
             "ping": skip,
         }
@@ -49,4 +51,7 @@ class Anthropic:
                 return reasoning(look(delta, "thinking"))
             case "input_json_delta":
                 return self._calls.add(look(event, "index"), look(delta, "partial_json"))
+            case "citations_delta":
+                citation = look(delta, "citation")
+                return self._sources.take(look(citation, "url") or look(citation, "source"), look(citation, "title"))
         return []

@@ -45,6 +45,22 @@ def source(url: Any, title: Any = None) -> list[Source]:
     return [Source(url, title if isinstance(title, str) and title else url)] if is_web else []
 
 
+class Sources:
+    """The pages that one answer names, each once."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def take(self, url: Any, title: Any = None) -> list[Item]:
+        """Make a source, unless it is there already or no page of the web."""
+        items: list[Item] = []
+        for found in source(url, title):
+            if found.url not in self._seen:
+                self._seen.add(found.url)
+                items.append(found)
+        return items
+
+
 def text(value: Any) -> list[Item]:
     """Make a piece of text, unless it is empty or none."""
     return [value] if isinstance(value, str) and value else []

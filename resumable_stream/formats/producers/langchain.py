@@ -1,14 +1,12 @@
-"""LangChain messages, and what LangGraph's ``astream`` wraps around them."""
+"""LangChain messages, whole or in chunks."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..item_types import Item, ToolError, ToolInput, ToolOutput
-from .base import Reader, ToolCalls, look, reasoning, skip, text
-
-NOTHING = object()
-"""Stands for a part of a LangGraph stream that is not part of the answer."""
+from ..item_types import Finish, Item, ToolError, ToolInput, ToolOutput
+from .base import Reader, Sources, ToolCalls, look, skip
+from .langchain_content import is_message, read_content, read_finish
 
 
 class LangChain:
@@ -16,6 +14,14 @@ class LangChain:
 
     def __init__(self, calls: ToolCalls) -> None:
         self._calls = calls
+        self._sources = Sources()
+        self._is_refused = False
+        """Whether the model has refused to answer, and has not finished since."""
+
+    def read(self, message: Any) -> list[Item]:
+        """Read a message or a piece of one; those of users and systems add nothing."""
+        reader = self.readers().get(look(message, "type") or "")
+        return (reader(message) if reader is not None else None) or []
 
     def readers(self) -> dict[str, Reader]:
         """Map the types of messages to what reads them."""
@@ -27,9 +33,9 @@ class LangChain:
         }
 
     def _read_chunk(self, message: Any) -> list[Item] | None:
-        if not _is_message(message):
+        if not is_message(message):
             return None
-        items = _read_content(message)
+        items = read_content(message, self._sources)
         for call in look(message, "tool_call_chunks") or ():
             key = look(call, "index")
             # Some servers repeat the id in every piece.
@@ -38,17 +44,24 @@ class LangChain:
             items += self._calls.add(key, look(call, "args"))
         if look(message, "chunk_position") == "last":
             items += self._calls.end_all()
-        return items
+        return self._with_finish(items, message)
 
     def _read_answer(self, message: Any) -> list[Item] | None:
-        if not _is_message(message):
+        if not is_message(message):
             return None
         calls = look(message, "tool_calls") or ()
         inputs = [ToolInput(str(look(call, "id")), look(call, "name"), look(call, "args")) for call in calls]
-        return [*_read_content(message), *inputs]
+        return self._with_finish([*read_content(message, self._sources), *inputs], message)
+
+    def _with_finish(self, items: list[Item], message: Any) -> list[Item]:
+        said = read_finish(message)
+        is_refused = self._is_refused or any(isinstance(item, Finish) for item in items)
+        self._is_refused = is_refused and not said
+        # The API calls a refusal a usual end.
+        return items if is_refused and said == [Finish("stop")] else items + said
 
     def _read_tool(self, message: Any) -> list[Item] | None:
-        if not _is_message(message):
+        if not is_message(message):
             return None
         call_id, content = str(look(message, "tool_call_id")), look(message, "content")
         failed = look(message, "status") == "error"
@@ -56,46 +69,5 @@ class LangChain:
         return [*self._calls.end_all(), result]
 
 
-def _is_message(item: Any) -> bool:
-    return look(item, "response_metadata") is not None
-
-
 def _skip_message(item: Any) -> list[Item] | None:
-    return skip(item) if _is_message(item) else None
-
-
-def _read_content(message: Any) -> list[Item]:
-    items = reasoning(look(look(message, "additional_kwargs"), "reasoning_content"))
-    content = look(message, "content")
-    for block in [content] if isinstance(content, str) else content or ():
-        if isinstance(block, str):
-            items += text(block)
-        elif look(block, "type") == "text":
-            items += text(look(block, "text"))
-        elif look(block, "type") in ("thinking", "reasoning"):
-            items += reasoning(look(block, "thinking") or look(block, "reasoning"))
-    return items
-
-
-def unwrap(item: tuple[Any, ...]) -> Any:
-    """Take out of a LangGraph tuple what the answer is made of.
-
-    ``(message, metadata)``, or with several modes ``(mode, payload)``, or with subgraphs ``(namespace, mode,
-    payload)``. Of the modes, "messages" carries messages and "custom" whatever the graph's own code writes;
-    :data:`NOTHING` stands for the others. ``None`` if it is no such tuple.
-    """
-    match item:
-        case (tuple(), str() as mode, payload):
-            return unwrap_mode(mode, payload)
-        case (str() as mode, payload):
-            return unwrap_mode(mode, payload)
-        case (message, dict()) if _is_message(message):
-            return message
-    return None
-
-
-def unwrap_mode(mode: str, payload: Any) -> Any:
-    """Take out of one mode's payload what the answer is made of."""
-    if mode == "messages" and isinstance(payload, (tuple, list)) and payload:
-        return payload[0]
-    return payload if mode == "custom" else NOTHING
+    return skip(item) if is_message(item) else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..item_types import Item, ToolError, ToolInput, ToolOutput
-from .base import ProducerError, Reader, ToolCalls, look, reasoning, text
+from ..item_types import Item, Source, ToolError, ToolInput, ToolOutput
+from .base import ProducerError, Reader, Sources, ToolCalls, look, reasoning, text
+from .langchain_content import finish_of, read_block
 
 CUSTOM = "custom"
 """The method of what a graph's own code writes; its payload is an item like any other."""
@@ -24,10 +25,12 @@ class LangGraph:
         self._calls = calls
         self._in_pieces: set[Any] = set()
         self._waiting: set[str] = set()
+        self._sources = Sources()
         self._readers: dict[str, Any] = {
             "content-block-start": self._read_start,
             "content-block-delta": self._read_delta,
             "content-block-finish": self._read_finish,
+            "message-finish": lambda part, _key: finish_of(look(part, "metadata")),
             "error": self._read_error,
             "message-error": self._read_error,
         }
@@ -79,10 +82,9 @@ class LangGraph:
                 return self._calls.end(key)
             self._waiting.add(str(call_id))
             return [ToolInput(str(call_id), str(look(block, "name") or ""), look(block, "args"))]
-        if key in self._in_pieces:
-            return []
         # A model that does not stream gives the whole block at its end.
-        return text(look(block, "text")) if kind == "text" else reasoning(look(block, "reasoning"))
+        items = read_block(block, self._sources)
+        return [item for item in items if isinstance(item, Source)] if key in self._in_pieces else items
 
     def _read_error(self, part: Any, key: Any) -> list[Item]:
         raise ProducerError(f"The graph's model failed: {look(part, 'message') or look(part, 'error')}")

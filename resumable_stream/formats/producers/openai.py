@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..item_types import Finish, FinishReason, Item, Reasoning, ToolInput, ToolOutput
-from .base import ProducerError, Reader, ToolCalls, look, new_call_id, reasoning, skip, text
+from ..item_types import File, Finish, FinishReason, Item, Reasoning, ToolInput, ToolOutput
+from .base import ProducerError, Reader, Sources, ToolCalls, look, new_call_id, reasoning, skip, text
+from .finishes import finish_reason
 from .mistral import NO_ID, read_content
 
 _OF_CHOICES = ("delta", "content_filter_results", "content_filter_offsets", "finish_reason")
@@ -49,6 +50,7 @@ class ChatCompletions:
 
     def __init__(self, calls: ToolCalls) -> None:
         self._calls = calls
+        self._sources = Sources()
         self._is_refused = False
         """Whether the model has refused to answer, and has not finished since."""
 
@@ -65,7 +67,7 @@ class ChatCompletions:
         delta = look(choices[0], "delta")
         items = reasoning(look(delta, "reasoning_content") or look(delta, "reasoning"))
         items += read_content(look(delta, "content")) + text(look(look(delta, "audio"), "transcript"))
-        items += self._read_refusal(delta)
+        items += self._read_refusal(delta) + self._read_sources(chunk, delta)
         for call in look(delta, "tool_calls") or ():
             items += self._read_call(call)
         reason = look(choices[0], "finish_reason")
@@ -75,6 +77,12 @@ class ChatCompletions:
         items = text(look(delta, "refusal"))
         self._is_refused = self._is_refused or bool(items)
         return items
+
+    def _read_sources(self, chunk: Any, delta: Any) -> list[Item]:
+        pages = [look(annotation, "url_citation") for annotation in look(delta, "annotations") or ()]
+        # Of Perplexity, which repeats them in every chunk.
+        pages += look(chunk, "search_results") or ()
+        return [item for page in pages for item in self._sources.take(look(page, "url"), look(page, "title"))]
 
     def _read_finish(self, reason: str) -> list[Item]:
         if reason == "error":
@@ -109,15 +117,22 @@ class Responses:
 
     def __init__(self, calls: ToolCalls) -> None:
         self._calls = calls
+        self._sources = Sources()
+        self._is_refused = self._has_called = False
+        """What has happened in the response that is being read."""
         self._readers: dict[str, Reader] = {
             "response.output_text.delta": lambda event: text(look(event, "delta")),
-            "response.refusal.delta": lambda event: text(look(event, "delta")),
+            "response.refusal.delta": self._read_refusal,
+            "response.audio.transcript.delta": lambda event: text(look(event, "delta")),
+            "response.output_text.annotation.added": self._read_annotation,
             "response.reasoning_text.delta": lambda event: reasoning(look(event, "delta")),
             "response.reasoning_summary_text.delta": lambda event: reasoning(look(event, "delta")),
             "response.reasoning_summary_part.added": self._read_summary_part,
             "response.output_item.added": self._read_item_added,
             "response.function_call_arguments.delta": self._read_arguments,
             "response.output_item.done": self._read_item_done,
+            "response.completed": self._read_completed,
+            "response.incomplete": self._read_incomplete,
             "response.failed": self._read_failed,
         }
 
@@ -142,13 +157,42 @@ class Responses:
         item = look(event, "item")
         if look(item, "type") != "function_call":
             return []
+        self._has_called = True
         return self._calls.begin(_place_of(event, item), look(item, "call_id"), look(item, "name"))
 
     def _read_arguments(self, event: Any) -> list[Item]:
         return self._calls.add(_place_of(event), look(event, "delta"))
 
     def _read_item_done(self, event: Any) -> list[Item]:
-        return self._calls.end(_place_of(event, look(event, "item")))
+        item = look(event, "item")
+        match look(item, "type"):
+            case "custom_tool_call":
+                # Its input is text of the model's own, and no JSON.
+                self._has_called = True
+                return [ToolInput(str(look(item, "call_id")), str(look(item, "name")), look(item, "input"))]
+            case "image_generation_call" if isinstance(data := look(item, "result"), str) and data:
+                media_type = f"image/{look(item, 'output_format') or 'png'}"
+                return [File(media_type, f"data:{media_type};base64,{data}")]
+        return self._calls.end(_place_of(event, item))
+
+    def _read_refusal(self, event: Any) -> list[Item]:
+        self._is_refused = True
+        return text(look(event, "delta"))
+
+    def _read_annotation(self, event: Any) -> list[Item]:
+        annotation = look(event, "annotation")
+        return self._sources.take(look(annotation, "url"), look(annotation, "title"))
+
+    def _read_completed(self, _event: Any) -> list[Item]:
+        return self._finish("tool-calls" if self._has_called else "stop")
+
+    def _read_incomplete(self, event: Any) -> list[Item]:
+        reason = look(look(look(event, "response"), "incomplete_details"), "reason")
+        return self._finish(finish_reason(reason) if isinstance(reason, str) else "other")
+
+    def _finish(self, reason: FinishReason) -> list[Item]:
+        is_refused, self._is_refused, self._has_called = self._is_refused, False, False
+        return [*self._calls.end_all(), Finish("content-filter" if is_refused and reason == "stop" else reason)]
 
     def _read_failed(self, event: Any) -> list[Item]:
         error = look(look(event, "response"), "error")

@@ -24,8 +24,8 @@ from ..jsontext import decode, encode, escape_unsafe
 from ..refusals import class_name, unknown_class
 from . import Producers
 from .bedrock import model_output
-from .langchain import NOTHING, unwrap, unwrap_mode
 from .langgraph import CUSTOM, is_event
+from .langgraph_modes import NOTHING, unwrap, unwrap_mode
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from ..agui.encoder import AGUIEncoder
 from ..agui.events import Event
-from ..agui.run import finish_reason, is_intermediate
+from ..agui.run import is_intermediate, stated_reason
 from ..base import EndReason, GenerationFacts, Message
+from ..item_types import FinishReason
+from ..producers.finishes import named_finish
 from .messages import extras, to_ui_messages
 
 _GO_TO_A_MESSAGE = frozenset(
@@ -160,13 +162,19 @@ class TanStackEncoder(AGUIEncoder):
         """
         finished = super().finished_event({name: event[name] for name in event if name != "finishReason"})
         usual = None if self._unanswered else "stop"
-        reason = finish_reason(event) or self._model_reason() or usual
+        reason = stated_reason(event) or self._model_reason() or usual
         told = None if is_intermediate(event) else reason
         return _with_extras(finished, {"finishReason": told}) | ({"finishReason": told} if told else {})
 
     def finish_fields(self) -> dict[str, Any]:
         """Return nothing: these clients have a field of their own for it."""
         return {}
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model has stopped, as the producer's own ``RUN_FINISHED`` says, or as it says itself."""
+        found = named_finish(stated_reason(self.finished)) if self.finished is not None else None
+        return found.reason if found is not None else super().finish_reason
 
     def _model_reason(self) -> str | None:
         finish = self.model_finish

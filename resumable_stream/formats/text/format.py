@@ -24,7 +24,7 @@ from ..base import (
     StoredGeneration,
 )
 from ..conversation import Conversation
-from ..item_types import Chunk, Finish, Item
+from ..item_types import Chunk, Finish, FinishReason, Item
 from ..jsontext import decode, encode, encode_text, mend_surrogates
 from ..producers.reader import ItemReader
 from ..refusals import unknown_chunk
@@ -39,11 +39,17 @@ class TextEncoder(ChunkEncoder):
 
     def __init__(self) -> None:
         self._reader = ItemReader()
+        self._finish: Finish | None = None
 
     @property
     def end(self) -> EndReason | None:
         """Always none: a producer of text just comes to its end."""
         return None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model has stopped, as it says itself."""
+        return self._finish.reason if self._finish is not None else None
 
     def start(self) -> list[str]:
         """Return nothing: text has no frame."""
@@ -53,14 +59,26 @@ class TextEncoder(ChunkEncoder):
         """Encode text as a JSON string, and an event as a JSON object."""
         if type(item) is str:
             return [encode_text(item)] if item else []
-        return _encode_items(self._reader.read(item))
+        return self._encode_items(self._reader.read(item))
+
+    def _encode_items(self, items: Iterable[Item]) -> list[str]:
+        chunks: list[str] = []
+        for item in items:
+            if isinstance(item, Finish):
+                self._finish = item
+            else:
+                chunks += _encode_item(item)
+        return chunks
 
     def observe(self, chunk: str) -> None:
         """Do nothing: there is nothing that would have to be closed."""
 
     def finish(self) -> list[str]:
-        """Return what the producer left open; the ``end`` event says that the answer has ended."""
-        return _encode_items(self._reader.flush())
+        """Say why the model has stopped where that is unusual; the ``end`` event says that the answer has ended."""
+        chunks = self._encode_items(self._reader.flush())
+        if self._finish is not None and self._finish.is_unusual:
+            chunks.append(encode({"type": "finish", "reason": self._finish.reason}))
+        return chunks
 
     def stop(self) -> list[str]:
         """Return nothing: the ``end`` event says it."""
@@ -75,16 +93,10 @@ class TextEncoder(ChunkEncoder):
         return []
 
 
-def _encode_items(items: Iterable[Item]) -> list[str]:
-    return [chunk for item in items for chunk in _encode_item(item)]
-
-
 def _encode_item(item: Item) -> list[str]:
     """Encode text and events; what a model thinks, calls or draws is not text, and is left out."""
     if isinstance(item, str):
         return [encode_text(item)]
-    if isinstance(item, Finish) and item.is_unusual:
-        return [encode({"type": "finish", "reason": item.reason})]
     if not isinstance(item, Chunk):
         return []
     if item.made_of or not isinstance(item.data, (str, Mapping)):
