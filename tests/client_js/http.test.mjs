@@ -534,6 +534,15 @@ test("messages are read as they stand", async () => {
   assert.deepEqual(await reading, { messages: [], generations: [], cursor: 0 });
 });
 
+test("older messages are read by the id of the oldest one that is there", async () => {
+  const reading = client.messages("c", { before: "u=1&x", limit: 5 });
+  const request = await server.next();
+  assert.equal(request.url, "http://server/api/chat/c/messages?before=u%3D1%26x&limit=5");
+  request.json({ messages: [], generations: [], cursor: 0, page: { truncated: false } });
+
+  assert.deepEqual((await reading).page, { truncated: false });
+});
+
 test("the prologue alone opens a stream", async () => {
   const following = client.follow("c");
   (await server.next()).stream();

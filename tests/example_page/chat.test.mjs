@@ -80,7 +80,8 @@ class Server {
   start = (body, options) => this.#stream("start", body, options);
   follow = (id, cursor, options) => this.#stream("follow", cursor, options);
   resume = (id, options) => this.#stream("resume", id, options);
-  messages = (id, signal) => this.#ask("messages", id, signal);
+  messages = async (id, signal) => ({ page: { truncated: false }, ...(await this.#ask("messages", id, signal)) });
+  earlier = (id, before, signal) => this.#ask("earlier", before, signal);
   stop = (id, generation) => this.#ask("stop", generation);
 }
 
@@ -195,6 +196,66 @@ test("an answer that ended between two looks is read as the message it has becom
 
   assert.equal((await server.next("follow")).args, 9);
   assert.deepEqual([chat.messages, chat.isBusy], [[question, answer], false]);
+});
+
+const older = { id: "u0", role: "user", parts: [{ type: "text", text: "Who?" }] };
+const hasOlder = { truncated: true, cursor: question.id };
+
+/** Opens a chat whose page has the newest turn alone. */
+async function openLong() {
+  open();
+  const newest = { messages: [question, answer], generations: ended("finished"), cursor: 9, page: hasOlder };
+  (await server.next("messages")).answer(newest);
+  return (await server.next("follow")).stream.open();
+}
+
+test("earlier messages are loaded before those on the page, with how they ended", async () => {
+  await openLong();
+  assert.equal(chat.earliest, "u");
+
+  chat.loadEarlier();
+  chat.loadEarlier();
+  const request = await server.next("earlier");
+  assert.deepEqual([request.args, chat.isLoadingEarlier], ["u", true]);
+  const generations = [{ generation: "g0", message: "m0", end: "stopped" }];
+  request.answer({ messages: [older], generations, cursor: 9, page: { truncated: false } });
+  await until(() => !chat.isLoadingEarlier);
+
+  assert.deepEqual(chat.messages, [older, question, answer]);
+  assert.deepEqual([chat.earliest, chat.ends.get("m0").end, chat.ends.get("m").end], [null, "stopped", "finished"]);
+});
+
+test("earlier messages stay when the newest are read again", async () => {
+  const stream = await openLong();
+  chat.loadEarlier();
+  (await server.next("earlier")).answer({ messages: [older], generations: [], cursor: 9, page: { truncated: false } });
+  await until(() => !chat.isLoadingEarlier);
+  stream.send(10, { type: "start", messageId: "other" });
+  const newest = { messages: [question, answer], generations: ended("finished"), cursor: 12, page: hasOlder };
+  (await server.next("messages")).answer(newest);
+  await server.next("follow");
+
+  assert.deepEqual([chat.messages, chat.earliest], [[older, question, answer], null]);
+});
+
+test("a page whose earliest message is gone reads the chat again", async () => {
+  await openLong();
+  chat.loadEarlier();
+  (await server.next("earlier")).refuse(new RequestError({ status: 400, message: "No such message." }));
+  const edited = { ...question, id: "u2" };
+  (await server.next("messages")).answer({ messages: [edited], generations: ended("finished"), cursor: 12 });
+  await server.next("follow");
+
+  assert.deepEqual([chat.messages, chat.earliest], [[edited], null]);
+});
+
+test("earlier messages that could not be loaded are told, and can be asked for again", async () => {
+  await openLong();
+  chat.loadEarlier();
+  (await server.next("earlier")).refuse(new TypeError("no connection"));
+  await until(() => !chat.isLoadingEarlier);
+
+  assert.deepEqual([chat.earliest, chat.problem !== "", chat.messages.length], ["u", true, 2]);
 });
 
 test("a turn of another tab is read with its question, and then followed", async () => {

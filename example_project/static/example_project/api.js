@@ -37,14 +37,19 @@ export class Api {
     return this.#client.follow(chatId, options);
   }
 
-  /** Reads a chat as it stands: `{messages, generations, cursor}`; an unknown one is empty. */
+  /** Reads a chat's newest messages: `{messages, generations, cursor, page}`; an unknown chat is empty. */
   async messages(chatId, signal) {
     try {
       return await this.#client.messages(chatId, { signal });
     } catch (error) {
-      if (error.status === 404) return { messages: [], generations: [], cursor: 0 };
+      if (error.status === 404) return { messages: [], generations: [], cursor: 0, page: { truncated: false } };
       throw error;
     }
+  }
+
+  /** Reads the messages that come before one. */
+  earlier(chatId, before, signal) {
+    return this.#client.messages(chatId, { before, signal });
   }
 
   /** Stops an answer; resolves to false if none was running. */

@@ -44,6 +44,7 @@ class App {
       event.preventDefault();
       this.go(home);
     });
+    byId("earlier").addEventListener("click", () => this.chat.loadEarlier());
     byId("jump").addEventListener("click", () => this.scroller.toEnd());
     byId("connection").addEventListener("click", () => this.line.tryNow());
     byId("cut").addEventListener("click", () => this.line.cut(CUT_MS));
@@ -113,6 +114,8 @@ class App {
     this.drawHead();
     byId("welcome").hidden = !chat.isLoaded || chat.messages.length > 0 || chat.unsent !== null || chat.problem !== "";
     byId("loading").hidden = chat.isLoaded;
+    byId("earlier").hidden = chat.earliest === null;
+    byId("earlier").disabled = chat.isLoadingEarlier;
     byId("problem").hidden = !chat.problem;
     setText(byId("problem"), chat.problem);
     this.log.show(chat.isNew ? null : chat.id);

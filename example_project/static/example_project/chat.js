@@ -26,6 +26,9 @@ export class Chat extends EventTarget {
   unsent = null;
   /** Position of the first record that the page has not seen. */
   cursor = 0;
+  /** The message before which the server has earlier ones, or null if the page has all. */
+  earliest = null;
+  isLoadingEarlier = false;
   isLoaded = false;
   isStopping = false;
   /** What went wrong with the chat as a whole, for people. */
@@ -169,13 +172,13 @@ export class Chat extends EventTarget {
 
   async #load(signal) {
     await this.line.whenUsable(signal);
-    const { messages, generations, cursor } = await this.api.messages(this.id, signal);
+    const { messages, generations, cursor, page } = await this.api.messages(this.id, signal);
     const running = generations.findLast((generation) => generation.end === null);
     this.#isStale = false;
     this.#generation = running?.generation ?? null;
     this.#expected = running?.message ?? null;
-    this.messages = messages;
-    this.ends = new Map(generations.map(({ message, end }) => [message, { end, text: this.#toldReason(message) }]));
+    this.#place(messages, page);
+    this.#noteEnds(generations);
     this.cursor = cursor;
     this.#isToResume = running !== undefined;
     if (!running) this.answer = null;
@@ -185,6 +188,45 @@ export class Chat extends EventTarget {
     this.isNew = generations.length === 0;
     this.#addEmptyAnswer(generations.at(-1));
     this.#changed();
+  }
+
+  /** Loads the messages before the earliest one on the page. */
+  async loadEarlier() {
+    const before = this.earliest;
+    if (before === null || this.isLoadingEarlier) return;
+    this.isLoadingEarlier = true;
+    this.#changed();
+    try {
+      const { messages, generations, page } = await this.api.earlier(this.id, before, this.#closed.signal);
+      // The chat may have been read anew meanwhile.
+      if (this.earliest === before) {
+        this.messages = [...messages, ...this.messages];
+        this.earliest = page.cursor ?? null;
+        this.#noteEnds(generations);
+      }
+    } catch (error) {
+      if (this.#closed.signal.aborted) return;
+      // Somebody has edited a message before these: the page is not the chat any more.
+      if (error instanceof RequestError && error.status === 400) this.#reload();
+      else this.problem = "The earlier messages could not be loaded. Try again.";
+    }
+    this.isLoadingEarlier = false;
+    this.#changed();
+  }
+
+  /** Shows the chat's newest messages, after the earlier ones that were loaded if they are the ones before these. */
+  #place(messages, { cursor = null }) {
+    const known = cursor === null ? -1 : this.messages.findIndex(({ id }) => id === cursor);
+    if (known > 0) {
+      this.messages = [...this.messages.slice(0, known), ...messages];
+      return;
+    }
+    this.messages = messages;
+    this.earliest = cursor;
+  }
+
+  #noteEnds(generations) {
+    for (const { message, end } of generations) this.ends.set(message, { end, text: this.#toldReason(message) });
   }
 
   /** What the stream itself told people about the end of an answer: the folded messages do not say it. */

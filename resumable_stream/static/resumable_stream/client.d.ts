@@ -150,6 +150,8 @@ export interface Chat<Message = unknown> {
   generations: { generation: string | null; message: string | null; end: EndReason | null }[];
   /** After the last generation that is over: follow from here. */
   cursor: number;
+  /** Whether the chat has older messages, and the `before` that gives them. */
+  page: { truncated: false } | { truncated: true; cursor: string };
 }
 
 export declare class StreamClient {
@@ -159,8 +161,11 @@ export declare class StreamClient {
   start<Chunk = unknown>(body: { id: string; [field: string]: unknown }, options?: StartOptions<Chunk>): Following<Chunk>;
   /** Resolves to whether anything was stopped; throws a RequestError. */
   stop(stream: string, options?: { generation?: string | null; signal?: AbortSignal }): Promise<boolean>;
-  /** The chat as it stands on the log; throws a RequestError. */
-  messages<Message = unknown>(stream: string, options?: { signal?: AbortSignal }): Promise<Chat<Message>>;
+  /** The chat's newest messages on the log, or those `before` the message of an id; throws a RequestError. */
+  messages<Message = unknown>(
+    stream: string,
+    options?: { before?: string; limit?: number; signal?: AbortSignal },
+  ): Promise<Chat<Message>>;
   /** Ends every wait for a reconnect. */
   reconnect(): void;
   /** Leaves everything that is followed, and closes the socket. */

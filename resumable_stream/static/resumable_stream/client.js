@@ -73,9 +73,14 @@ export class StreamClient {
     return response.status !== 204;
   }
 
-  /** Reads a chat as it stands: `{messages, generations, cursor}`. Throws a RequestError if the server refuses. */
-  async messages(stream, { signal } = {}) {
-    const response = await this.#requests.send(`/${encodeURIComponent(stream)}/messages`, { signal });
+  /**
+   * Reads a chat as it stands: `{messages, generations, cursor, page}`, or the page of it that comes `before` a message.
+   * Throws a RequestError if the server refuses.
+   */
+  async messages(stream, { before, limit, signal } = {}) {
+    const wanted = Object.entries({ before, limit }).filter(([, value]) => value !== undefined && value !== null);
+    const query = wanted.length ? `?${new URLSearchParams(wanted)}` : "";
+    const response = await this.#requests.send(`/${encodeURIComponent(stream)}/messages${query}`, { signal });
     return response.json();
   }
 
