@@ -101,6 +101,7 @@ class StreamConsumer(AsyncConsumer):
                 limit_key = await view.limit_key_of(request) if is_admitted else ""
             except LimitExceededError as error:
                 logger.warning("websocket refused: %s path=%r", error, request.path)
+                await view.tell_refused(request, "connect", error)
                 await self._deny(error.close_code)
         if not is_admitted:
             logger.warning("websocket refused: %s does not let it in path=%r", type(view).__name__, request.path)

@@ -15,6 +15,7 @@ from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.exceptions import LimitExceededError, RecordsMissingError
 from resumable_stream.generations.registry import runtime
+from resumable_stream.signals import refused
 from resumable_stream.views import ResumableChatView
 
 from .support.logs import held, raising, use_faulty_log
@@ -283,3 +284,54 @@ async def test_manuals_rate_limits_refuse_what_is_too_much(settings: Any, prefix
 
     assert statuses == [200] * (3 + most) + [429]
     assert int(exchange.headers["Retry-After"]) > 0
+
+
+@pytest.fixture
+def refusals() -> Iterator[list[tuple[type, str, int]]]:
+    """Hear of what is refused, as the manual's counter does."""
+    MANUAL["refusals"].clear()
+    heard: list[tuple[type, str, int]] = []
+
+    def hear(sender: type, request: HttpRequest, action: str, error: Any, **_: Any) -> None:
+        assert isinstance(request, HttpRequest)
+        heard.append((sender, action, error.status_code))
+        raise ValueError("a receiver's own error changes nothing")
+
+    refused.connect(hear, weak=False)
+    yield heard
+    refused.disconnect(hear)
+
+
+@in_virtual_time
+async def test_signal_tells_of_what_is_refused_over_http(settings: Any, refusals: list[tuple[type, str, int]]) -> None:
+    use_faulty_log(settings, MAX_GENERATIONS=1)
+    assert (await start(Visitor())).status == 200
+    assert (await start(Visitor(), "c2")).status == 503
+    Chat.refused.update(("read", "stop"))
+    assert (await Visitor().get("/api/chat/c1/stream")).status == 429
+    assert (await Visitor().delete("/api/chat", {"id": "c1"})).status == 429
+    # What is no limit's doing is not told: a question that is no question, a chat in use.
+    assert (await Visitor().post("/api/chat", {"id": "c1"})).status == 400
+
+    assert refusals == [(Chat, "start", 503), (Chat, "read", 429), (Chat, "stop", 429)]
+    assert MANUAL["refusals"] == {("Chat", "start", 503): 1, ("Chat", "read", 429): 1, ("Chat", "stop", 429): 1}
+
+
+@in_virtual_time
+async def test_signal_tells_of_what_is_refused_over_websockets(
+    settings: Any, refusals: list[tuple[type, str, int]]
+) -> None:
+    use_faulty_log(settings, MAX_SOCKETS=1)
+    chat = StreamConsumer.as_asgi(view=OwnedChat)
+    async with Socket(chat) as first, Socket(chat) as second:
+        assert await second.hear_close() == 1013
+        Chat.refused.update(("read", "start", "stop"))
+        for kind in ("subscribe", "start", "stop"):
+            first.say(kind, "c1", body=question())
+            assert (await first.hear())["status"] == 429
+        Chat.refused.add("connect")
+        assert not await Socket(chat).connect()
+
+    actions = ["connect", "read", "start", "stop", "connect"]
+    statuses = [503, 429, 429, 429, 429]
+    assert refusals == [(OwnedChat, *pair) for pair in zip(actions, statuses, strict=True)]

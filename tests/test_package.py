@@ -24,7 +24,7 @@ ROOT = PACKAGE.parent
 LAYERS = (
     # Needs nothing of the others, and nobody needs it.
     ("client", ["client"]),
-    ("ground", ["utils", "exceptions", "conf", "records", "limits"]),
+    ("ground", ["utils", "exceptions", "conf", "records", "limits", "signals"]),
     ("log", ["backends"]),
     ("formats", ["formats"]),
     ("protocol", ["protocol"]),

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from django.http import HttpRequest, HttpResponse
 
-from ..exceptions import AccessDeniedError
+from ..exceptions import AccessDeniedError, LimitExceededError, ResumableStreamError, ServerBusyError
 from ..formats.base import ChunkFormat
 from ..http.requests import named_chat
 from ..http.responses import Check, Standing
 from ..readers.run_plans import find_run
+from ..signals import refused
 from ..utils.app_code import call, stays_in_loop
 from .api import ResumableChat
 from .engine import Mode, default_error_text
@@ -110,6 +111,11 @@ class ChatHooks(StartHooks):
         await call(self.limit, request, action)
         await require_right(self.authorize, request, chat_id, action)
         return await self.stream_of(request, chat_id)
+
+    async def tell_refused(self, request: HttpRequest, action: str, error: ResumableStreamError) -> None:
+        """Send the signal :data:`~resumable_stream.signals.refused` if ``error`` says that a limit is reached."""
+        if isinstance(error, (LimitExceededError, ServerBusyError)):
+            await refused.asend_robust(sender=type(self), request=request, action=action, error=error)
 
     async def may_read(self, request: HttpRequest, chat_id: str) -> bool:
         """Return whether a reader may go on."""

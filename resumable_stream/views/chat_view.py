@@ -74,8 +74,15 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         try:
             return await cast("Awaitable[HttpResponseBase]", super().dispatch(request, *args, **kwargs))
         except ResumableStreamError as error:
+            await self.tell_refused(request, self._action_of(request), error)
             is_read = self.chat.format.dialect.reads_with_event_source and wants_events(request)
             return come_again(error) if is_read and may_pass(error) else error_response(error)
+
+    def _action_of(self, request: HttpRequest) -> str:
+        """Name what a request is for, as ``limit`` and ``authorize`` do."""
+        if self.action == "stop" or request.method == "DELETE":
+            return "stop"
+        return "start" if request.method == "POST" else "read"
 
     async def serve(self, request: HttpRequest) -> HttpResponseBase:
         """Answer a request that has not come by Django's handler: by :meth:`dispatch`, whatever stands before it."""

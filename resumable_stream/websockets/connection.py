@@ -115,6 +115,8 @@ class Connection:
             self._place = runtime().socket_place(self._limit_key)
         except (ShuttingDownError, ServerBusyError, LimitExceededError) as error:
             logger.warning("websocket closed code=%s: %s", error.close_code, error)
+            # What the socket's own tasks do ends with it.
+            runtime().registry.keep(self._service.tell_refused("connect", error))
             self._shut(error.close_code)
             return
         runtime().departures.add(self._depart)
@@ -226,17 +228,17 @@ class Connection:
         if previous is not None:
             # What is followed goes on until there is something else to follow.
             previous.starting = self._spawn(
-                self._operate, command.key, partial(self._start_beside, previous, command, arrival)
+                self._operate, "start", command.key, partial(self._start_beside, previous, command, arrival)
             )
         elif not self._is_full(command.key):
             subscription = self._add(command)
             subscription.arrival = arrival
-            self._run(subscription, partial(self._service.start_and_follow, subscription, command, arrival))
+            self._run("start", subscription, partial(self._service.start_and_follow, subscription, command, arrival))
 
     def _stop(self, command: Stop) -> None:
         followed = self._subscriptions.get(command.key)
         arrival = runtime().arrivals.arrive(command.chat_id)
-        self._spawn(self._operate, command.key, partial(self._stop_after, followed, command, arrival))
+        self._spawn(self._operate, "stop", command.key, partial(self._stop_after, followed, command, arrival))
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
         subscription = self._subscriptions.pop(command.key, None)
@@ -259,13 +261,13 @@ class Connection:
         self._subscriptions[command.key] = found
         return found
 
-    def _run(self, subscription: Subscription, work: Work[SubscriptionEnd]) -> None:
-        subscription.task = self._spawn(self._serve, subscription, work)
+    def _run(self, action: str, subscription: Subscription, work: Work[SubscriptionEnd]) -> None:
+        subscription.task = self._spawn(self._serve, action, subscription, work)
 
-    async def _serve(self, subscription: Subscription, work: Work[SubscriptionEnd]) -> None:
+    async def _serve(self, action: str, subscription: Subscription, work: Work[SubscriptionEnd]) -> None:
         """See a subscription through, and tell its end."""
         try:
-            end = await self._service.guard(subscription.key, work)
+            end = await self._service.guard(action, subscription.key, work)
             if end is not None:
                 await self._tell_end(subscription.key, end)
             else:
@@ -275,10 +277,10 @@ class Connection:
                 del self._subscriptions[subscription.key]
             self._leave_if_done()
 
-    async def _operate(self, key: str, work: Work[None]) -> None:
+    async def _operate(self, action: str, key: str, work: Work[None]) -> None:
         self._operations += 1
         try:
-            await self._service.guard(key, work)
+            await self._service.guard(action, key, work)
         finally:
             self._operations -= 1
 
@@ -288,7 +290,7 @@ class Connection:
         if previous is not None:
             previous.dismiss()
             subscription.starting = previous.starting
-        self._run(subscription, partial(self._follow_after, previous, subscription, command))
+        self._run("read", subscription, partial(self._follow_after, previous, subscription, command))
 
     async def _follow_after(
         self, previous: Subscription | None, subscription: Subscription, command: Subscribe

@@ -15,6 +15,7 @@ from ..exceptions import GenerationActiveError, ResumableStreamError, ShuttingDo
 from ..generations.arrivals import Arrival
 from ..generations.registry import runtime
 from ..http.responses import UNAVAILABLE_TEXT, error_text
+from ..utils.threads import own_thread
 from .permissions import Granted, Rights
 from .sender import Outlet, SocketGoneError
 from .subprotocols.base import SHUTDOWN, Failure, SocketDialect, Start, Stop, Subscribe, SubscriptionEnd
@@ -31,6 +32,8 @@ class Service:
 
     def __init__(self, hooks: ChatHooks, request: HttpRequest, dialect: SocketDialect, outlet: Outlet) -> None:
         self.rights = Rights(hooks, request)
+        self._hooks = hooks
+        self._request = request
         self._chat = hooks.chat
         self._dialect = dialect
         self._outlet = outlet
@@ -43,14 +46,20 @@ class Service:
         """Tell the client what went wrong."""
         self._outlet.reply(self._dialect.failed(key, failure))
 
-    async def guard(self, key: str, work: Work[T]) -> T | None:
-        """Do ``work``; where it fails the client is told, and the socket's other streams go on."""
+    async def tell_refused(self, action: str, error: ResumableStreamError) -> None:
+        """Tell the app if it is a limit that refuses the client."""
+        async with own_thread():
+            await self._hooks.tell_refused(self._request, action, error)
+
+    async def guard(self, action: str, key: str, work: Work[T]) -> T | None:
+        """Do ``work``, for ``action``; where it fails the client is told, and the socket's other streams go on."""
         try:
             return await work()
         except ResumableStreamError as error:
             generation_id = error.generation_id if isinstance(error, GenerationActiveError) else None
             failure = Failure(status=error.status_code, text=error_text(error), generation_id=generation_id)
             # Over HTTP, Django logs each answer of this kind.
+            await self.tell_refused(action, error)
             logger.warning("request over a websocket refused status=%s key=%r: %s", failure.status, key, failure.text)
         except SocketGoneError:
             return None
