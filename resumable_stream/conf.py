@@ -114,7 +114,8 @@ class Settings:
     """Dotted path of the ``ResumableChatView`` subclass that ``include("resumable_stream.urls")`` serves."""
 
     lease_seconds = Setting[float](10, kind=NUMBER, minimum=1)
-    """How long a writer may stay silent before others may end its generation. Its heartbeats come thrice as often."""
+    """How long the event loop of a silent writer may be busy before others may end its generation. Its heartbeats come
+    four times as often; others wait for a lease from when one was due."""
     linger_ms = Setting[float](5, kind=NUMBER, env="S2_LINGER_DURATION_MS", minimum=0)
     """Least distance, in milliseconds, between two appends of one stream; never under 5. The first append after a
     pause goes at once, and the distance grows by itself with the load of the process."""

@@ -431,7 +431,7 @@ async def test_a_log_that_never_answers_lets_the_producer_go_once_the_stream_is_
     await settle()
     log.then("append", never_answered)
     producer.give("2")
-    await asyncio.sleep(11)
+    await asyncio.sleep(14)
     assert (await engine.start("s", Producer("3"))).is_new
     await asyncio.sleep(1)
 

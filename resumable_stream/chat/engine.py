@@ -30,7 +30,7 @@ from ..generations.writer import Writer
 from ..protocol.claim import Claim, Opening, start
 from ..protocol.ending import Ending, interrupt, stop
 from ..protocol.head import Head, find_head, is_abandoned
-from ..protocol.layout import Begin, EndFacts, Token, new_generation_id
+from ..protocol.layout import Begin, EndFacts, Token, new_generation_id, promised_seconds
 from ..protocol.perform import perform, was_cancelled
 from ..readers.history import NO_HISTORY, History, fold_history, read_generations
 from ..readers.plans import Passage, Passages
@@ -318,7 +318,7 @@ class ChatEngine:
     ) -> tuple[Claim | Head, Sequence[Record]]:
         """Claim with as many of the first records as one append takes; return what is left of them."""
         first, rest = first_append(records)
-        token = Token.owner(begin.generation_id, round(settings.lease_seconds))
+        token = Token.owner(begin.generation_id, promised_seconds(settings.lease_seconds))
         replaces = terms.replaces
         may_replace = None if replaces is None else lambda head: replaces(head.begin)
         opening = Opening(token=token, records=first, mode=self.mode, key=begin.key, replaces=may_replace)

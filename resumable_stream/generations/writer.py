@@ -16,7 +16,17 @@ from ..exceptions import GenerationLostError, InvalidRecordError, ResumableStrea
 from ..formats.jsontext import is_text_deeper_than
 from ..protocol.claim import Claim
 from ..protocol.effects import append_once
-from ..protocol.layout import HEARTBEAT, MAX_APPEND_BYTES, Chunk, EndFacts, chunk_records, terminal_records, with_back
+from ..protocol.layout import (
+    BEATS_PER_LEASE,
+    HEARTBEAT,
+    MAX_APPEND_BYTES,
+    Chunk,
+    EndFacts,
+    beat_seconds,
+    chunk_records,
+    terminal_records,
+    with_back,
+)
 from ..protocol.perform import perform
 from ..readers.preview import Preview
 from ..records import MAX_BATCH_RECORDS, Record, utf8_length
@@ -43,7 +53,7 @@ class Writer:
         self._stream = stream
         self._start = claim.start
         self._token = claim.token.text
-        self._lease = claim.token.lease_seconds or settings.lease_seconds
+        self._beat_seconds = beat_seconds(claim.token) or settings.lease_seconds / BEATS_PER_LEASE
         self._pacer = pacer
         self._loop = asyncio.get_running_loop()
         # Lists, which take a tenth of a deque's memory while they are short, as they nearly always are.
@@ -208,12 +218,12 @@ class Writer:
         self._wake_up()
 
     def _watch_silence(self) -> None:
-        """Have a heartbeat written when nothing was for a third of a lease."""
-        due = self._last_append + self._lease / 3
+        """Have a heartbeat written when nothing was for a quarter of a lease."""
+        due = self._last_append + self._beat_seconds
         if due <= self._loop.time():
             self._is_beat_due = True
             self._wake_up()
-            due = self._loop.time() + self._lease / 3
+            due = self._loop.time() + self._beat_seconds
         # One timer that is set again when it has run out, rather than one for every append.
         self._beat = self._loop.call_at(due, self._watch_silence)
 

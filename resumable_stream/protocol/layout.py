@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +64,7 @@ class Token(NamedTuple):
     generation_id: str | None = None
     """Of the owner, or of the generation that ended; ``None`` if another program wrote the token."""
     lease_seconds: int | None = None
-    """How long the owner may stay silent; ``None`` for an owner that promises no heartbeats."""
+    """How long the owner may stay silent (:func:`promised_seconds`); ``None`` for one that promises no heartbeats."""
     end: EndReason | None = None
     """How the last generation ended; ``None`` while one runs or if there never was one."""
 
@@ -96,6 +97,23 @@ class Token(NamedTuple):
 
 
 _END_REASONS = {reason.value for reason in EndReason}
+
+BEATS_PER_LEASE = 4
+"""Heartbeats of a silent owner in a lease."""
+
+
+def promised_seconds(lease_seconds: float) -> int:
+    """Return how long an owner may stay silent before others may take over.
+
+    This is a lease and the time between two heartbeats: an owner whose event loop is busy for less than a lease writes
+    its heartbeat in time, also if that was just due when the loop got busy.
+    """
+    return math.ceil(lease_seconds * (1 + 1 / BEATS_PER_LEASE))
+
+
+def beat_seconds(token: Token) -> float | None:
+    """Return after what silence the owner writes a heartbeat; ``None`` if it promises none."""
+    return None if token.lease_seconds is None else token.lease_seconds / (BEATS_PER_LEASE + 1)
 
 
 def _base36(number: int) -> str:

@@ -23,7 +23,7 @@ from typing import Any, AnyStr, Protocol
 from ..backends.base import BaseBackend
 from ..conf import settings
 from ..exceptions import BackendUnavailableError, ResumableStreamError, ShuttingDownError, StreamNotFoundError
-from ..protocol.layout import Chunk, Decoder, Ended, Entry
+from ..protocol.layout import Chunk, Decoder, Ended, Entry, promised_seconds
 from ..protocol.perform import Backoff
 
 logger = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class SharedFollow:
         if self._poked is not None:
             self._poked.set()
 
-    def tick(self, keepalive_seconds: float, lease_seconds: float) -> None:
+    def tick(self, keepalive_seconds: float, silence_seconds: float) -> None:
         """Do what is due while nothing comes: show readers a sign of life, look after a silent owner."""
         self._let_go()
         now = self._loop.time()
@@ -218,7 +218,7 @@ class SharedFollow:
             self.wake(has_news=False)
         if self.guard is None or self._is_quiet or self._guarding is not None:
             return
-        if now - self._last_record >= lease_seconds:
+        if now - self._last_record >= silence_seconds:
             self._guarding = _start_task(self._look_after(self.guard), f"guard {self.stream}")
 
     def fail(self, error: ResumableStreamError) -> None:
@@ -357,8 +357,8 @@ class Hub:
     ) -> SharedFollow:
         """Join the follow of ``stream``, or begin one at ``position``. Every attach needs its :meth:`detach`.
 
-        ``guard`` is asked to look after the stream's owner when it has been silent for a lease: since ``silent_since``,
-        on the event loop's clock, for a follow that begins at the tail.
+        ``guard`` is asked to look after the stream's owner when it has been silent for as long as owners may: since
+        ``silent_since``, on the event loop's clock, for a follow that begins at the tail.
         """
         follow = self.find(backend, stream)
         if self.is_closed:
@@ -388,8 +388,8 @@ class Hub:
         try:
             while self._follows:
                 await asyncio.sleep(TICK_SECONDS)
-                keepalive, lease = settings.keepalive_seconds, settings.lease_seconds
+                keepalive, silence = settings.keepalive_seconds, promised_seconds(settings.lease_seconds)
                 for follow in tuple(self._follows.values()):
-                    follow.tick(keepalive, lease)
+                    follow.tick(keepalive, silence)
         finally:
             self._ticker = None
