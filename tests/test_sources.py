@@ -193,3 +193,42 @@ async def _up_to(most: int, items: AsyncIterator[Any]) -> AsyncIterator[tuple[in
         yield count, item
         if count >= most:
             return
+
+
+class Manager:
+    """What clients give that must be entered before it streams, as ``messages.stream()`` of anthropic."""
+
+    def __init__(self, *items: str) -> None:
+        self.items = items
+        self.calls: list[str] = []
+
+    def __enter__(self) -> tuple[str, ...]:
+        self.calls.append("enter")
+        return self.items
+
+    def __exit__(self, *_: object) -> None:
+        self.calls.append("exit")
+
+
+class AsyncManager(Manager):
+    async def __aenter__(self) -> tuple[str, ...]:
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+
+@pytest.mark.parametrize("kind", [Manager, AsyncManager])
+async def test_context_manager_is_entered_and_left(kind: type[Manager]) -> None:
+    manager = kind("1", "2")
+    assert await collect(manager) == ["1", "2"]
+    assert manager.calls == ["enter", "exit"]
+
+
+@pytest.mark.parametrize("kind", [Manager, AsyncManager])
+async def test_context_manager_is_left_where_its_stream_is_closed_early(kind: type[Manager]) -> None:
+    manager = kind("1", "2")
+    async with aclosing(items_of(manager)) as items:
+        assert await anext(items) == "1"
+        assert manager.calls == ["enter"]
+    assert manager.calls == ["enter", "exit"]

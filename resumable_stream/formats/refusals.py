@@ -12,6 +12,16 @@ _EXAMPLE = """\
         yield item.text"""
 
 
+_HINTS = {
+    "pydantic_ai.messages.ModelResponse": "stream_response() gives the whole response with each step: yield what "
+    "stream_text(delta=True) gives, or the events of run_stream_events().",
+    "pydantic_ai._agent_graph.": "This is a node of agent.iter(): yield the events of its stream(run.ctx), or those of "
+    "agent.run_stream_events().",
+    "pydantic_graph.": "This is the end of agent.iter(), and not part of the answer: leave it out.",
+    "pydantic_ai.result.": "Yield what its stream_text(delta=True) gives.",
+}
+
+
 def class_name(kind: type) -> str:
     """Name a class with its module."""
     return f"{kind.__module__}.{kind.__qualname__}"
@@ -19,6 +29,9 @@ def class_name(kind: type) -> str:
 
 def unknown_class(name: str, why: str) -> TypeError:
     """Make the error for an object that no producer's reader knows and that is no chunk of the format."""
+    hint = next((hint for start, hint in _HINTS.items() if name.startswith(start)), None)
+    if hint is not None:
+        return TypeError(f"Cannot stream {name}: {hint} See docs/producers.md.")
     return TypeError(
         f"Cannot stream {name}: {why}\nYield the text that it holds, wherever its class keeps it:\n"
         f"{_EXAMPLE}\n"

@@ -8,8 +8,8 @@ keeps its connection.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack, aclosing
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
@@ -54,6 +54,15 @@ async def items_of(source: object) -> AsyncGenerator[Any, None]:
                     yield item
             finally:
                 await sync_to_async(_close_all)(sync_iterator, unwinding, source)
+    elif isinstance(source, AbstractAsyncContextManager):
+        # As agent.run_stream_events() of pydantic-ai and messages.stream() of anthropic.
+        async with source as inner, aclosing(items_of(inner)) as items:
+            async for item in items:
+                yield item
+    elif isinstance(source, AbstractContextManager):
+        async with aclosing(items_of(_items_within(source))) as items:
+            async for item in items:
+                yield item
     else:
         raise TypeError(
             f"generate() gave {type(source).__name__}, which cannot be iterated. Make it an async generator "
@@ -66,6 +75,11 @@ def _stream_in(source: object) -> object:
     if isinstance(source, dict) and "ResponseMetadata" in source:
         return source.get("stream") or source.get("body") or source
     return source
+
+
+def _items_within(source: AbstractContextManager[Iterable[Any]]) -> Generator[Any, None, None]:
+    with source as inner:
+        yield from inner
 
 
 async def _in_thread(iterator: Iterator[Any], unwinding: Unwinding) -> AsyncGenerator[Any, None]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ..item_types import Item
-from . import bedrock, google, google_interactions, mistral_conversations, ollama
+from . import bedrock, google, google_interactions, mistral_conversations, ollama, pydantic_ai
 from .agui import AGUI, FAILURE
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
@@ -23,6 +23,16 @@ from .openai import ChatCompletions, Responses, is_chat_chunk
 __all__ = ["ProducerError", "Producers"]
 
 _HELPER_EVENTS = frozenset(Anthropic.helper_events + ChatCompletions.helper_events)
+
+
+_SHAPES: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (google.is_response, "_gemini"),
+    (ollama.is_response, "_ollama"),
+    (bedrock.is_event, "_bedrock"),
+    (google_interactions.is_event, "_interactions"),
+    (pydantic_ai.is_event, "_pydantic_ai"),
+)
+"""What tells items without a type apart, and the reader of each."""
 
 
 class Producers:
@@ -64,6 +74,10 @@ class Producers:
         return LangChain(self._calls)
 
     @cached_property
+    def _pydantic_ai(self) -> pydantic_ai.PydanticAI:
+        return pydantic_ai.PydanticAI(self._calls)
+
+    @cached_property
     def _modes(self) -> LangGraphModes:
         return LangGraphModes(self._langchain)
 
@@ -103,18 +117,14 @@ class Producers:
         chunk = unwrap(item)
         if is_chat_chunk(chunk):
             return self._chat.read(chunk)
-        if google.is_response(item):
-            return self._gemini.read(item)
-        if ollama.is_response(item):
-            return self._ollama.read(item)
-        if bedrock.is_event(item):
-            return self._bedrock.read(item)
-        if google_interactions.is_event(item):
-            return self._interactions.read(item)
+        for is_of, reader in _SHAPES:
+            if is_of(item):
+                read: list[Item] = getattr(self, reader).read(item)
+                return read
         if (event := mistral_conversations.unwrap(item)) is not None:
             return self.read(event) or []
-        if (read := self._modes.read(item)) is not None:
-            return read
+        if (found := self._modes.read(item)) is not None:
+            return found
         error = look(item, "error")
         if isinstance(error, Mapping) and not is_apps_own:
             raise ProducerError(f"The provider failed: {error!r:.500}")

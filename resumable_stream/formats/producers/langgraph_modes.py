@@ -15,7 +15,6 @@ NOTHING = object()
 
 _MODES = frozenset(("values", "updates", "messages", "custom", "tasks", "checkpoints", "debug"))
 _OF_DEBUG = ("step", "timestamp", "payload")
-_OF_TASKS = ("id", "name", "interrupts")
 _FIX = "Ask for stream_mode='messages', or for ['messages', 'custom'] and more: of those, messages and custom are read."
 
 
@@ -78,7 +77,7 @@ class LangGraphModes:
             return self._read_callback(item)
         if _has_messages(item):
             raise TypeError(f"LangGraph's stream_mode='values' repeats the whole state with each step. {_FIX}")
-        if all(name in item for name in _OF_TASKS):
+        if _is_task(item):
             raise TypeError(f"LangGraph's stream_mode='tasks' is about the graph, and not about the answer. {_FIX}")
         return self._read_updates(item) if _is_update(item) else None
 
@@ -117,6 +116,10 @@ def is_callback_event(item: Mapping[str, Any]) -> bool:
 def _refuse_debug(item: Any) -> None:
     if all(look(item, name) is not None for name in _OF_DEBUG):
         raise TypeError(f"LangGraph's stream_mode='debug' is about the graph, and not about the answer. {_FIX}")
+
+
+def _is_task(item: Mapping[str, Any]) -> bool:
+    return "id" in item and "name" in item and ("triggers" in item or "interrupts" in item)
 
 
 def _is_update(item: Mapping[str, Any]) -> bool:
