@@ -16,7 +16,6 @@ from django.utils.module_loading import import_string
 
 from .asgi import DrainOnShutdown
 from .backends import backends
-from .backends.sqlite import SQLiteBackend
 from .chat.stream_names import CHAT_PARAMETER
 from .conf import SETTING_NAME, known_settings, settings, user_settings
 from .formats.html.format import HTMLFormat
@@ -101,19 +100,20 @@ def check_backends(**_: Any) -> list[CheckMessage]:
 
 @register(TAG, deploy=True)
 def check_retention(**_: Any) -> list[CheckMessage]:
-    """Warn of a log that grows for ever though nobody has said that it should."""
+    """Warn of a log of which nobody has said how long it keeps chats."""
     try:
         made = {alias: backends[alias] for alias in settings.backends}
     except ImproperlyConfigured:
         return []  # told by the checks above
     return [
         Warning(
-            f"The backend {alias!r} keeps every chat for ever: its OPTIONS have no 'retention_seconds'.",
-            hint="Say after how many seconds records may go, for instance 90 * 86400, or None to keep them on purpose.",
+            f"The backend {alias!r} keeps chats {backend.unstated_retention}: its OPTIONS have no 'retention_seconds'.",
+            hint="Say after how many seconds records may go, for instance 90 * 86400, or None to leave it so. On S2, "
+            "run 'manage.py resumable_stream setup' then.",
             id=W008_NO_RETENTION,
         )
         for alias, backend in made.items()
-        if isinstance(backend, SQLiteBackend) and backend.grows_unnoticed
+        if backend.unstated_retention
     ]
 
 

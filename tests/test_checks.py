@@ -319,3 +319,18 @@ def test_deploy_check_finds_an_embedded_log_without_retention(
     messages = run_checks(tags=[checks.TAG], include_deployment_checks=True)
 
     assert [message.id for message in messages] == [checks.W008_NO_RETENTION] * expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, 1), ({"retention_seconds": 60}, 0), ({"retention_seconds": None}, 0)]
+)
+def test_deploy_check_finds_a_basin_whose_retention_nobody_has_stated(
+    settings: Any, options: dict[str, Any], expected: int
+) -> None:
+    given = {"basin": "test-basin", "access_token": "t", **options}
+    change(settings, BACKENDS={"default": {"BACKEND": "resumable_stream.backends.s2.S2Backend", "OPTIONS": given}})
+
+    messages = run_checks(tags=[checks.TAG], include_deployment_checks=True)
+
+    assert [message.id for message in messages] == [checks.W008_NO_RETENTION] * expected
+    assert all("7 days" in message.msg for message in messages)

@@ -43,6 +43,8 @@ class BaseBackend(ABC):
     """Do other processes see the same streams?"""
     server_time_resolution: ClassVar[int] = 0
     """How late, in milliseconds, the clock in :meth:`tail` may be."""
+    unstated_retention: str = ""
+    """How long records are kept, in a check's words, where no option says it; empty if one does, be it ``None``."""
 
     def __init__(self, alias: str, options: dict[str, Any]) -> None:
         self.alias = alias

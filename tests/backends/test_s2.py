@@ -182,13 +182,18 @@ def basin_options(server: S2Lite) -> dict[str, object]:
 
 
 async def test_a_basin_is_made_then_kept_then_updated(s2_server: S2Lite) -> None:
-    backend = S2Backend("default", basin_options(s2_server))
+    backend_options = basin_options(s2_server)
+    backend = S2Backend("default", backend_options)
     with pytest.raises(InvalidBackendError, match="resumable_stream setup"):
         await backend.basin_config()
     assert await backend.ensure_basin() == "created"
     assert await backend.ensure_basin() == "kept"
     assert await backend.ensure_basin(retention_seconds=86_400) == "updated"
     assert await backend.ensure_basin(retention_seconds=86_400) == "kept"
+    stating = S2Backend("default", {**backend_options, "retention_seconds": 3600})
+    assert await stating.prepare() == f"Basin {backend.config.basin!r}: updated."
+    assert (await backend.basin_config())["default_stream_config"]["retention_policy"] == {"age": 3600}
+    assert "updated" in await stating.prepare(retention_seconds=86_400)
     config = await backend.basin_config()
     assert (config["create_stream_on_append"], config["create_stream_on_read"]) == (True, False)
     assert config["default_stream_config"]["retention_policy"] == {"age": 86_400}

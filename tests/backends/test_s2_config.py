@@ -88,6 +88,7 @@ def test_what_is_no_endpoint_is_refused_without_repeating_it(given: str) -> None
         ({**CLOUD, "acess_token": "x"}, ["acess_token", "access_token"]),
         ({**CLOUD, "timeout": 0}, ["OPTIONS['timeout']", "above 0"]),
         ({**CLOUD, "timeout": "5"}, ["OPTIONS['timeout']", "'5'"]),
+        ({**CLOUD, "retention_seconds": 0}, ["OPTIONS['retention_seconds']", "whole number above 0"]),
         ({**CLOUD, "max_connections": 1.5}, ["OPTIONS['max_connections']", "whole number"]),
         ({**CLOUD, "client": object(), "transport": object()}, ["'client'", "'transport'"]),
     ],

@@ -68,6 +68,8 @@ class S2Backend(BaseBackend):
     def __init__(self, alias: str, options: dict[str, Any]) -> None:
         super().__init__(alias, options)
         self.config = S2Config.from_options(alias, options)
+        if "retention_seconds" not in options:
+            self.unstated_retention = "for as long as its basin says (S2's own default: 7 days)"
         self._http = S2Http(self.config)
 
     def __repr__(self) -> str:
@@ -164,7 +166,9 @@ class S2Backend(BaseBackend):
             raise fault.error
 
     async def prepare(self, *, retention_seconds: int | None = None) -> str:
-        """Make the basin or correct its configuration."""
+        """Make the basin or correct its configuration; the retention is by default that of the options."""
+        if retention_seconds is None:
+            retention_seconds = self.config.retention_seconds
         done = await self.ensure_basin(retention_seconds=retention_seconds)
         return f"Basin {self.config.basin!r}: {done}."
 

@@ -66,6 +66,10 @@ class S2Config:
     third more processor time. A log that takes long to acknowledge may need more: this number, divided by the seconds
     one takes, is the most appends per second."""
 
+    retention_seconds: int | None = None
+    """How long records are kept in streams that are made after the next ``manage.py resumable_stream setup``, which
+    gives it to the basin. ``None`` leaves it to the basin."""
+
     ssl_context: ssl.SSLContext | None = None
     """Trust other certificates than the system's and certifi's."""
     transport: TransportOption | None = None
@@ -86,7 +90,7 @@ class S2Config:
         basin = _basin(alias, values.get("basin"))
         values["account_endpoint"], values["basin_endpoint"] = _endpoints(alias, basin, values)
         values["access_token"] = _access_token(alias, values)
-        for name in NUMBERS:
+        for name in (*NUMBERS, "retention_seconds"):
             _require_positive(alias, name, values.get(name, 1))
         if "client" in values and "transport" in values:
             raise _invalid(alias, "OPTIONS has both 'client' and 'transport'. Keep one: a client brings its transport.")
@@ -195,7 +199,7 @@ def _endpoint(alias: str, option: str, given: Any, basin: str) -> str:
 
 
 def _require_positive(alias: str, name: str, value: Any) -> None:
-    whole = S2Config.__annotations__[name] == "int"
+    whole = S2Config.__annotations__[name].startswith("int")
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value <= 0:
         raise _invalid(alias, f"OPTIONS[{name!r}] must be a {'whole ' if whole else ''}number above 0, not {value!r}.")
 

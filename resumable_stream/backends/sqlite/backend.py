@@ -52,8 +52,8 @@ class SQLiteBackend(BaseBackend):
         unknown = sorted(set(options) - set(known))
         if unknown:
             raise self._invalid(f"OPTIONS has unknown {', '.join(unknown)}. Known are {', '.join(known)}.")
-        self.grows_unnoticed = "retention_seconds" not in options
-        """Whether everything is kept though nobody has said so; ``retention_seconds: None`` says so."""
+        if "retention_seconds" not in options:
+            self.unstated_retention = "for ever"
         file = LogFile(self._path(options), self._seconds(options, "timeout_seconds", 5.0))
         retention = self._seconds(options, "retention_seconds", None)
         self._file = file
