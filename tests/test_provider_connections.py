@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -82,9 +84,57 @@ def anthropic_helper_sync(url: str) -> Any:
     return client.messages.stream(model="m", max_tokens=9, messages=QUESTION).__enter__()
 
 
+@cache
+def gemini(url: str) -> Any:
+    # The package closes the connections of a client that nothing refers to any more.
+    return library("google.genai").Client(api_key="k", http_options={"base_url": url})
+
+
+async def gemini_content(url: str) -> Any:
+    return await gemini(url).aio.models.generate_content_stream(model="m", contents="?")
+
+
+def gemini_content_sync(url: str) -> Any:
+    return gemini(url).models.generate_content_stream(model="m", contents="?")
+
+
+async def mistral_chat(url: str) -> Any:
+    client = library("mistralai.client").Mistral(api_key="k", server_url=url)
+    return await client.chat.stream_async(model="m", messages=QUESTION)
+
+
+def mistral_chat_sync(url: str) -> Any:
+    client = library("mistralai.client").Mistral(api_key="k", server_url=url)
+    return client.chat.stream(model="m", messages=QUESTION)
+
+
+async def ollama_chat(url: str) -> Any:
+    return await library("ollama").AsyncClient(host=url).chat(model="m", messages=QUESTION, stream=True)
+
+
+def ollama_chat_sync(url: str) -> Any:
+    return library("ollama").Client(host=url).chat(model="m", messages=QUESTION, stream=True)
+
+
+@cache
+def bedrock(url: str) -> Any:
+    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "k", "region_name": "us-east-1"}
+    return library("boto3").session.Session(**keys).client("bedrock-runtime", endpoint_url=url)
+
+
+def bedrock_converse_sync(url: str) -> Any:
+    return bedrock(url).converse_stream(modelId="m", messages=[{"role": "user", "content": [{"text": "?"}]}])
+
+
+def bedrock_stream_sync(url: str) -> Any:
+    return bedrock_converse_sync(url)["stream"]
+
+
 ASYNC = [openai_chat, openai_responses, anthropic_create, anthropic_helper, litellm_chat]
 ASYNC_MANAGERS = [stream for stream in ASYNC if stream is not litellm_chat]
 SYNC = [openai_chat_sync, anthropic_create_sync, anthropic_helper_sync]
+OTHERS = [gemini_content, mistral_chat, ollama_chat]
+OTHERS_SYNC = [gemini_content_sync, mistral_chat_sync, ollama_chat_sync, bedrock_stream_sync]
 
 
 # -- how apps write generate() -------------------------------------------------------------------------------------
@@ -185,6 +235,11 @@ CASES = [
     *((stream, held_in_async_with, end) for stream in ASYNC_MANAGERS for end in FROM_OUTSIDE + FROM_INSIDE),
     *((stream, way, end) for stream in SYNC for way in (returned, iterated_sync) for end in FROM_OUTSIDE + FROM_INSIDE),
 ]
+CASES += [
+    *((stream, returned, stopped) for stream in [*OTHERS, *OTHERS_SYNC, bedrock_converse_sync]),
+    *((stream, iterated, end) for stream in OTHERS for end in (stopped, failed)),
+    *((stream, iterated_sync, end) for stream in OTHERS_SYNC for end in (stopped, failed)),
+]
 # Where the stream is returned, no code of the app's runs that could fail.
 CASES = [case for case in CASES if case[1:] != (returned, failed)]
 
@@ -201,7 +256,7 @@ async def test_the_end_of_an_answer_closes_its_connection_to_the_provider(
         await _first_words(log)
         assert events.connections == 1
         await end(answer)
-        if stream in SYNC and end in FROM_OUTSIDE:
+        if not inspect.iscoroutinefunction(stream) and end in FROM_OUTSIDE:
             # Its thread waits for the provider, and can be told nothing before that has sent something.
             events.give()
         given = events.given

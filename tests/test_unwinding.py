@@ -73,6 +73,26 @@ def test_iterators_of_generators_that_a_generator_loops_over_are_found() -> None
     assert inner is stream.iterator
 
 
+def test_generator_behind_an_iterator_that_cannot_be_closed_is_found() -> None:
+    class Response:
+        def __init__(self) -> None:
+            self.segments = (item for item in ["item"])
+
+        def __iter__(self) -> Response:
+            return self
+
+        def __next__(self) -> str:
+            return next(self.segments)
+
+    response = Response()
+
+    def generate() -> Iterator[str]:
+        for item in response:  # noqa: UP028 (the loop is what is tested)
+            yield item
+
+    assert broken_loops(generate())[0] is response.segments
+
+
 def test_iterators_of_all_loops_around_a_yield_are_found() -> None:
     first, second = Stream(), Stream()
 

@@ -63,16 +63,26 @@ def _loops_in(look: Look | None) -> list[object]:
     shared = {*frame.f_code.co_cellvars, *frame.f_code.co_freevars}
     in_variables = [value for name, value in variables if name not in shared]
     loops: list[object] = []
-    for referent in filter(_is_closable_iterator, referents):
+    for referent in filter(_is_iterator, referents):
         index = next((index for index, value in enumerate(in_variables) if value is referent), None)
         if index is None:
-            loops.append(referent)
+            loops += [referent] if _can_be_closed(referent) else _generators_in(referent)
         else:
             del in_variables[index]
     return loops
 
 
-def _is_closable_iterator(value: object) -> bool:
+def _is_iterator(value: object) -> bool:
     kind = type(value)
-    is_iterator = hasattr(kind, "__anext__") or hasattr(kind, "__next__")
-    return is_iterator and (hasattr(kind, "aclose") or hasattr(kind, "close"))
+    return hasattr(kind, "__anext__") or hasattr(kind, "__next__")
+
+
+def _can_be_closed(value: object) -> bool:
+    kind = type(value)
+    return hasattr(kind, "aclose") or hasattr(kind, "close")
+
+
+def _generators_in(iterator: object) -> list[object]:
+    """Return the generators that an iterator without a ``close`` hands on from (that of google-genai's responses)."""
+    values = getattr(iterator, "__dict__", {}).values()
+    return [value for value in values if isinstance(value, (GeneratorType, AsyncGeneratorType))]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+from .aws_events import CONTENT_TYPE, encode_events
 from .patience import PATIENCE_SECONDS
 from .tcp import tcp_server
 
@@ -60,12 +61,41 @@ RESPONSE_DELTA = {
     "logprobs": [],
 }
 MESSAGES_DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "word "}}
-ANSWERS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
-    "/chat/completions": ([], CHAT_DELTA),
-    "/responses": (RESPONSE_START, RESPONSE_DELTA),
-    "/messages": (MESSAGES_START, MESSAGES_DELTA),
+GEMINI_DELTA = {"candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": "word "}]}}]}
+OLLAMA_DELTA = {"model": "m", "message": {"role": "assistant", "content": "word "}, "done": False}
+BEDROCK_DELTA = {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "word "}}}
+
+
+def _sse(event: dict[str, Any]) -> bytes:
+    return f"event: {event.get('type', 'message')}\ndata: {json.dumps(event)}\n\n".encode()
+
+
+def _data(event: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(event)}\n\n".encode()
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event).encode() + b"\n"
+
+
+class Answer(NamedTuple):
+    start: list[dict[str, Any]]
+    """What opens it."""
+    delta: dict[str, Any]
+    """What then comes for ever."""
+    content_type: str = "text/event-stream"
+    encode: Callable[[dict[str, Any]], bytes] = _sse
+
+
+ANSWERS = {
+    "/chat/completions": Answer([], CHAT_DELTA),
+    "/responses": Answer(RESPONSE_START, RESPONSE_DELTA),
+    "/messages": Answer(MESSAGES_START, MESSAGES_DELTA),
+    ":streamgeneratecontent": Answer([], GEMINI_DELTA, encode=_data),
+    "/api/chat": Answer([], OLLAMA_DELTA, "application/x-ndjson", _line),
+    "/converse-stream": Answer([], BEDROCK_DELTA, CONTENT_TYPE, lambda event: encode_events([event])),
 }
-"""What opens an answer, and what then comes for ever, for the end of a request's path."""
+"""By the end of a request's path."""
 
 
 class Provider:
@@ -75,8 +105,8 @@ class Provider:
         self.url = ""
         self.given = 0
         """Events that were written to clients which had not hung up."""
-        self._open: dict[asyncio.StreamWriter, dict[str, Any]] = {}
-        """The connections, and the delta that comes again and again on each."""
+        self._open: dict[asyncio.StreamWriter, Answer] = {}
+        """The connections, and what is answered on each."""
         self._is_alone = asyncio.Event()
 
     @property
@@ -86,8 +116,8 @@ class Provider:
 
     def give(self, event: dict[str, Any] | None = None) -> None:
         """Send one more delta, or ``event``, to every client that is still connected."""
-        for writer, delta in self._open.items():
-            self._write(writer, event or delta)
+        for writer, answer in self._open.items():
+            self._write(writer, answer.encode(event or answer.delta))
 
     async def left_alone(self) -> None:
         """Wait until every client has hung up."""
@@ -96,11 +126,12 @@ class Provider:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path = await self._read_request(reader)
-        start, delta = next(answer for end, answer in ANSWERS.items() if path.endswith(end))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-        for event in [*start, delta]:
-            self._write(writer, event)
-        self._open[writer] = delta
+        answer = next(answer for end, answer in ANSWERS.items() if path.endswith(end))
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {answer.content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head.encode())
+        for event in [*answer.start, answer.delta]:
+            self._write(writer, answer.encode(event))
+        self._open[writer] = answer
         self._is_alone.clear()
         try:
             await reader.read(1)  # Nothing comes but the end of the connection.
@@ -114,8 +145,7 @@ class Provider:
         await reader.readexactly(int(head.partition("content-length:")[2].partition("\r\n")[0]))
         return head.split(" ")[1].partition("?")[0]
 
-    def _write(self, writer: asyncio.StreamWriter, event: dict[str, Any]) -> None:
-        body = f"event: {event.get('type', 'message')}\ndata: {json.dumps(event)}\n\n".encode()
+    def _write(self, writer: asyncio.StreamWriter, body: bytes) -> None:
         writer.write(b"%x\r\n%s\r\n" % (len(body), body))
         self.given += 1
 
