@@ -48,7 +48,7 @@ from .http.sse import CONTENT_TYPE, HEADERS, KEEP_ALIVE
 from .limits import Place
 from .protocol.head import Head
 from .protocol.layout import Chunk, Ended
-from .readers.hub import Frame
+from .readers.frames import Frame
 from .readers.reader import Reader
 from .records import validate_stream_name
 from .utils.threads import release_thread

@@ -11,7 +11,8 @@ import pytest
 
 from resumable_stream.exceptions import BackendUnavailableError, ShuttingDownError, StreamNotFoundError
 from resumable_stream.protocol.layout import Chunk
-from resumable_stream.readers.hub import FIRST_READER_SECONDS, RETRY_SECONDS, Frame, Hub, Ring, SharedFollow
+from resumable_stream.readers.frames import Frame
+from resumable_stream.readers.hub import FIRST_READER_SECONDS, RETRY_SECONDS, Hub, Ring, SharedFollow
 from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record
 

@@ -22,7 +22,7 @@ from django.utils.functional import SimpleLazyObject
 
 from resumable_stream import ResumableChatView
 from resumable_stream.chat.turn import Turn
-from resumable_stream.http.identity import given, know_user
+from resumable_stream.utils.request_user import given, know_user
 
 from .support.logs import use_faulty_log
 from .support.producers import of

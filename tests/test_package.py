@@ -24,9 +24,9 @@ ROOT = PACKAGE.parent
 LAYERS = (
     # Needs nothing of the others, and nobody needs it.
     ("client", ["client"]),
-    ("ground", ["utils", "exceptions", "conf", "records", "limits", "signals"]),
+    ("ground", ["utils", "exceptions", "error_texts", "conf", "records", "limits", "signals"]),
     ("log", ["backends"]),
-    ("formats", ["formats"]),
+    ("formats", ["formats", "validation"]),
     ("protocol", ["protocol"]),
     ("readers", ["readers"]),
     ("generations", ["generations"]),
@@ -78,6 +78,27 @@ def test_imports_point_down(module: str) -> None:
     upward = [found for found in imports_of(module) if found and layer_of(found) > layer_of(module)]
 
     assert upward == []
+
+
+@pytest.mark.parametrize(
+    ("importing", "never"),
+    [
+        ("websockets", "http"),
+        ("http.sse", "readers.hub"),
+        ("generations.writer", "readers.hub"),
+        ("generations.writer", "readers.reader"),
+    ],
+)
+def test_layers_stay_apart_that_have_nothing_to_say_to_each_other(importing: str, never: str) -> None:
+    found = {
+        target
+        for module in MODULES
+        if f"{module}.".startswith(f"{importing}.")
+        for target in imports_of(module)
+        if f"{target}.".startswith(f"{never}.")
+    }
+
+    assert found == set()
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 
 from resumable_stream.exceptions import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from resumable_stream.http import requests as parsing
-from resumable_stream.http.requests import (
-    parse_chat_id,
-    parse_cursor,
-    parse_flag,
-    parse_generation_id,
-    parse_idempotency_key,
-    parse_message_id,
-    parse_run_id,
-    parse_wait,
-)
+from resumable_stream.http.requests import parse_cursor, parse_flag, parse_idempotency_key, parse_wait
+from resumable_stream.validation import parse_chat_id, parse_generation_id, parse_message_id, parse_run_id
 
 factory = AsyncRequestFactory()
 

@@ -10,7 +10,7 @@ import pytest
 from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.generations.registry import runtime
 from resumable_stream.protocol.layout import Chunk
-from resumable_stream.readers.hub import Frame
+from resumable_stream.readers.frames import Frame
 from resumable_stream.readers.plans import Passage, Passages, last_word
 from resumable_stream.records import Record
 from resumable_stream.utils.off_loop import SMALL_BYTES

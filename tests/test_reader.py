@@ -26,7 +26,8 @@ from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol import layout
 from resumable_stream.protocol.layout import Chunk, EndFacts, Entry, chunk_records, terminal_records
 from resumable_stream.readers import hub as hub_module
-from resumable_stream.readers.hub import Frame, Hub
+from resumable_stream.readers.frames import Frame
+from resumable_stream.readers.hub import Hub
 from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record
 

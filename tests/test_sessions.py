@@ -16,7 +16,7 @@ from django.test import AsyncRequestFactory
 from django.urls import ResolverMatch
 
 from resumable_stream.chat.sessions import OWNER_SESSION_KEY, as_of_now, keep_session
-from resumable_stream.http.responses import Standing
+from resumable_stream.readers.standing import Standing
 
 USERS: dict[int, User] = {}
 

@@ -23,7 +23,7 @@ from resumable_stream.http.sse import (
     frame_encoder,
 )
 from resumable_stream.protocol.layout import Chunk, Claimed, Token
-from resumable_stream.readers.hub import Frame
+from resumable_stream.readers.frames import Frame
 
 from .support.event_source import Event, EventSourceParser, parse
 

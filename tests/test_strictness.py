@@ -14,11 +14,11 @@ from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.formats import get_format
 from resumable_stream.formats.base import EndReason, Message, StoredGeneration
 from resumable_stream.formats.outgoing import encode_list
-from resumable_stream.http.requests import parse_object
 from resumable_stream.protocol.layout import Chunk, Decoder, UserMessage, user_records
 from resumable_stream.readers.history import fold_safely
 from resumable_stream.records import Record, SequencedRecord
 from resumable_stream.utils import log_once as oddities
+from resumable_stream.validation import parse_object
 
 from .fuzz.values import FORMATS, Maker, to_json
 

@@ -16,7 +16,7 @@ from django.db import connections
 from resumable_stream.formats import get_format
 from resumable_stream.http.responses import event_stream
 from resumable_stream.limits import Places
-from resumable_stream.readers.hub import Frame
+from resumable_stream.readers.frames import Frame
 from resumable_stream.readers.reader import Reader
 from resumable_stream.utils.threads import own_thread, release_thread
 

@@ -14,10 +14,11 @@ from ..formats.base import Delivery
 from ..generations.arrivals import Arrival
 from ..generations.registry import runtime
 from ..http.longpoll import long_poll
-from ..http.responses import CURSOR_HEADER, GENERATION_HEADER, Check, event_stream, json_response, nothing_left, plain
+from ..http.responses import CURSOR_HEADER, GENERATION_HEADER, event_stream, json_response, nothing_left, plain
 from ..http.sse import SSE, Wire
 from ..limits import releasing
 from ..readers.pages import Wanted
+from ..readers.standing import Check
 from .engine import ChatEngine, Start
 from .loading import Form, chat_as_json, load
 

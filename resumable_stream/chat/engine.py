@@ -34,7 +34,8 @@ from ..protocol.layout import Begin, EndFacts, Token, new_generation_id, promise
 from ..protocol.perform import perform, was_cancelled
 from ..readers.history import NO_HISTORY, History, fold_history, read_generations
 from ..readers.plans import Passage, Passages
-from ..readers.preview import Preview, PreviewReader
+from ..readers.preview import Preview
+from ..readers.preview_reader import PreviewReader
 from ..readers.reader import Reader
 from ..readers.run_plans import Runs, note_started
 from ..readers.sharing import LargeRead

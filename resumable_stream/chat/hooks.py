@@ -15,8 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from ..exceptions import AccessDeniedError, LimitExceededError, ResumableStreamError, ServerBusyError
 from ..formats.base import ChunkFormat
 from ..http.requests import named_chat
-from ..http.responses import Check, Standing
 from ..readers.run_plans import find_run
+from ..readers.standing import Check, Standing
 from ..signals import refused
 from ..utils.app_code import call, stays_in_loop
 from .api import ResumableChat

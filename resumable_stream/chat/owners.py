@@ -12,9 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from ..backends import backends
-from ..http.identity import know_user
 from ..limits import address_key
 from ..utils.app_code import call, stays_in_loop
+from ..utils.request_user import know_user
 from .guests import follow_guest, visitors_of
 from .hook_values import checked_stream_name, owner_text
 from .sessions import OWNER_SESSION_KEY

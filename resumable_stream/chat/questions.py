@@ -9,9 +9,9 @@ from typing import Any
 from ..conf import settings
 from ..exceptions import InvalidRequestError, RequestTooLargeError
 from ..formats.base import ChatRequest, ChunkFormat
-from ..http.requests import check_stored_id, parse_message_id
 from ..protocol.layout import Begin
 from ..utils.off_loop import off_loop, size_of
+from ..validation import check_stored_id, parse_message_id
 from .engine import Replaces
 
 SERVER_ROLES = ("system", "developer")

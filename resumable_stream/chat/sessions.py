@@ -16,8 +16,8 @@ from django.contrib.auth import (
 from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest
 
-from ..http.identity import know_user, name_user
-from ..http.responses import Standing
+from ..readers.standing import Standing
+from ..utils.request_user import know_user, name_user
 
 OWNER_SESSION_KEY = "resumable_stream_owner"
 """Where an anonymous visitor's id stands in the session."""

@@ -11,8 +11,8 @@ from django.http import HttpRequest
 
 from ..formats.base import ChatRequest, Delivery
 from ..generations.registry import runtime
-from ..http.identity import know_user
 from ..protocol.layout import new_generation_id
+from ..utils.request_user import know_user
 from .api import ResumableChat
 from .owners import OwnerHooks
 from .page_messages import LogHistory, bring

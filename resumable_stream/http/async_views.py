@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import classonlymethod
 
-from .identity import know_user
+from ..utils.request_user import know_user
 
 
 class AsyncViewMixin:

@@ -21,7 +21,7 @@ from django.http import HttpResponse
 from ..exceptions import ResumableStreamError
 from ..limits import Place
 from ..protocol.layout import Chunk, Ended, EndFacts
-from ..readers.hub import Frame
+from ..readers.frames import Frame
 from ..readers.reader import Reader
 from ..utils.threads import release_thread
 

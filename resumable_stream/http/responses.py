@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
@@ -14,22 +13,18 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from ..conf import settings
+from ..error_texts import FORBIDDEN_TEXT, error_text
 from ..exceptions import (
     AccessDeniedError,
     GenerationActiveError,
-    GenerationNotFoundError,
-    InvalidRequestError,
-    LimitExceededError,
-    RecordsMissingError,
     ResumableStreamError,
-    ServerBusyError,
-    ShuttingDownError,
 )
 from ..formats.base import ChunkFormat, EndReason, GenerationFacts
 from ..limits import Place
 from ..protocol.layout import Ended, Entry
 from ..readers.reader import Reader
-from ..utils.log_once import survive, warn_once
+from ..readers.standing import Check, Standing
+from ..utils.log_once import survive
 from ..utils.threads import release_thread
 from .sse import CONTENT_TYPE, HEADERS, PROLOGUE, SSE, Wire, blocks, encode_event
 
@@ -40,38 +35,6 @@ CURSOR_HEADER = "X-Generation-Cursor"
 """Where the generation that a request has started is read from its beginning."""
 RESUMABLE_HEADER = "X-Resumable-Stream-Id"
 """What assistant-ui's transport keeps to ask for the stream again: the chat's id."""
-FORBIDDEN_TEXT = "You no longer have access to this chat."
-UNAVAILABLE_TEXT = "The chat service cannot be reached. Try again in a moment."
-NOT_FOUND_TEXT = "There is no such chat."
-MISSING_TEXT = "A part of this chat is missing from the server's log, so it cannot be shown."
-CHANGED_TEXT = "The chat has changed in the meantime. Load it again."
-
-_FOR_CLIENTS = (
-    AccessDeniedError,
-    InvalidRequestError,
-    GenerationActiveError,
-    GenerationNotFoundError,
-    LimitExceededError,
-    ServerBusyError,
-    ShuttingDownError,
-)
-"""Errors whose message is written for the people who read it; others name streams and tokens."""
-
-
-class Standing(Enum):
-    """How a reader stands when its right to read is checked again."""
-
-    HOLDS = "holds"
-    RENEWED = "renewed"
-    """The person has another session now: may read the running answer to its end, and must come again for more."""
-    RECONNECT = "reconnect"
-    """Must come again at once, to show who it is."""
-    ENDED = "ended"
-    """May read no more."""
-
-
-Check = Callable[[], Awaitable[bool | Standing]]
-"""Returns whether a reader may go on."""
 
 
 class EventStreamResponse(StreamingHttpResponse):
@@ -213,21 +176,6 @@ def plain(status: int, text: str = "", *, generation_id: str | None = None) -> H
     if generation_id:
         response.headers[GENERATION_HEADER] = generation_id
     return response
-
-
-def error_text(error: ResumableStreamError) -> str:
-    """Word an error for people, and log what they are not told."""
-    status = error.status_code
-    if isinstance(error, _FOR_CLIENTS):
-        return str(error)
-    if isinstance(error, RecordsMissingError):
-        warn_once(logger, "the log has a hole: %s", error, error=error)
-        return MISSING_TEXT
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("request failed status=%s error=%s", status, error, exc_info=error)
-        return UNAVAILABLE_TEXT
-    logger.warning("request met what it did not expect status=%s error=%s", status, error)
-    return CHANGED_TEXT
 
 
 def nothing_left(format_: ChunkFormat) -> HttpResponse:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ..formats.base import ChunkFormat
 from ..protocol.layout import Chunk
-from ..readers.hub import Frame, FrameEncoder
+from ..readers.frames import Frame, FrameEncoder
 from ..utils.log_once import survive
 
 logger = logging.getLogger(__name__)

@@ -18,13 +18,14 @@ import logging
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, AnyStr, Protocol
+from typing import Any, Protocol
 
 from ..backends.base import BaseBackend
 from ..conf import settings
 from ..exceptions import BackendUnavailableError, ResumableStreamError, ShuttingDownError, StreamNotFoundError
-from ..protocol.layout import Chunk, Decoder, Ended, Entry, promised_seconds
+from ..protocol.layout import Decoder, Ended, Entry, promised_seconds
 from ..protocol.perform import Backoff
+from .frames import Frame, cursor_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,44 +45,8 @@ WAIT_FOR_STREAM_SECONDS = 900.0
 """How long readers wait for a stream that does not exist before they are sent away. Clients come again by themselves,
 as after every broken connection; what holds a connection open for a chat that never begins is rarely a person."""
 
-FrameEncoder = Callable[[Chunk], bytes]
 Guard = Callable[[str], Awaitable[bool]]
 """Looks whether the stream's owner is still alive, ends its generation if not; tells whether one (still) runs."""
-
-
-class Frame:
-    """An entry on its way to readers, with its encoded forms."""
-
-    __slots__ = ("_encoder", "_form", "_other_forms", "entry")
-
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        # Nearly always there is one form only, and there are many frames.
-        self._encoder: object = None
-        self._form: Any = None
-        self._other_forms: dict[object, Any] | None = None
-
-    def encoded(self, encoder: Callable[[Chunk], AnyStr]) -> AnyStr:
-        """Return what a chunk is on a wire; made once however many readers ask. Only chunks have such a form."""
-        if self._encoder is encoder:
-            form: AnyStr = self._form
-            return form
-        assert isinstance(self.entry, Chunk)
-        if self._encoder is None:
-            form = self._form = encoder(self.entry)
-            self._encoder = encoder
-            return form
-        if self._other_forms is None:
-            self._other_forms = {}
-        if encoder not in self._other_forms:
-            self._other_forms[encoder] = encoder(self.entry)
-        other: AnyStr = self._other_forms[encoder]
-        return other
-
-    @property
-    def size(self) -> int:
-        """Roughly what the frame holds in memory, in bytes."""
-        return len(self.entry.body) * 2 + 300 if isinstance(self.entry, Chunk) else 300
 
 
 class HasCursor(Protocol):
@@ -126,12 +91,12 @@ class Ring:
             return []
         if len(frames) == 1 or frames[-2].entry.cursor <= cursor:
             return frames[-1:]
-        return frames[bisect_right(frames, cursor, key=_cursor_of) :]
+        return frames[bisect_right(frames, cursor, key=cursor_of) :]
 
     def forget(self, cursor: int) -> None:
         """Drop the frames up to ``cursor``, which everybody has taken, but for the newest few."""
         # Frame by frame as they come: what is let go of in bulk makes the garbage collector lose count, and run.
-        self._drop(bisect_right(self._frames, cursor, key=_cursor_of), down_to=SPARE_BYTES)
+        self._drop(bisect_right(self._frames, cursor, key=cursor_of), down_to=SPARE_BYTES)
 
     def _drop_oldest(self) -> None:
         # Down to three quarters at once: dropping from a list's front costs as much for one as for many.
@@ -145,10 +110,6 @@ class Ring:
         if count:
             self.start = self._frames[count - 1].entry.cursor
             del self._frames[:count]
-
-
-def _cursor_of(frame: Frame) -> int:
-    return frame.entry.cursor
 
 
 class SharedFollow:

@@ -16,8 +16,8 @@ from ..protocol.layout import Begin, Chunk
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from ..utils.log_once import survive
 from ..utils.off_loop import off_loop
+from .frames import Frame
 from .history import History, fold_now, read_brought_messages, read_generations, weight_of
-from .hub import Frame
 from .pages import page_of
 from .sharing import Loads, Outcome
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any
 
 from ..conf import settings
 from ..protocol.layout import Chunk
-from .hub import Frame
-from .reader import Reader
+from .frames import Frame
 
 
 class Preview:
@@ -79,25 +77,3 @@ class Preview:
     def _wake_up(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
-
-
-class PreviewReader(Reader):
-    """Yields what the preview shows, then what the log has after it."""
-
-    def __init__(self, preview: Preview, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._preview = preview
-
-    def let_go(self, cursor: int) -> bool:
-        """Let go as :meth:`Reader.let_go` does, and see nothing more before it is on the log."""
-        self._preview.close(at=cursor)
-        return super().let_go(cursor)
-
-    async def frames(self) -> AsyncGenerator[list[Frame], None]:
-        """Yield as :meth:`Reader.frames` does."""
-        async for frames in self._preview.batches():
-            self.cursor = self._preview.cursor
-            yield frames
-        self.cursor = self._preview.cursor
-        async for frames in super().frames():
-            yield frames

@@ -10,7 +10,8 @@ from ..exceptions import ShuttingDownError, StreamNotFoundError
 from ..protocol.layout import Decoder, Ended
 from ..protocol.perform import read_patiently
 from ..records import MAX_BATCH_RECORDS, SequencedRecord
-from .hub import RETRY_SECONDS, Frame, Guard, Hub, SharedFollow
+from .frames import Frame
+from .hub import RETRY_SECONDS, Guard, Hub, SharedFollow
 
 FIRST_PAGE_RECORDS = 100
 """A small first page: the first byte of a long replay comes as soon as that of a short one."""

@@ -26,7 +26,7 @@ from ..protocol.head import Head, find_head
 from ..protocol.layout import Began, Begin, Chunk, Decoder, Ended, back_of
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from ..records import MAX_BATCH_RECORDS, Record, SequencedRecord
-from .hub import Frame
+from .frames import Frame
 from .plans import Passage, last_word, run_id_of
 
 logger = logging.getLogger(__name__)

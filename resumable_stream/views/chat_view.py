@@ -23,17 +23,9 @@ from ..formats.base import ChatRequest
 from ..generations.arrivals import Arrival
 from ..generations.registry import runtime
 from ..http.async_views import AsyncViewMixin, enter
-from ..http.requests import (
-    parse_chat_id,
-    parse_cursor,
-    parse_flag,
-    parse_generation_id,
-    parse_idempotency_key,
-    parse_open_runs,
-    parse_wait,
-    wants_events,
-)
+from ..http.requests import parse_cursor, parse_flag, parse_idempotency_key, parse_open_runs, parse_wait, wants_events
 from ..http.responses import RESUMABLE_HEADER, EventStreamResponse, come_again, error_response, may_pass
+from ..validation import parse_chat_id, parse_generation_id
 from .forms import FormDoors
 from .routes import require_boundary, routes
 from .runs import RunDoors

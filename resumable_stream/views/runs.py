@@ -17,8 +17,9 @@ from ..chat.loading import Form, runs_as_json
 from ..exceptions import AccessDeniedError, InvalidRequestError
 from ..formats.base import ChatRequest
 from ..http.ndjson import NDJSON
-from ..http.requests import named_chat, parse_chat_id, parse_limit, parse_run_cursor, parse_run_id, wants_lines
+from ..http.requests import named_chat, parse_limit, parse_run_cursor, wants_lines
 from ..http.sse import SSE, Wire
+from ..validation import parse_chat_id, parse_run_id
 
 
 class RunDoors(ChatHooks):

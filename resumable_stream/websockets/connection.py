@@ -16,14 +16,14 @@ from django.http import HttpRequest
 from ..asgi import require_asgi
 from ..chat.hooks import ChatHooks
 from ..conf import settings
+from ..error_texts import FORBIDDEN_TEXT, UNAVAILABLE_TEXT
 from ..exceptions import InvalidRequestError, LimitExceededError, ServerBusyError, ShuttingDownError
 from ..generations.arrivals import Arrival
 from ..generations.registry import runtime
-from ..http.requests import parse_object
-from ..http.responses import FORBIDDEN_TEXT, UNAVAILABLE_TEXT
 from ..limits import Place
 from ..records import utf8_length
 from ..utils.off_loop import SMALL_BYTES, off_loop
+from ..validation import parse_object
 from .operations import Service, Work
 from .permissions import RefusedError, RenewedError
 from .sender import Outlet

@@ -14,7 +14,7 @@ from django.urls import ResolverMatch
 from django.utils.http import is_same_domain
 
 from ..conf import settings
-from ..http.identity import name_user
+from ..utils.request_user import name_user
 
 _SCHEMES = {"ws": "http", "wss": "https"}
 

@@ -11,10 +11,10 @@ from django.http import HttpRequest
 
 from ..chat.engine import Start as Started
 from ..chat.hooks import ChatHooks
+from ..error_texts import UNAVAILABLE_TEXT, error_text
 from ..exceptions import GenerationActiveError, ResumableStreamError, ShuttingDownError
 from ..generations.arrivals import Arrival
 from ..generations.registry import runtime
-from ..http.responses import UNAVAILABLE_TEXT, error_text
 from ..utils.threads import own_thread
 from .permissions import Granted, Rights
 from .sender import Outlet, SocketGoneError

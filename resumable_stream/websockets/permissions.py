@@ -14,10 +14,10 @@ from ..chat.sessions import as_of_now, copy_of, keep_session
 from ..conf import settings
 from ..exceptions import AccessDeniedError, InvalidRequestError, ResumableStreamError
 from ..generations.registry import runtime
-from ..http.requests import parse_chat_id, parse_run_id
-from ..http.responses import Standing
 from ..limits import Place
+from ..readers.standing import Standing
 from ..utils.threads import own_thread
+from ..validation import parse_chat_id, parse_run_id
 from .subprotocols.base import Start
 
 FRESH_SECONDS = 1.0

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 
 from ..chat.api import ResumableChat
+from ..error_texts import UNAVAILABLE_TEXT
 from ..exceptions import (
     BackendUnavailableError,
     ReadUnwrittenError,
@@ -17,10 +18,9 @@ from ..exceptions import (
     StreamNotFoundError,
 )
 from ..generations.arrivals import Arrival
-from ..http.responses import UNAVAILABLE_TEXT
 from ..protocol.layout import Chunk, Ended
 from ..protocol.perform import Backoff
-from ..readers.hub import Frame
+from ..readers.frames import Frame
 from ..readers.reader import Reader
 from .sender import Outlet
 from .subprotocols.base import NOTHING, SHUTDOWN, UNAVAILABLE, Failure, SocketDialect, SubscriptionEnd

@@ -13,7 +13,7 @@ from resumable_stream.formats import get_format
 from resumable_stream.formats.base import EndReason, GenerationFacts, StoredGeneration
 from resumable_stream.formats.differences import compare
 from resumable_stream.generations.writer import MESSAGE_LEVELS
-from resumable_stream.http.requests import parse_object
+from resumable_stream.validation import parse_object
 
 
 def nested(levels: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resumable_stream.protocol.layout import Chunk
-from resumable_stream.readers.hub import Frame
+from resumable_stream.readers.frames import Frame
 from resumable_stream.websockets.subprotocols.aisdk import AISDKDialect
 from resumable_stream.websockets.subprotocols.base import (
     Failure,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.protocol.layout import Chunk
-from resumable_stream.readers.hub import Frame
+from resumable_stream.readers.frames import Frame
 from resumable_stream.websockets.subprotocols.base import (
     Failure,
     FrameRefusedError,

@@ -10,8 +10,8 @@ import json
 from typing import Any
 
 from ...exceptions import InvalidRequestError
-from ...http.requests import check_idempotency_key, parse_chat_id
-from ...readers.hub import Frame
+from ...readers.frames import Frame
+from ...validation import check_idempotency_key, parse_chat_id
 from .base import (
     FORBIDDEN,
     NOTHING,

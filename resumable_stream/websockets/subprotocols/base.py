@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from ...exceptions import InvalidRequestError
 from ...formats.jsontext import decode
 from ...protocol.layout import Chunk
-from ...readers.hub import Frame
+from ...readers.frames import Frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ...exceptions import InvalidRequestError
-from ...http.requests import MAX_CURSOR, check_idempotency_key, parse_chat_id, parse_generation_id
 from ...protocol.layout import Chunk
-from ...readers.hub import Frame
+from ...readers.frames import Frame
+from ...validation import MAX_CURSOR, check_idempotency_key, parse_chat_id, parse_generation_id
 from .base import (
     RECONNECT_AFTER,
     Command,

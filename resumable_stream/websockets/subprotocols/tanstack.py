@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...exceptions import InvalidRequestError
-from ...http.requests import parse_chat_id, parse_offset, parse_run_id
 from ...protocol.layout import Chunk
-from ...readers.hub import Frame
+from ...readers.frames import Frame
+from ...validation import parse_chat_id, parse_offset, parse_run_id
 from .base import (
     FORBIDDEN,
     SHUTDOWN,
