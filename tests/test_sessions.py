@@ -49,8 +49,8 @@ async def request_of(store: Any = CacheStore, **values: Any) -> HttpRequest:
     return request
 
 
-async def signed_in() -> HttpRequest:
-    request = await request_of()
+async def signed_in(store: Any = CacheStore) -> HttpRequest:
+    request = await request_of(store)
     await request.session.aset(SESSION_KEY, "7")
     await request.session.aset(BACKEND_SESSION_KEY, f"{__name__}.Backend")
     await request.session.aset(HASH_SESSION_KEY, USERS[7].get_session_auth_hash())
@@ -110,6 +110,16 @@ async def test_a_user_with_a_new_password_and_another_session_must_show_the_cook
     request = await signed_in()
     # As update_session_auth_hash() does.
     await CacheStore(request.session.session_key).acycle_key()
+    USERS[7] = User(pk=7, username="ann", password="two")
+    if is_deleted:
+        USERS.clear()
+
+    assert await as_of_now(request) is (Standing.ENDED if is_deleted else Standing.RECONNECT)
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_user_with_a_new_password_whose_session_lives_in_the_cookie_must_show_it(is_deleted: bool) -> None:
+    request = await signed_in(CookieStore)
     USERS[7] = User(pk=7, username="ann", password="two")
     if is_deleted:
         USERS.clear()

@@ -14,6 +14,7 @@ from django.contrib.auth import (
     load_backend,
 )
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieStore
 from django.http import HttpRequest
 
 from ..readers.standing import Standing
@@ -56,7 +57,9 @@ async def as_of_now(request: HttpRequest) -> HttpRequest | Standing:
     # The session names the user, and says whether that user still has the same password and may still log in.
     user = await aget_user(now)
     if not user.is_authenticated:
-        return Standing.ENDED
+        # A session in a cookie says for ever what it said then; whether the client has got another cookie, it shows.
+        is_unknown = isinstance(session, CookieStore) and await _has_new_password(session, before)
+        return Standing.RECONNECT if is_unknown else Standing.ENDED
     known = await know_user(request)
     # Otherwise somebody else than the session has said who asks: a token, or an impersonation.
     if known is None or known.pk == user.pk:
@@ -70,11 +73,14 @@ async def _standing_of(session: Any, before: list[Any], after: list[Any]) -> Sta
     if before[0] is None:
         # Visitors sign in, and nothing else takes their session from them but its age.
         return Standing.RENEWED
+    # A logout leaves the password as it was.
+    return Standing.RECONNECT if await _has_new_password(session, before) else Standing.ENDED
+
+
+async def _has_new_password(session: Any, before: list[Any]) -> bool:
     user = await _user_before(session, before[0])
     has_hash = user is not None and hasattr(user, "get_session_auth_hash")
-    is_changed = has_hash and user.get_session_auth_hash() != before[1]
-    # A logout leaves the password as it was.
-    return Standing.RECONNECT if is_changed else Standing.ENDED
+    return bool(has_hash and user.get_session_auth_hash() != before[1])
 
 
 async def _user_before(session: Any, key: str) -> Any:

@@ -202,6 +202,29 @@ async def test_a_page_that_was_away_when_the_answer_ended_shows_it_whole(
         await page.shows(question, whole, ("user", '["Next."]'), ("assistant", "Next."))
 
 
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name.startswith("aisdk")], indirect=True)
+async def test_a_page_whose_connection_broke_comes_again_by_itself(
+    browser: NodeHost, make_server: Callable[..., Server], name: str
+) -> None:
+    """As after a deploy or with a new session; with the manual's hook, and the page in view all the time."""
+    server = make_server("uvicorn")
+    chat = new_id()
+    steps = ("Half ", {"gate": chat}, "and whole.")
+    question, whole = ("user", json.dumps(steps)), ("assistant", "Half and whole.")
+    async with cutting_proxy(server.port) as proxy, Visitor(server.base) as control:
+        page = await ReactPage(browser, new_id()).open(f"{proxy.base}/pages/react/{name}?chat={chat}")
+        await page.say("Hello.")
+        hello = (("user", '["Hello."]'), ("assistant", "Hello."))
+        await page.shows(*hello)
+        await page.say(*steps)
+        await page.shows(*hello, question, ("assistant", "Half "), is_busy=True)
+        proxy.go_down()
+        proxy.is_down = False
+        await control.open_gate(chat)
+
+        await page.shows(*hello, question, whole)
+
+
 @IN_A_LIVE_PAGE
 async def test_a_page_with_a_subscription_shows_what_another_one_asks(
     browser: NodeHost, server: Server, control: Visitor, name: str
