@@ -46,6 +46,7 @@ def example(log: Log, tmp_path: Path) -> Iterator[Server]:
             "OPENAI_API_KEY": "",
         },
         LEASE_SECONDS=2,
+        HISTORY_TURNS=2,
     )
     server.start()
     yield server
@@ -167,6 +168,27 @@ async def test_what_is_asked_in_one_tab_is_answered_in_both(example: Server, new
         await page.sees(f"article.user + {ANSWER} + article.user + {ANSWER}[data-state=finished]")
         assert await page.words() == list(range(1, WORDS + 1))
         await page.assert_no_problems()
+
+
+@pytest.mark.parametrize("log", ["sqlite"], indirect=True)
+async def test_earlier_messages_of_a_long_chat_are_shown_on_request(example: Server, new_visitor: NewVisitor) -> None:
+    page = await new_visitor().open(example.base)
+    await open_gate(example)
+    for number in range(1, 4):
+        await page.ask(f"How does counting work, {number}?")
+        await page.sees(f":nth-match({ANSWER}[data-state=finished], {number})")
+    await page.call("reload")
+    await page.sees("#earlier")
+    newest = await page.call("texts", selector="article.user")
+
+    await page.click("#earlier")
+
+    await page.sees(f":nth-match({ANSWER}[data-state=finished], 3)")
+    whole = await page.call("texts", selector="article.user")
+    assert ([len(newest), len(whole)], whole[1:]) == ([2, 3], newest)
+    assert "counting work, 1?" in whole[0]
+    await page.call("wait", selector="#earlier", state="hidden")
+    await page.assert_no_problems()
 
 
 async def test_a_stop_shows_in_every_tab(example: Server, new_visitor: NewVisitor) -> None:
