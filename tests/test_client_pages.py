@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.http import HttpResponse
 from django.test import AsyncClient, override_settings
 from django.urls import include, path
@@ -193,11 +195,19 @@ async def test_htmx_gets_a_page_a_fragment_and_the_page_with_the_answer() -> Non
     names = shown("htmx")
     urls = UrlConf(path("api/chat", include(names["PageChat"].urls())), path("<str:chat_id>", names["chat_page"]))
     client = AsyncClient()
-    with override_settings(ROOT_URLCONF=urls, TEMPLATES=_templates()):
+    values = {**settings.RESUMABLE_STREAM, "HISTORY_TURNS": 2}
+    with override_settings(ROOT_URLCONF=urls, TEMPLATES=_templates(), RESUMABLE_STREAM=values):
         empty: HttpResponse = await client.get("/c1")
         started = await client.post("/api/chat", {"id": "c1", "message": "<you>"})
         events = await read(await client.get(f"/api/chat/c1/stream?from={started['X-Generation-Cursor']}"))
         page = await client.get("/c1")
+        for number in range(2):
+            await client.post("/api/chat", {"id": "c1", "message": f"number {number}"})
+            await read(await client.get("/api/chat/c1/stream?from=0"))
+        newest = (await client.get("/c1")).content.decode()
+        (link,) = re.findall('href="([?]before=[^"]+)"', newest)
+        earlier = await client.get(f"/c1{link}")
+        unknown = await client.get("/c1?before=nowhere")
 
     assert "hx-post" in empty.content.decode()
     assert "<article" not in empty.content.decode()
@@ -205,3 +215,8 @@ async def test_htmx_gets_a_page_a_fragment_and_the_page_with_the_answer() -> Non
     assert events[-1].type == "end"
     assert "Hello &lt;you&gt;" in page.content.decode()
     assert "sse-connect" not in page.content.decode()
+    assert "Hello number 0" in newest
+    assert "&lt;you&gt;" not in newest
+    assert "Hello &lt;you&gt;" in earlier.content.decode()
+    assert "Earlier" not in earlier.content.decode()
+    assert unknown.status_code == 404

@@ -20,7 +20,7 @@ from ..limits import releasing
 from ..readers.pages import Wanted
 from ..readers.standing import Check
 from .engine import ChatEngine, Start
-from .loading import Form, chat_as_json, load
+from .loading import ChatPage, Form, chat_as_json, load, read_page
 
 
 class ResumableChat(ChatEngine):
@@ -146,6 +146,16 @@ class ResumableChat(ChatEngine):
         with releasing(place):
             content = await load(self, stream_name, Wanted(before=before, limit=limit), form)
         return json_response(content, place)
+
+    async def page(
+        self, stream_name: str, *, before: str | None = None, limit: int | None = None, owner: str = ""
+    ) -> ChatPage:
+        """Read what :meth:`load` answers with, for a page that the server renders; raises as it does."""
+        place = runtime().reader_place(owner)
+        try:
+            return await read_page(self, stream_name, Wanted(before=before, limit=limit))
+        finally:
+            place.release()
 
     async def stop(
         self, stream_name: str, generation_id: str | None = None, *, arrival: Arrival | None = None

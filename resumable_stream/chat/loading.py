@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..exceptions import StreamNotFoundError
@@ -19,6 +20,32 @@ from .engine import ChatEngine
 
 Form = Callable[[ChunkFormat, History, Wanted], bytes]
 """Folds, cuts and encodes a chat for one kind of client; called in a thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatPage:
+    """A part of a chat, with what there is to follow."""
+
+    messages: Sequence[Message]
+    earlier: str | None
+    """The ``before`` that gives the messages before these; ``None`` if there are none."""
+    running: StoredGeneration | None
+    """The generation that is being written; its answer is not among the messages."""
+    cursor: int
+    """From where a reader gets what is not among the messages."""
+
+
+async def read_page(chat: ChatEngine, stream_name: str, wanted: Wanted) -> ChatPage:
+    """Read a part of a chat; raises as :func:`load`."""
+    async with runtime().loads.large() as reading:
+        history = await chat.history(stream_name, reading)
+        page = await off_loop(weight_of(history.generations), _page, chat.format, history, wanted)
+    running = history.generations[-1] if history.is_running else None
+    return ChatPage(messages=page.messages, earlier=page.cursor, running=running, cursor=history.cursor)
+
+
+def _page(format_: ChunkFormat, history: History, wanted: Wanted) -> Page:
+    return page_of(format_, fold_now(format_, history.generations), wanted)
 
 
 async def load(chat: ChatEngine, stream_name: str, wanted: Wanted, form: Form) -> bytes:
@@ -50,7 +77,7 @@ async def load(chat: ChatEngine, stream_name: str, wanted: Wanted, form: Form) -
 
 def chat_as_json(format_: ChunkFormat, history: History, wanted: Wanted) -> bytes:
     """Encode a page with how its generations ended, and the cursor from which the rest of the chat is followed."""
-    page = page_of(format_, fold_now(format_, history.generations), wanted)
+    page = _page(format_, history, wanted)
     ends = [
         {
             "generation": one.generation_id,
@@ -65,7 +92,7 @@ def chat_as_json(format_: ChunkFormat, history: History, wanted: Wanted) -> byte
 
 def runs_as_json(format_: ChunkFormat, history: History, wanted: Wanted) -> bytes:
     """Encode a page with the run that goes on, and what the newest one waits for."""
-    page = page_of(format_, fold_now(format_, history.generations), wanted)
+    page = _page(format_, history, wanted)
     # Both of one reading: what is in the messages has ended, and what has not is named.
     newest = history.generations[-1] if history.generations else None
     return _encoded(page, {"activeRun": encode(_active_run(newest)), "interrupts": encode(_interrupts(newest))})
