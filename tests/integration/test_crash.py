@@ -148,7 +148,7 @@ async def test_a_reader_of_an_answer_whose_server_died_long_ago_is_told_at_once(
             await visitor.gate_reached(chat)
             server.kill()
             shown = await gather(response)
-        await log.wait_for_silence(chat, seconds=1)
+        await log.wait_for_silence(chat, seconds=promised_seconds(1))
 
         server.restart()
         # A poll that waits for nothing: what it is told is known at that moment.
