@@ -95,6 +95,23 @@ def test_every_format_shows_what_has_a_place_in_it(gemini: Gemini):
         assert seen.sources == ([("https://example.com/a", "A")] if name in WITH_FILES else []), name
 
 
+def test_a_chats_messages_are_read(provider: Provider):
+    provider.answer_events(ANSWER)
+    genai = library("google.genai")
+    with genai.Client(api_key="x", http_options={"base_url": provider.url}) as client:
+        items = list(client.chats.create(model="gemini").send_message_stream("Hello?"))
+    assert see("aisdk", items).text == "Hello"
+
+
+def test_messages_of_a_live_session_are_refused_by_name():
+    message = library("google.genai.types").LiveServerMessage.model_validate(
+        {"serverContent": {"modelTurn": {"parts": [{"text": "Hello"}]}}}
+    )
+    for name in FORMATS:
+        with pytest.raises(TypeError, match=r"google\.genai\.types\.LiveServerMessage"):
+            see(name, [message])
+
+
 @pytest.mark.parametrize("items", [ANSWER, [sse(ANSWER)]], ids=["json", "encoded"])
 def test_the_json_of_the_same_responses_is_read_alike(provider: Provider, items: list[Any]):
     objects = Gemini(provider, is_async=False).stream(ANSWER)

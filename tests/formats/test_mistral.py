@@ -80,6 +80,13 @@ def test_every_format_shows_what_has_a_place_in_it(provider: Provider, is_async:
         assert seen.files == ([("image/png", IMAGE)] if name in WITH_FILES else []), name
 
 
+def test_an_agents_chunks_are_read(provider: Provider):
+    provider.answer("text/event-stream", sse(ANSWER) + b"data: [DONE]\n\n")
+    made = library("mistralai.client").Mistral(api_key="x", server_url=provider.url)
+    with made as client, client.agents.stream(agent_id="a", messages=[{"role": "user", "content": "Hello?"}]) as events:
+        assert see("aisdk", list(events)).text == "Hello"
+
+
 @pytest.mark.parametrize("items", [ANSWER, [sse(ANSWER)]], ids=["json", "encoded"])
 def test_the_json_of_the_same_chunks_is_read_alike(provider: Provider, items: list[Any]):
     objects = stream(provider, ANSWER)
