@@ -141,7 +141,7 @@ async def test_few_large_chats_are_read_at_a_time_and_small_ones_beside_them(mon
     places, gate, open_now = Loads(), asyncio.Event(), set()
 
     async def read(name: int, *sizes: int) -> None:
-        async with places.large() as reading:
+        async with places.large(f"chat {name}") as reading:
             for size in sizes:
                 await reading.add(size)
             open_now.add(name)
@@ -168,6 +168,28 @@ async def test_a_place_is_given_back_before_the_end_where_nothing_is_held_any_mo
     places = Loads()
     async with asyncio.timeout(1):
         for _ in range(sharing.LARGE_READS + 1):
-            reading = places.large()
+            reading = places.large("chat")
             await reading.add(200)
-            reading.let_go()
+            await reading.let_go()
+
+
+@in_virtual_time
+async def test_one_large_chat_takes_one_place_however_many_ask_for_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "LARGE_BYTES", 100)
+    places, gate, done = Loads(), asyncio.Event(), []
+
+    async def read(stream: str) -> None:
+        async with places.large(stream) as reading:
+            await reading.add(200)
+            done.append(stream)
+            await gate.wait()
+
+    readers = [asyncio.ensure_future(read("mine")) for _ in range(5)]
+    await settle()
+    readers.append(asyncio.ensure_future(read("theirs")))
+    await settle()
+    assert done == ["mine", "theirs"]
+    readers[1].cancel()
+    gate.set()
+    await asyncio.gather(*readers, return_exceptions=True)
+    assert done == ["mine", "theirs", "mine", "mine", "mine"]

@@ -541,7 +541,7 @@ class ChatEngine:
             # What the app does about the end may itself read a large chat.
             del history
             if reading is not None:
-                reading.let_go()
+                await reading.let_go()
             await self._end_if_abandoned(stream_name, head)
             return await read_generations(self.backend, stream_name, reading=reading)
         except StreamNotFoundError:
@@ -553,6 +553,6 @@ class ChatEngine:
         The answer of a running generation is left out (its user message is in): whoever shows the chat gets it by
         :meth:`replay`.
         """
-        async with runtime().loads.large() as reading:
+        async with runtime().loads.large(stream_name) as reading:
             history = await self.history(stream_name, reading)
             return await fold_history(self.format, history.generations)

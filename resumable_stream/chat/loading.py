@@ -11,7 +11,7 @@ from ..formats.base import ChunkFormat, Message, StoredGeneration
 from ..formats.jsontext import decode, encode
 from ..formats.outgoing import encode_list, encode_object
 from ..generations.registry import runtime
-from ..readers.history import History, fold_now, weight_of
+from ..readers.history import History, fold_now
 from ..readers.pages import Page, Wanted, page_of
 from ..readers.plans import run_id_of
 from ..readers.sharing import Outcome
@@ -37,9 +37,9 @@ class ChatPage:
 
 async def read_page(chat: ChatEngine, stream_name: str, wanted: Wanted) -> ChatPage:
     """Read a part of a chat; raises as :func:`load`."""
-    async with runtime().loads.large() as reading:
+    async with runtime().loads.large(stream_name) as reading:
         history = await chat.history(stream_name, reading)
-        page = await off_loop(weight_of(history.generations), _page, chat.format, history, wanted)
+        page = await off_loop(reading.size, _page, chat.format, history, wanted)
     running = history.generations[-1] if history.is_running else None
     return ChatPage(messages=page.messages, earlier=page.cursor, running=running, cursor=history.cursor)
 
@@ -59,9 +59,9 @@ async def load(chat: ChatEngine, stream_name: str, wanted: Wanted, form: Form) -
     loads = runtime().loads
 
     async def make() -> Outcome[bytes]:
-        async with loads.large() as reading:
+        async with loads.large(stream_name) as reading:
             history = await chat.history(stream_name, reading)
-            content = await off_loop(weight_of(history.generations), form, chat.format, history, wanted)
+            content = await off_loop(reading.size, form, chat.format, history, wanted)
             return Outcome(value=content, tail=history.tail)
 
     async def tail() -> int:
@@ -107,9 +107,8 @@ def _generations_of(page: Page, history: History, *, is_newest: bool) -> Sequenc
     if is_newest and page.cursor is None:
         return history.generations
     shown = {message.get("id") for message in page.messages}
-    newest = history.generations[-1:] if is_newest else ()
-    found = [one for one in history.generations if one.message_id in shown or _asks(one) in shown]
-    return found if not newest or newest[0] in found[-1:] else [*found, *newest]
+    newest = history.generations[-1] if is_newest else None
+    return [one for one in history.generations if one is newest or one.message_id in shown or _asks(one) in shown]
 
 
 def _asks(generation: StoredGeneration) -> Any:

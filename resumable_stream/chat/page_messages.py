@@ -65,7 +65,7 @@ async def _compared(chat: ChatEngine, stream_name: str, head: Head | None, asked
         if not (brought.history or any(message["role"] == "tool" for message in brought.messages)):
             return brought
         # The page is not what was stored of it.
-    async with runtime().loads.large() as reading:
+    async with runtime().loads.large(stream_name) as reading:
         generations = (await chat.history(stream_name, reading)).generations
         # With what an unfinished answer has so far, which the page may show.
         known = await fold_history(chat.format, generations, with_running=True)
@@ -132,7 +132,7 @@ class LogHistory:
     async def messages(self) -> list[Message]:
         """Read the chat up to the turn's answer, without answers that only the client tells of."""
         mine = self.generation.generation_id
-        async with runtime().loads.large() as reading:
+        async with runtime().loads.large(self.stream_name) as reading:
             history = await self.chat.history(self.stream_name, reading)
             known = [*takewhile(lambda one: one.generation_id != mine, history.generations), self.generation]
             told = {message_id for one in known for message_id in one.told}

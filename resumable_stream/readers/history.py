@@ -14,7 +14,7 @@ from ..protocol.layout import Began, Chunk, Claimed, Decoder, Ended, Entry, User
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, read_patiently
 from ..records import MAX_BATCH_RECORDS, ReadBatch
 from ..utils.log_once import survive
-from ..utils.off_loop import off_loop
+from ..utils.off_loop import SMALL_BYTES, off_loop
 from .sharing import LargeRead
 
 OPENING_RECORDS = 10
@@ -186,9 +186,15 @@ async def fold_answer(format_: ChunkFormat, generation: StoredGeneration) -> Mes
 
 
 def weight_of(generations: Sequence[StoredGeneration]) -> int:
-    """Estimate, in bytes, how much there is to fold."""
-    chunks = sum(len(chunk) + CHUNK_BYTES for one in generations for chunk in one.chunks)
-    return chunks + sum(len(one.user_messages) * CHUNK_BYTES for one in generations)
+    """Estimate, in bytes, how much there is to fold; counts no further than what is large anyway."""
+    weight = 0
+    for one in generations:
+        weight += len(one.user_messages) * CHUNK_BYTES
+        for chunk in one.chunks:
+            weight += len(chunk) + CHUNK_BYTES
+            if weight > SMALL_BYTES:
+                return weight
+    return weight
 
 
 def fold_safely(format_: ChunkFormat, generations: Sequence[StoredGeneration]) -> list[Message]:

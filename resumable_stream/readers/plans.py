@@ -17,7 +17,7 @@ from ..protocol.perform import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from ..utils.log_once import survive
 from ..utils.off_loop import off_loop
 from .frames import Frame
-from .history import History, fold_now, read_brought_messages, read_generations, weight_of
+from .history import History, fold_now, read_brought_messages, read_generations
 from .pages import page_of
 from .sharing import Loads, Outcome
 
@@ -109,10 +109,9 @@ class Passages:
         """Read what is over, once for all who ask at the same time."""
 
         async def make() -> Outcome[_Past]:
-            async with self._loads.large() as reading:
+            async with self._loads.large(self._stream) as reading:
                 history = await read_generations(self._backend, self._stream, reading=reading)
-                weight = weight_of(history.generations)
-                prelude = await off_loop(weight, _snapshot, self._format, history, open_runs)
+                prelude = await off_loop(reading.size, _snapshot, self._format, history, open_runs)
                 past = _Past(cursor=history.cursor, is_running=history.is_running, prelude=prelude)
                 return Outcome(value=past, tail=history.tail)
 

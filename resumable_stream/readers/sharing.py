@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+from weakref import WeakValueDictionary
 
 from ..utils.threads import context_of_request
 
 T = TypeVar("T")
 
-LARGE_BYTES = 1024 * 1024
+LARGE_BYTES = 256 * 1024
 """A chat from this size on needs one of few places: its records, messages and encoded text are in memory at once."""
 LARGE_READS = 2
 """How many large chats a process reads, folds and encodes at a time: as many as there are threads for it."""
@@ -101,9 +102,12 @@ class SharedWork:
 class LargeRead:
     """Waits for a place once a chat turns out to be large; holds it to the end of the block."""
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
+    def __init__(self, turn: asyncio.Lock, places: asyncio.Semaphore) -> None:
+        self.size = 0
+        """Bytes that have been read."""
+        self._turn = turn
         self._places = places
-        self._size = 0
+        self._held = AsyncExitStack()
         self._is_large = False
 
     async def __aenter__(self) -> Self:
@@ -112,21 +116,20 @@ class LargeRead:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.let_go()
+        await self.let_go()
 
     async def add(self, size: int) -> None:
         """Count bytes that have been read."""
-        self._size += size
-        if not self._is_large and self._size > LARGE_BYTES:
-            await self._places.acquire()
+        self.size += size
+        if self.size > LARGE_BYTES and not self._is_large:
             self._is_large = True
+            await self._held.enter_async_context(self._turn)
+            await self._held.enter_async_context(self._places)
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """Give the place back: nothing is held any more of what has been read."""
-        self._size = 0
-        if self._is_large:
-            self._is_large = False
-            self._places.release()
+        self.size, self._is_large = 0, False
+        await self._held.aclose()
 
 
 class Loads:
@@ -135,7 +138,10 @@ class Loads:
     def __init__(self) -> None:
         self.shared = SharedWork()
         self._places = asyncio.Semaphore(LARGE_READS)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By stream: whoever asks for many parts of one large chat keeps nobody else from theirs."""
 
-    def large(self) -> LargeRead:
-        """Return what counts the bytes of one chat, from reading it to what is made of it."""
-        return LargeRead(self._places)
+    def large(self, stream: str) -> LargeRead:
+        """Return what counts the bytes of a chat, from reading it to what is made of it."""
+        turn = self._turns.setdefault(stream, asyncio.Lock())
+        return LargeRead(turn, self._places)
