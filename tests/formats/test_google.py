@@ -188,6 +188,15 @@ def test_arguments_that_come_in_pieces_become_one_input(gemini: Gemini):
     ]
 
 
+@pytest.mark.parametrize("call_id", [{}, {"id": "c1"}], ids=["without id", "with id"])
+def test_pieces_that_repeat_their_call_are_one_call(gemini: Gemini, call_id: dict[str, str]):
+    pieces = [{"jsonPath": "$.city", "stringValue": text, "willContinue": True} for text in ("Par", "is")]
+    calls = [{"name": "weather", "partialArgs": [piece], "willContinue": True, **call_id} for piece in pieces]
+    end = {"name": "weather", **call_id}
+    begun, whole = read_all(gemini.stream([response({"functionCall": call}) for call in [*calls, end]]))
+    assert whole == ToolInput(begun.call_id, "weather", {"city": "Paris"})
+
+
 def test_functions_that_the_package_calls_itself_have_results(gemini: Gemini):
     def weather(city: str) -> str:
         """Tell the weather."""

@@ -98,7 +98,7 @@ class Gemini:
     def _read_call(self, call: Any) -> list[Item]:
         name = look_either(call, "name")
         pieces, goes_on = look_either(call, "partial_args"), look_either(call, "will_continue")
-        if not name:
+        if not name or self._goes_on(call):
             # A piece of the call that was begun before, or its end.
             return self._add_arguments(pieces, goes_on)
         items = self._end_arguments()
@@ -109,6 +109,12 @@ class Gemini:
             return [*items, ToolInput(call_id, str(name), look_either(call, "args") or {})]
         self._arguments = PartialArguments(call_id, str(name), look_either(call, "args") or {})
         return [*items, ToolInputStart(call_id, str(name)), *self._add_arguments(pieces, goes_on)]
+
+    def _goes_on(self, call: Any) -> bool:
+        """Return whether a piece that names its call again belongs to the one that has not ended."""
+        if self._arguments is None or look_either(call, "name") != self._arguments.name:
+            return False
+        return look_either(call, "id") in (None, self._arguments.call_id)
 
     def _add_arguments(self, pieces: Any, goes_on: Any) -> list[Item]:
         if self._arguments is None:
