@@ -21,12 +21,12 @@ from resumable_stream.chat.engine import default_error_text
 from resumable_stream.chat.turn import Turn
 from resumable_stream.conf import settings as stream_settings
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
-from resumable_stream.generations.registry import runtime
 from resumable_stream.http.responses import EventStreamResponse, error_response
 from resumable_stream.limits import Place, releasing
 from resumable_stream.protocol.describe import describe
 from resumable_stream.protocol.layout import Decoder, UserMessage
 from resumable_stream.records import SequencedRecord
+from resumable_stream.runtime import runtime
 
 from .demo_model import DemoModel, Item, message_text
 from .openai_model import ModelServerError, OpenAIModel

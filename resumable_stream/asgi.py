@@ -11,7 +11,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from .exceptions import HTTPVersionError
-from .generations.registry import begin_anew, drain, runtime
+from .runtime import begin_anew, drain, runtime
 
 __all__ = ["DrainOnShutdown", "drain", "require_asgi", "require_framing"]
 

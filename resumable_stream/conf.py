@@ -186,7 +186,7 @@ class Settings:
     """How long running generations may go on after SIGTERM before they end as ``interrupted``."""
     handle_signals = Setting[bool](True, kind=bool)
     """Whether SIGTERM is noticed, before the server's own handler, to drain this process. If not, await
-    ``resumable_stream.generations.registry.runtime().drain(seconds)`` in its event loop yourself."""
+    ``resumable_stream.runtime.runtime().drain(seconds)`` in its event loop yourself."""
 
 
 settings = Settings()

@@ -45,7 +45,7 @@ from django.core.exceptions import ImproperlyConfigured
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
-    from .formats.base import EndReason
+    from .types import EndReason
 
 
 class ResumableStreamError(Exception):

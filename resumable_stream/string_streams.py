@@ -40,8 +40,6 @@ from .exceptions import (
     InvalidRequestError,
     ResumableStreamError,
 )
-from .formats.base import EndReason
-from .generations.registry import runtime
 from .http.async_views import AsyncViewMixin
 from .http.responses import EventStreamResponse, error_response, plain
 from .http.sse import CONTENT_TYPE, HEADERS, KEEP_ALIVE
@@ -51,6 +49,8 @@ from .protocol.layout import Chunk, Ended
 from .readers.frames import Frame
 from .readers.reader import Reader
 from .records import validate_stream_name
+from .runtime import runtime
+from .types import EndReason
 from .utils.threads import release_thread
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from resumable_stream import ResumableChat, ResumableChatView, ResumableStreamContext
 from resumable_stream.chat.turn import Turn
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 from resumable_stream.utils.app_code import ProcessExitError, call, guarded
 
 from .support.logs import FaultyLog, use_faulty_log

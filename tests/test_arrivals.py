@@ -13,7 +13,7 @@ from resumable_stream.chat.engine import STOP_WAIT_SECONDS, ChatEngine
 from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.generations.arrivals import Arrivals
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 from resumable_stream.views import ResumableChatView
 from resumable_stream.websockets.subprotocols.native import StreamDialect
 from resumable_stream.websockets.subprotocols.tanstack import TanStackDialect

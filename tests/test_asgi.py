@@ -11,7 +11,7 @@ from django.test import AsyncRequestFactory, RequestFactory
 from resumable_stream import checks
 from resumable_stream.asgi import DrainOnShutdown, drain, require_asgi
 from resumable_stream.chat.engine import ChatEngine
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.manual import run_python

@@ -14,7 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from resumable_stream import ResumableChat
 from resumable_stream.exceptions import GenerationActiveError, LimitExceededError
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 
 from .support.logs import FaultyLog, unavailable, use_faulty_log
 from .support.producers import Producer, of

@@ -20,8 +20,8 @@ from django.http import HttpRequest
 from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import EventStreamConsumer, StreamConsumer
 from resumable_stream.exceptions import RecordsTrimmedError
-from resumable_stream.generations.registry import runtime
 from resumable_stream.readers.reader import FIRST_PAGE_RECORDS
+from resumable_stream.runtime import runtime
 from resumable_stream.views import ResumableChatView
 from resumable_stream.websockets import connection
 from resumable_stream.websockets.subprotocols import aisdk

@@ -43,11 +43,11 @@ from resumable_stream.exceptions import (
     InvalidRequestError,
     LimitExceededError,
 )
-from resumable_stream.generations.registry import runtime
 from resumable_stream.protocol.claim import Opening, claim
 from resumable_stream.protocol.layout import Begin, Token
 from resumable_stream.protocol.perform import perform
 from resumable_stream.records import Record
+from resumable_stream.runtime import runtime
 from resumable_stream.string_streams import StringStream, _without_first
 
 from .support.logs import FaultyLog, unavailable, use_faulty_log

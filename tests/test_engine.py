@@ -20,16 +20,17 @@ from resumable_stream.exceptions import (
     LimitExceededError,
     ShuttingDownError,
 )
-from resumable_stream.formats.base import ChunkEncoder, EndReason, GenerationFacts
+from resumable_stream.formats.base import ChunkEncoder, GenerationFacts
 from resumable_stream.formats.text import TextFormat
 from resumable_stream.formats.text.format import TextEncoder
 from resumable_stream.generations.first_records import key_hash
-from resumable_stream.generations.registry import runtime
 from resumable_stream.http.sse import frame_encoder
 from resumable_stream.protocol.claim import Opening, claim
 from resumable_stream.protocol.layout import Begin, Cause, Ended, Token
 from resumable_stream.protocol.perform import perform
 from resumable_stream.records import Record
+from resumable_stream.runtime import runtime
+from resumable_stream.types import EndReason
 
 from .support.logs import FaultyLog, held, lost_after, lost_before, unavailable, use_faulty_log
 from .support.producers import Producer, of

@@ -23,7 +23,7 @@ from example_project.openai_model import ModelServerError, OpenAIModel
 from example_project.views import DemoChat, chosen_model
 from resumable_stream.chat.engine import DEFAULT_ERROR_TEXT
 from resumable_stream.chat.turn import Turn
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 
 from .support.logs import use_faulty_log
 from .support.virtual_time import in_virtual_time

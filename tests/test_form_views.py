@@ -13,7 +13,7 @@ from django.urls import include, path
 
 from resumable_stream.chat.turn import Turn
 from resumable_stream.conf import known_settings
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 from resumable_stream.views import ResumableChatView
 
 from .support.logs import FaultyLog, unavailable, use_faulty_log

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.chat.on_end import End
 from resumable_stream.exceptions import GenerationActiveError
-from resumable_stream.generations.registry import runtime
 from resumable_stream.protocol.layout import Cause
 from resumable_stream.records import Record
+from resumable_stream.runtime import runtime
 
 from .support.logs import Call, Fault, FaultyLog, held, never_answered, raising, unavailable, use_faulty_log
 from .support.producers import Producer, of

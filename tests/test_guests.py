@@ -25,8 +25,8 @@ from resumable_stream.backends.sqlite import SQLiteBackend
 from resumable_stream.chat import guests
 from resumable_stream.chat.guests import follow_guest, visitors_of
 from resumable_stream.chat.turn import Turn
-from resumable_stream.generations.registry import runtime
 from resumable_stream.records import Record
+from resumable_stream.runtime import runtime
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.producers import Producer, of

@@ -7,10 +7,10 @@ import pytest
 
 from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.exceptions import StreamNotFoundError
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol.layout import EndFacts, Token, terminal_records
 from resumable_stream.readers.history import read_brought_messages, read_generations
 from resumable_stream.records import Record
+from resumable_stream.types import EndReason
 
 from .support.logs import FaultyLog, unavailable, use_faulty_log
 from .support.producers import Producer, of

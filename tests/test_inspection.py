@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol.describe import Description, describe
 from resumable_stream.protocol.layout import HEARTBEAT, Token
 from resumable_stream.records import Record, SequencedRecord
+from resumable_stream.types import EndReason
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol import layout
 from resumable_stream.protocol.layout import (
     HEARTBEAT,
@@ -41,6 +40,7 @@ from resumable_stream.records import (
     validate_batch,
     validate_fencing_token,
 )
+from resumable_stream.types import EndReason
 
 ID = "AAAAAAAAAAAAAAAAAAAA"
 OTHER_ID = "BBBBBBBBBBBBBBBBBBBB"

@@ -14,7 +14,7 @@ from django.urls import include, path
 from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.exceptions import LimitExceededError, RecordsMissingError
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 from resumable_stream.signals import refused
 from resumable_stream.views import ResumableChatView
 

@@ -17,8 +17,8 @@ from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.formats.anthropic import AnthropicFormat
 from resumable_stream.formats.base import StoredGeneration
 from resumable_stream.formats.text import TextFormat
-from resumable_stream.generations.registry import runtime
 from resumable_stream.readers.pages import Wanted, page_of
+from resumable_stream.runtime import runtime
 from resumable_stream.views import ResumableChatView
 
 from .support.logs import FaultyLog, held, unavailable, use_faulty_log

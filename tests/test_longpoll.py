@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from resumable_stream.backends import backends
 from resumable_stream.chat.turn import Turn
-from resumable_stream.generations.registry import runtime
 from resumable_stream.http import longpoll
 from resumable_stream.records import Record
+from resumable_stream.runtime import runtime
 from resumable_stream.views import ResumableChatView
 
 from .support.logs import FaultyLog, unavailable, use_faulty_log

@@ -24,12 +24,12 @@ ROOT = PACKAGE.parent
 LAYERS = (
     # Needs nothing of the others, and nobody needs it.
     ("client", ["client"]),
-    ("ground", ["utils", "exceptions", "error_texts", "conf", "records", "limits", "signals"]),
+    ("ground", ["utils", "exceptions", "error_texts", "conf", "records", "types", "limits", "signals"]),
     ("log", ["backends"]),
     ("formats", ["formats", "validation"]),
     ("protocol", ["protocol"]),
     ("readers", ["readers"]),
-    ("generations", ["generations"]),
+    ("generations", ["generations", "runtime"]),
     ("http", ["http", "asgi"]),
     ("chat", ["chat", "string_streams"]),
     ("websockets", ["websockets"]),

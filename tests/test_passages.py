@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from resumable_stream.chat.engine import ChatEngine
-from resumable_stream.generations.registry import runtime
 from resumable_stream.protocol.layout import Chunk
 from resumable_stream.readers.frames import Frame
 from resumable_stream.readers.plans import Passage, Passages, last_word
 from resumable_stream.records import Record
+from resumable_stream.runtime import runtime
 from resumable_stream.utils.off_loop import SMALL_BYTES
 
 from .support.logs import FaultyLog, use_faulty_log

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from resumable_stream.chat.engine import ChatEngine
-from resumable_stream.generations.registry import runtime
 from resumable_stream.records import Record
+from resumable_stream.runtime import runtime
 
 from .support.logs import FaultyLog, use_faulty_log
 from .support.patience import PATIENCE_SECONDS

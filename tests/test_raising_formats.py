@@ -11,12 +11,13 @@ from django.urls import include, path
 
 from resumable_stream.chat.turn import Turn
 from resumable_stream.formats import get_format
-from resumable_stream.formats.base import ChunkEncoder, GenerationFacts, Message, StoredGeneration
+from resumable_stream.formats.base import ChunkEncoder, GenerationFacts, StoredGeneration
 from resumable_stream.formats.text import TextFormat
 from resumable_stream.formats.text.format import TextEncoder
 from resumable_stream.protocol.layout import Token
 from resumable_stream.readers.plans import last_word
 from resumable_stream.records import Record
+from resumable_stream.types import Message
 from resumable_stream.utils import log_once as oddities
 from resumable_stream.views import ResumableChatView
 

@@ -22,7 +22,6 @@ from resumable_stream.exceptions import (
     ShuttingDownError,
     StreamNotFoundError,
 )
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol import layout
 from resumable_stream.protocol.layout import Chunk, EndFacts, Entry, chunk_records, terminal_records
 from resumable_stream.readers import hub as hub_module
@@ -30,6 +29,7 @@ from resumable_stream.readers.frames import Frame
 from resumable_stream.readers.hub import Hub
 from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record
+from resumable_stream.types import EndReason
 
 from .support.logs import FaultyLog, held, unavailable, use_faulty_log
 from .support.readers import bodies, ends, gather

@@ -10,7 +10,7 @@ import pytest
 from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.exceptions import LimitExceededError, ShuttingDownError
 from resumable_stream.generations.generation import LAST_WORDS_SECONDS
-from resumable_stream.generations.registry import Runtime, runtime
+from resumable_stream.runtime import Runtime, runtime
 
 from .support.logs import FaultyLog, held, unavailable, use_faulty_log
 from .support.producers import Producer, of

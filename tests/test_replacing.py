@@ -9,12 +9,12 @@ import pytest
 
 from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.exceptions import GenerationActiveError
-from resumable_stream.generations.registry import runtime
 from resumable_stream.protocol.claim import Opening, claim
 from resumable_stream.protocol.ending import stop
 from resumable_stream.protocol.layout import Begin, Token
 from resumable_stream.protocol.perform import perform
 from resumable_stream.records import Record
+from resumable_stream.runtime import runtime
 
 from .support.logs import Call, Fault, FaultyLog, lost_after, use_faulty_log
 from .support.producers import Producer, of

@@ -30,13 +30,13 @@ from resumable_stream.exceptions import (
     UnsupportedMediaTypeError,
 )
 from resumable_stream.formats import get_format
-from resumable_stream.formats.base import EndReason
 from resumable_stream.http.responses import EventStreamResponse, error_response, event_stream, plain
 from resumable_stream.limits import Places
 from resumable_stream.protocol.layout import Cause, EndFacts, terminal_records
 from resumable_stream.readers.hub import Hub
 from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record
+from resumable_stream.types import EndReason
 
 from .support.event_source import parse
 from .support.logs import SECRET, FaultyLog, unavailable, use_faulty_log

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.formats import get_format
-from resumable_stream.formats.base import EndReason, Message, StoredGeneration
+from resumable_stream.formats.base import StoredGeneration
 from resumable_stream.formats.outgoing import encode_list
 from resumable_stream.protocol.layout import Chunk, Decoder, UserMessage, user_records
 from resumable_stream.readers.history import fold_safely
 from resumable_stream.records import Record, SequencedRecord
+from resumable_stream.types import EndReason, Message
 from resumable_stream.utils import log_once as oddities
 from resumable_stream.validation import parse_object
 

@@ -21,7 +21,7 @@ from resumable_stream.backends import backends
 from resumable_stream.chat.turn import Turn
 from resumable_stream.conf import known_settings
 from resumable_stream.exceptions import GenerationLostError, StreamNotFoundError
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 from resumable_stream.views import ResumableChatView
 
 from .support.logs import SECRET, FaultyLog, lost_before, raising, unavailable, use_faulty_log

@@ -13,7 +13,6 @@ from resumable_stream.exceptions import (
     InvalidRecordError,
     SeqNumMismatchError,
 )
-from resumable_stream.formats.base import EndReason
 from resumable_stream.generations.pacing import Pacer
 from resumable_stream.generations.writer import Writer
 from resumable_stream.protocol.claim import Claim, Opening, claim
@@ -21,6 +20,7 @@ from resumable_stream.protocol.head import find_head, is_abandoned
 from resumable_stream.protocol.layout import HEARTBEAT, Begin, EndFacts, Token, back_of, promised_seconds
 from resumable_stream.protocol.perform import perform
 from resumable_stream.records import MAX_BATCH_BYTES, Record
+from resumable_stream.types import EndReason
 
 from .support.logs import FaultyLog, held, lost_after, lost_before, raising, unavailable, use_faulty_log
 from .support.virtual_time import VirtualTimeLoop, in_virtual_time, settle

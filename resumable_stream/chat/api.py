@@ -10,15 +10,15 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from ..conf import settings
-from ..formats.base import Delivery
 from ..generations.arrivals import Arrival
-from ..generations.registry import runtime
 from ..http.longpoll import long_poll
 from ..http.responses import CURSOR_HEADER, GENERATION_HEADER, event_stream, json_response, nothing_left, plain
 from ..http.sse import SSE, Wire
 from ..limits import releasing
 from ..readers.pages import Wanted
 from ..readers.standing import Check
+from ..runtime import runtime
+from ..types import Delivery
 from .engine import ChatEngine, Start
 from .loading import ChatPage, Form, chat_as_json, load, read_page
 

@@ -21,11 +21,10 @@ from ..backends.base import BaseBackend
 from ..conf import settings
 from ..exceptions import GenerationLimitError, StreamNotFoundError
 from ..formats import get_format
-from ..formats.base import ChunkEncoder, ChunkFormat, Delivery, EndReason, GenerationFacts, Message
+from ..formats.base import ChunkEncoder, ChunkFormat, GenerationFacts
 from ..generations.arrivals import Arrival, StreamKey
 from ..generations.first_records import first_append, key_hash, opening_records, preview_of
 from ..generations.generation import INTERRUPTED_TEXT, Generation, Producer
-from ..generations.registry import runtime
 from ..generations.writer import Writer
 from ..protocol.claim import Claim, Opening, start
 from ..protocol.ending import Ending, interrupt, stop
@@ -40,6 +39,8 @@ from ..readers.reader import Reader
 from ..readers.run_plans import Runs, note_started
 from ..readers.sharing import LargeRead
 from ..records import Record
+from ..runtime import runtime
+from ..types import Delivery, EndReason, Message
 from ..utils.app_code import call, stays_in_loop
 from ..utils.threads import own_thread
 from .on_end import EndTeller, OnEnd

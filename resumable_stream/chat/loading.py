@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..exceptions import StreamNotFoundError
-from ..formats.base import ChunkFormat, Message, StoredGeneration
+from ..formats.base import ChunkFormat, StoredGeneration
 from ..formats.jsontext import decode, encode
 from ..formats.outgoing import encode_list, encode_object
-from ..generations.registry import runtime
 from ..readers.history import History, fold_now
 from ..readers.pages import Page, Wanted, page_of
 from ..readers.plans import run_id_of
 from ..readers.sharing import Outcome
+from ..runtime import runtime
+from ..types import Message
 from ..utils.off_loop import off_loop
 from .engine import ChatEngine
 

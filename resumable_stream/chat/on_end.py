@@ -9,11 +9,11 @@ from typing import Any
 
 from ..backends.base import BaseBackend
 from ..exceptions import RecordsTrimmedError
-from ..formats.base import ChunkFormat, EndReason, Message
-from ..formats.item_types import FinishReason
+from ..formats.base import ChunkFormat
 from ..protocol.ending import Ending
 from ..protocol.layout import Begin, Cause, EndFacts
 from ..readers.history import fold_answer, read_generations
+from ..types import EndReason, FinishReason, Message
 from ..utils.app_code import call, guard_tasks
 from ..utils.threads import own_thread
 

@@ -14,13 +14,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from ..formats.base import ChatRequest, Message, StoredGeneration
+from ..formats.base import ChatRequest, StoredGeneration
 from ..formats.conversation import Conversation
 from ..formats.differences import Brought, compare
-from ..generations.registry import runtime
 from ..protocol.head import Head
 from ..protocol.layout import Begin
 from ..readers.history import fold_history, read_generations
+from ..runtime import runtime
+from ..types import Message
 from ..utils.log_once import survive
 from ..utils.off_loop import off_loop, size_of
 from .engine import ChatEngine

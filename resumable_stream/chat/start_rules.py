@@ -9,9 +9,10 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from ..formats.base import ChatRequest, Delivery
-from ..generations.registry import runtime
+from ..formats.base import ChatRequest
 from ..protocol.layout import new_generation_id
+from ..runtime import runtime
+from ..types import Delivery
 from ..utils.request_user import know_user
 from .api import ResumableChat
 from .owners import OwnerHooks

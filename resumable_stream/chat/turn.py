@@ -8,8 +8,8 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from ..formats.base import Message
 from ..protocol.layout import Begin
+from ..types import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from inspect import isabstract
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
+from ..types import EndReason, Message
+from .base import ChatRequest, ChunkEncoder, ChunkFormat, GenerationFacts, StoredGeneration
 from .encoded import Encoded
 
 __all__ = [

@@ -9,29 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from .item_types import FinishReason
-
-Delivery = Literal["response", "replay"]
-"""Whether the request that starts a generation streams it, or answers 202 and leaves that to another request."""
-
-Message = dict[str, Any]
-"""A chat message as the client library has it in memory (for the AI SDK: a ``UIMessage``)."""
-
-
-class EndReason(Enum):
-    """Why a generation ended; the values stand on the log and on the wire."""
-
-    FINISHED = "finished"
-    """The producer came to its end."""
-    STOPPED = "stopped"
-    """Somebody stopped it."""
-    FAILED = "failed"
-    """The producer raised, or its output could not be encoded or stored."""
-    INTERRUPTED = "interrupted"
-    """The writer died or was shut down, and somebody else wrote the end."""
+from ..types import Delivery, EndReason, FinishReason, Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .base import EndReason, Message, StoredGeneration
+from ..types import EndReason, Message
+from .base import StoredGeneration
 
 _BROKEN_OFF = frozenset((EndReason.STOPPED, EndReason.FAILED, EndReason.INTERRUPTED))
 

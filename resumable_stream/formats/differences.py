@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from .base import ChatRequest, ChunkFormat, Message, StoredGeneration
+from ..types import Message
+from .base import ChatRequest, ChunkFormat, StoredGeneration
 
 _SAID = ("role", "parts", "content")
 """The fields of a user's message that say something; others differ between what clients hold and what they send."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
+
+from ..types import FinishReason
 
 
 class Chunk(NamedTuple):
@@ -36,10 +38,6 @@ class Source(NamedTuple):
     url: str
     """Begins with ``http:`` or ``https:``."""
     title: str
-
-
-FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "other"]
-FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 
 
 class Finish(NamedTuple):

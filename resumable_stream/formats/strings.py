@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .base import ChatRequest, ChunkEncoder, ChunkFormat, EndReason, GenerationFacts, Message, StoredGeneration
+from ..types import EndReason, Message
+from .base import ChatRequest, ChunkEncoder, ChunkFormat, GenerationFacts, StoredGeneration
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 

@@ -6,11 +6,12 @@ import base64
 import hashlib
 from collections.abc import Collection, Sequence
 
-from ..formats.base import ChunkEncoder, Message
+from ..formats.base import ChunkEncoder
 from ..protocol.claim import Claim
 from ..protocol.layout import MAX_APPEND_BYTES, Begin, Chunk, Decoder, chunk_records, user_records
 from ..readers.preview import Preview
 from ..records import MAX_BATCH_RECORDS, Record, SequencedRecord
+from ..types import Message
 
 
 def opening_records(

@@ -20,9 +20,10 @@ from ..exceptions import (
     ResumableStreamError,
     SeqNumMismatchError,
 )
-from ..formats.base import ChunkEncoder, EndReason
+from ..formats.base import ChunkEncoder
 from ..protocol.claim import Claim
 from ..protocol.layout import Cause, Claimed, Ended, EndFacts, Entry
+from ..types import EndReason
 from ..utils.app_code import call, guard_tasks, guarded
 from ..utils.threads import own_thread
 from .sources import items_of

@@ -19,11 +19,12 @@ from ..exceptions import (
     GenerationActiveError,
     ResumableStreamError,
 )
-from ..formats.base import ChunkFormat, EndReason, GenerationFacts
+from ..formats.base import ChunkFormat, GenerationFacts
 from ..limits import Place
 from ..protocol.layout import Ended, Entry
 from ..readers.reader import Reader
 from ..readers.standing import Check, Standing
+from ..types import EndReason
 from ..utils.log_once import survive
 from ..utils.threads import release_thread
 from .sse import CONTENT_TYPE, HEADERS, PROLOGUE, SSE, Wire, blocks, encode_event

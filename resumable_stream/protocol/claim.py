@@ -13,8 +13,8 @@ from ..exceptions import (
     GenerationLostError,
     SeqNumMismatchError,
 )
-from ..formats.base import EndReason
 from ..records import AppendAck, Record
+from ..types import EndReason
 from .effects import Append, Operation
 from .ending import Closing, EncoderFactory, Ending
 from .head import Head, find_head, is_abandoned, seconds_to_abandonment

@@ -15,8 +15,9 @@ from ..exceptions import (
     RecordsTrimmedError,
     SeqNumMismatchError,
 )
-from ..formats.base import ChunkEncoder, EndReason
+from ..formats.base import ChunkEncoder
 from ..records import MAX_BATCH_RECORDS, AppendAck, Record
+from ..types import EndReason
 from ..utils.log_once import survive
 from .effects import Append, Operation, landed, read_range
 from .head import Head, find_head

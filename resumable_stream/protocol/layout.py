@@ -30,10 +30,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from ..formats.base import EndReason, Message
-from ..formats.item_types import FINISH_REASONS, FinishReason
 from ..formats.jsontext import decode
 from ..records import Headers, Record, SequencedRecord, utf8_length
+from ..types import FINISH_REASONS, EndReason, FinishReason, Message
 from ..utils.log_once import warn_once
 
 logger = logging.getLogger(__name__)

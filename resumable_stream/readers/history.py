@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from ..backends.base import BaseBackend
 from ..exceptions import RecordsMissingError, RecordsTrimmedError
-from ..formats.base import ChunkFormat, EndReason, Message, StoredGeneration
+from ..formats.base import ChunkFormat, StoredGeneration
 from ..protocol.layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, read_patiently
 from ..records import MAX_BATCH_RECORDS, ReadBatch
+from ..types import EndReason, Message
 from ..utils.log_once import survive
 from ..utils.off_loop import SMALL_BYTES, off_loop
 from .sharing import LargeRead

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..conf import settings
 from ..exceptions import InvalidRequestError
-from ..formats.base import ChunkFormat, Message
+from ..formats.base import ChunkFormat
+from ..types import Message
 
 NO_MESSAGE_TEXT = "The chat has no message with the id that 'before' names. Load the chat again."
 

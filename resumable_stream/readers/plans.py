@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from ..backends.base import BaseBackend
 from ..conf import settings
 from ..exceptions import RecordsTrimmedError, StreamNotFoundError
-from ..formats.base import ChunkFormat, EndReason, GenerationFacts, StoredGeneration
+from ..formats.base import ChunkFormat, GenerationFacts, StoredGeneration
 from ..formats.conversation import continued_message
 from ..protocol.head import Head, find_head
 from ..protocol.layout import Begin, Chunk
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, perform, read_patiently
+from ..types import EndReason
 from ..utils.log_once import survive
 from ..utils.off_loop import off_loop
 from .frames import Frame

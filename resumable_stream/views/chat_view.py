@@ -21,10 +21,10 @@ from ..conf import SETTING_NAME, settings
 from ..exceptions import AccessDeniedError, ResumableStreamError
 from ..formats.base import ChatRequest
 from ..generations.arrivals import Arrival
-from ..generations.registry import runtime
 from ..http.async_views import AsyncViewMixin, enter
 from ..http.requests import parse_cursor, parse_flag, parse_idempotency_key, parse_open_runs, parse_wait, wants_events
 from ..http.responses import RESUMABLE_HEADER, EventStreamResponse, come_again, error_response, may_pass
+from ..runtime import runtime
 from ..validation import parse_chat_id, parse_generation_id
 from .forms import FormDoors
 from .routes import require_boundary, routes

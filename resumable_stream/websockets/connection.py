@@ -19,9 +19,9 @@ from ..conf import settings
 from ..error_texts import FORBIDDEN_TEXT, UNAVAILABLE_TEXT
 from ..exceptions import InvalidRequestError, LimitExceededError, ServerBusyError, ShuttingDownError
 from ..generations.arrivals import Arrival
-from ..generations.registry import runtime
 from ..limits import Place
 from ..records import utf8_length
+from ..runtime import runtime
 from ..utils.off_loop import SMALL_BYTES, off_loop
 from ..validation import parse_object
 from .operations import Service, Work

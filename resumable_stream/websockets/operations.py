@@ -14,7 +14,7 @@ from ..chat.hooks import ChatHooks
 from ..error_texts import UNAVAILABLE_TEXT, error_text
 from ..exceptions import GenerationActiveError, ResumableStreamError, ShuttingDownError
 from ..generations.arrivals import Arrival
-from ..generations.registry import runtime
+from ..runtime import runtime
 from ..utils.threads import own_thread
 from .permissions import Granted, Rights
 from .sender import Outlet, SocketGoneError

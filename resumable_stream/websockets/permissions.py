@@ -13,9 +13,9 @@ from ..chat.hooks import ChatHooks
 from ..chat.sessions import as_of_now, copy_of, keep_session
 from ..conf import settings
 from ..exceptions import AccessDeniedError, InvalidRequestError, ResumableStreamError
-from ..generations.registry import runtime
 from ..limits import Place
 from ..readers.standing import Standing
+from ..runtime import runtime
 from ..utils.threads import own_thread
 from ..validation import parse_chat_id, parse_run_id
 from .subprotocols.base import Start

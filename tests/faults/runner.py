@@ -13,7 +13,7 @@ from typing import Any
 
 from django.test import override_settings
 
-from resumable_stream.generations.registry import runtime
+from resumable_stream.runtime import runtime
 
 from .oracle import LOST, OTHER, TWICE, WITHOUT_TERMINAL, Oracle
 from .scenario import Scenario

@@ -10,9 +10,10 @@ import pytest
 
 from resumable_stream.conf import settings
 from resumable_stream.formats import get_format
-from resumable_stream.formats.base import EndReason, GenerationFacts, StoredGeneration
+from resumable_stream.formats.base import GenerationFacts, StoredGeneration
 from resumable_stream.formats.differences import compare
 from resumable_stream.generations.writer import MESSAGE_LEVELS
+from resumable_stream.types import EndReason
 from resumable_stream.validation import parse_object
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable_stream.formats import get_format
-from resumable_stream.formats.base import ChatRequest, EndReason, Message, StoredGeneration
+from resumable_stream.formats.base import ChatRequest, StoredGeneration
 from resumable_stream.formats.differences import compare
+from resumable_stream.types import EndReason, Message
 
 TEXT = get_format("text")
 

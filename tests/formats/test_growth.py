@@ -15,8 +15,9 @@ import pytest
 
 from resumable_stream.formats import get_format
 from resumable_stream.formats.agui import fold as agui_fold
-from resumable_stream.formats.base import EndReason, Message, StoredGeneration
+from resumable_stream.formats.base import StoredGeneration
 from resumable_stream.formats.outgoing import encode_list
+from resumable_stream.types import EndReason, Message
 
 N = 24
 MOST_GROWTH = 2.25

@@ -24,9 +24,9 @@ from resumable_stream.backends import backends
 from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.exceptions import ResumableStreamError
-from resumable_stream.generations.registry import Runtime, begin_anew, runtime
 from resumable_stream.protocol.layout import Token
 from resumable_stream.records import Record
+from resumable_stream.runtime import Runtime, begin_anew, runtime
 from resumable_stream.views import ResumableChatView
 from resumable_stream.websockets.subprotocols.aisdk import AISDKDialect
 from resumable_stream.websockets.subprotocols.native import StreamDialect

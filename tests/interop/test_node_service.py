@@ -12,11 +12,11 @@ import pytest
 from resumable_stream.backends.s2 import S2Backend
 from resumable_stream.chat.engine import Mode
 from resumable_stream.exceptions import GenerationActiveError
-from resumable_stream.generations.registry import runtime
 from resumable_stream.protocol import head
 from resumable_stream.protocol.layout import Ended, Entry
 from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record, SequencedRecord
+from resumable_stream.runtime import runtime
 from resumable_stream.testing import read_all
 
 from ..faults.sites import Chat

@@ -11,9 +11,9 @@ import pytest
 from resumable_stream import ResumableStreamContext
 from resumable_stream.backends import backends
 from resumable_stream.exceptions import IncompleteStreamError
-from resumable_stream.formats.base import EndReason
 from resumable_stream.records import Record
 from resumable_stream.string_streams import StringStream
+from resumable_stream.types import EndReason
 
 from ..integration.node_host import NodeHost
 from ..s2_lite import S2Lite

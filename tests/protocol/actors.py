@@ -12,7 +12,6 @@ from resumable_stream.exceptions import (
     GenerationLostError,
     ResumableStreamError,
 )
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol import claim, effects, ending
 from resumable_stream.protocol.claim import Claim
 from resumable_stream.protocol.effects import Operation
@@ -20,6 +19,7 @@ from resumable_stream.protocol.ending import Ending
 from resumable_stream.protocol.head import Head, find_head, is_abandoned
 from resumable_stream.protocol.layout import EndFacts, Token, terminal_records, with_back
 from resumable_stream.records import AppendAck, Record
+from resumable_stream.types import EndReason
 
 from .fakes import encoder_for, generation_id, opening
 from .model_log import Log

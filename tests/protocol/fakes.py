@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from resumable_stream.formats.base import ChunkEncoder, EndReason
+from resumable_stream.formats.base import ChunkEncoder
 from resumable_stream.protocol.claim import Claim, Opening, start
 from resumable_stream.protocol.effects import append_once
 from resumable_stream.protocol.head import Head
 from resumable_stream.protocol.layout import HEARTBEAT, Begin, EndFacts, Token, terminal_records, with_back
 from resumable_stream.records import Record
+from resumable_stream.types import EndReason
 
 from .model_log import Log, Stream
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol.claim import Claim, start
 from resumable_stream.protocol.head import find_head
 from resumable_stream.protocol.layout import Begin, EndFacts, Token, back_of
 from resumable_stream.records import FENCE_HEADERS, Record, SequencedRecord
+from resumable_stream.types import EndReason
 
 from .actors import end_if_abandoned, require
 from .fakes import encoder_for, generation_id, opening

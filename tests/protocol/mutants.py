@@ -16,7 +16,6 @@ from resumable_stream.exceptions import (
     GenerationLostError,
     SeqNumMismatchError,
 )
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol import claim, effects, ending
 from resumable_stream.protocol.claim import Claim, Opening
 from resumable_stream.protocol.effects import Append, Operation
@@ -24,6 +23,7 @@ from resumable_stream.protocol.ending import Closing, Ending
 from resumable_stream.protocol.head import Head, find_head
 from resumable_stream.protocol.layout import Token, terminal_records
 from resumable_stream.records import AppendAck, Record
+from resumable_stream.types import EndReason
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 

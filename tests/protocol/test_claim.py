@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from resumable_stream.exceptions import AppendOutcomeUnknownError, GenerationActiveError, GenerationLostError
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol.claim import Claim, claim, start
 from resumable_stream.protocol.effects import Append, Operation
 from resumable_stream.protocol.ending import stop
 from resumable_stream.protocol.head import Head, find_head
 from resumable_stream.protocol.layout import Decoder, Ended, Token
 from resumable_stream.records import Record, SequencedRecord
+from resumable_stream.types import EndReason
 
 from .fakes import ScriptedWriter, encoder_for, generation_id, opening, texts_of
 from .model_log import LONG_AGO_MS, Stream

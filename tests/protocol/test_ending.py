@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from resumable_stream.exceptions import AppendOutcomeUnknownError, GenerationActiveError, GenerationLostError
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol.ending import STOP_ATTEMPTS, Ending, interrupt, stop
 from resumable_stream.protocol.head import Head, find_head
 from resumable_stream.protocol.layout import Decoder, Ended, Token, chunk_records
 from resumable_stream.records import Record, SequencedRecord
+from resumable_stream.types import EndReason
 
 from .fakes import ScriptedWriter, encoder_for, generation_id, texts_of
 from .model_log import LONG_AGO_MS, Log, Stream

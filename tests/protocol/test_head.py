@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from resumable_stream.formats.base import EndReason
 from resumable_stream.protocol.effects import Read
 from resumable_stream.protocol.ending import stop
 from resumable_stream.protocol.head import Head, find_head, is_abandoned
 from resumable_stream.protocol.layout import EndFacts, Token, terminal_records
 from resumable_stream.records import MAX_BATCH_RECORDS, Record
+from resumable_stream.types import EndReason
 
 from .fakes import LEASE_SECONDS, ScriptedWriter, encoder_for, generation_id
 from .model_log import Log, Stream

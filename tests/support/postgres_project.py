@@ -41,7 +41,7 @@ from django.db import connections, transaction  # noqa: E402
 from django.urls import include, path  # noqa: E402
 
 from resumable_stream import ResumableChatView  # noqa: E402
-from resumable_stream.generations.registry import runtime  # noqa: E402
+from resumable_stream.runtime import runtime  # noqa: E402
 
 from .patience import PATIENCE_SECONDS  # noqa: E402
 from .visitors import Visitor  # noqa: E402

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..base import Message
+from ...types import Message
 
 
 def admitted(told: Sequence[Message], chat: Sequence[Message]) -> list[Message]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..base import ChunkEncoder, EndReason, GenerationFacts
+from ...types import EndReason, FinishReason
+from ..base import ChunkEncoder, GenerationFacts
 from ..item_types import (
     Chunk,
     File,
     Finish,
-    FinishReason,
     InvalidToolInput,
     Item,
     Reasoning,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..base import Message, StoredGeneration
+from ...types import Message
+from ..base import StoredGeneration
 from ..conversation import is_broken_off
 from ..javascript import MISSING
 from ..jsontext import decode, mend_surrogates

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
+from ...types import Message
+from ..base import ChatRequest, ChunkFormat, GenerationFacts, StoredGeneration
 from ..outgoing import encode_list
 from .answers import admitted
 from .encoder import AGUIEncoder

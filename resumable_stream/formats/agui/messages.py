@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..base import Message
+from ...types import Message
 
 Call = dict[str, Any]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...exceptions import InvalidRequestError
-from ..base import ChatRequest, Message
+from ...types import Message
+from ..base import ChatRequest
 from .versions import protocol_version
 
 _IS_TEXT = ("a text", lambda value: isinstance(value, str))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..base import EndReason
+from ...types import EndReason
 from ..jsontext import decode, encode
 from .events import Event, OpenEvents, opener_of
 

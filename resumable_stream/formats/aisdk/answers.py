@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..base import Message
+from ...types import Message
 from .parts import Part, parts_of, pick
 from .tools import RESULT_STATES
 

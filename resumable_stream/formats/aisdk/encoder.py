@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
-from ..base import ChunkEncoder, EndReason
+from ...types import EndReason, FinishReason
+from ..base import ChunkEncoder
 from ..item_types import (
     Chunk,
     File,
     Finish,
-    FinishReason,
     InvalidToolInput,
     Item,
     Reasoning,

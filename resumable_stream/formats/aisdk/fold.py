@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..base import Message, StoredGeneration
+from ...types import Message
+from ..base import StoredGeneration
 from ..conversation import Conversation, is_broken_off
 from ..jsontext import copied, mend_surrogates
 from .chunks import NEWEST_VERSION, is_taken

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, Message, StoredGeneration
+from ...types import Message
+from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, StoredGeneration
 from ..conversation import continued_message
 from .answers import merge_answers
 from .chunks import CHUNK_TYPES, NEWEST_VERSION, OLDEST_VERSION

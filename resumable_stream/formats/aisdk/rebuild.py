@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..base import Message
+from ...types import Message
 from ..jsontext import encode
 from ..outgoing import encode_each
 from .chunks import NEWEST_VERSION, is_taken

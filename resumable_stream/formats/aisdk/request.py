@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...exceptions import InvalidRequestError
-from ..base import ChatRequest, Message
+from ...types import Message
+from ..base import ChatRequest
 
 _ROLES = ("system", "user", "assistant")
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..base import ChunkEncoder, EndReason
-from ..item_types import Chunk, Finish, FinishReason, InvalidToolInput, Item, Reasoning, ToolInput, ToolInputStart
+from ...types import EndReason, FinishReason
+from ..base import ChunkEncoder
+from ..item_types import Chunk, Finish, InvalidToolInput, Item, Reasoning, ToolInput, ToolInputStart
 from ..jsontext import decode, encode, encode_text
 from ..producers import ProducerError
 from ..producers.finishes import named_finish

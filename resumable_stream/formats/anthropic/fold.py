@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..base import Message
+from ...types import Message
 from ..jsontext import decode, mend_surrogates
 
 _CALLS = ("tool_use", "server_tool_use")

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...exceptions import InvalidRequestError
-from ..base import ChatRequest, ChunkFormat, GenerationFacts, Message, StoredGeneration
+from ...types import Message
+from ..base import ChatRequest, ChunkFormat, GenerationFacts, StoredGeneration
 from ..conversation import is_broken_off, place_generations
 from ..jsontext import decode
 from .encoder import AnthropicEncoder

@@ -10,12 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..base import ChunkEncoder, EndReason, GenerationFacts, Message
+from ...types import EndReason, FinishReason, Message
+from ..base import ChunkEncoder, GenerationFacts
 from ..item_types import (
     Chunk,
     File,
     Finish,
-    FinishReason,
     InvalidToolInput,
     Item,
     Reasoning,

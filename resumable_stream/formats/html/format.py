@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 from django.template.loader import render_to_string
 from django.utils.html import escape
 
-from ..base import ChatRequest, ChunkFormat, Dialect, EndReason, GenerationFacts, Message, StoredGeneration
+from ...types import EndReason, Message
+from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, StoredGeneration
 from ..conversation import place_generations
 from ..jsontext import encode
 from ..text.request import parse_request

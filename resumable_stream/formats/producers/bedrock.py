@@ -6,7 +6,8 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..item_types import File, Finish, FinishReason, Item, ToolError, ToolOutput
+from ...types import FinishReason
+from ..item_types import File, Finish, Item, ToolError, ToolOutput
 from .base import ProducerError, ToolCalls, look, reasoning, source, text
 
 _EVENTS = ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..item_types import Finish, FinishReason, Item
+from ...types import FinishReason
+from ..item_types import Finish, Item
 
 _REASONS: dict[str, FinishReason] = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed"), "stop"),

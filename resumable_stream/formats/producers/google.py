@@ -6,7 +6,8 @@ import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..item_types import File, Finish, FinishReason, Item, ToolError, ToolInput, ToolInputStart, ToolOutput
+from ...types import FinishReason
+from ..item_types import File, Finish, Item, ToolError, ToolInput, ToolInputStart, ToolOutput
 from .base import look_either, new_call_id, reasoning, source, text
 from .google_arguments import PartialArguments
 

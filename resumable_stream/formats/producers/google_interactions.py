@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..item_types import File, Finish, FinishReason, Item
+from ...types import FinishReason
+from ..item_types import File, Finish, Item
 from ..jsontext import encode
 from .base import ProducerError, ToolCalls, look, reasoning, source, text
 

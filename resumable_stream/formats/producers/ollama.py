@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..item_types import Finish, FinishReason, Item, ToolInput
+from ...types import FinishReason
+from ..item_types import Finish, Item, ToolInput
 from .base import look, new_call_id, reasoning, text
 
 _FINISH_REASONS: dict[str, FinishReason] = {"length": "length"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..item_types import File, Finish, FinishReason, Item, Reasoning, ToolInput, ToolOutput
+from ...types import FinishReason
+from ..item_types import File, Finish, Item, Reasoning, ToolInput, ToolOutput
 from .base import ProducerError, Reader, Sources, ToolCalls, look, new_call_id, reasoning, skip, text
 from .finishes import finish_reason
 from .mistral import NO_ID, read_content

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..base import Message
+from ...types import Message
 from .messages import Part, text
 
 _ANSWERED = ("complete", "error")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...types import EndReason, FinishReason, Message
 from ..agui.encoder import AGUIEncoder
 from ..agui.events import Event
 from ..agui.run import is_intermediate, stated_reason
-from ..base import EndReason, GenerationFacts, Message
-from ..item_types import FinishReason
+from ..base import GenerationFacts
 from ..producers.finishes import named_finish
 from .messages import extras, to_ui_messages
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..base import Message, StoredGeneration
+from ...types import Message
+from ..base import StoredGeneration
 from ..conversation import is_broken_off
 from ..javascript import MISSING, parse_json, trim
 from ..jsontext import decode

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, Message, StoredGeneration
+from ...types import Message
+from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, StoredGeneration
 from ..outgoing import encode_list
 from .answers import merge_answers
 from .encoder import TanStackEncoder

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..base import Message
+from ...types import Message
 from ..javascript import MISSING
 from ..jsontext import encode, mend_surrogates
 from .messages import Part, extras, text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..base import Message
+from ...types import Message
 from ..javascript import MISSING, parse_json
 
 Part = dict[str, Any]

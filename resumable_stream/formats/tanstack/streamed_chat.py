@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..base import Message
+from ...types import Message
 from .message_state import Growth, MessageState
 from .transcript import MOST_SHOWN, Transcript
 

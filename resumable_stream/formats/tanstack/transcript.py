@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ..base import Message
+from ...types import Message
 from .messages import Part
 
 MOST_SHOWN = 100

@@ -13,18 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..base import (
-    ChatRequest,
-    ChunkEncoder,
-    ChunkFormat,
-    Dialect,
-    EndReason,
-    GenerationFacts,
-    Message,
-    StoredGeneration,
-)
+from ...types import EndReason, FinishReason, Message
+from ..base import ChatRequest, ChunkEncoder, ChunkFormat, Dialect, GenerationFacts, StoredGeneration
 from ..conversation import Conversation
-from ..item_types import Chunk, Finish, FinishReason, Item
+from ..item_types import Chunk, Finish, Item
 from ..jsontext import decode, encode, encode_text, mend_surrogates
 from ..producers.reader import ItemReader
 from ..refusals import unknown_chunk

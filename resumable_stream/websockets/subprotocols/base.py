@@ -96,7 +96,7 @@ class SubscriptionEnd:
     """Why nothing more comes, or, for a live subscription, how a generation ended."""
 
     reason: str
-    """An :class:`~resumable_stream.formats.base.EndReason`'s value, or one of the four above."""
+    """An :class:`~resumable_stream.types.EndReason`'s value, or one of the four above."""
     cursor: int | None
     generation_id: str | None = None
     text: str = ""
