@@ -737,7 +737,7 @@ async def test_reading_on_from_the_messages_cursor_misses_and_repeats_nothing(
 async def test_an_unknown_chat_has_no_messages(log: FaultyLog) -> None:
     exchange = await Visitor().get("/api/chat/unknown/messages")
 
-    assert exchange.json == {"messages": [], "generations": [], "cursor": 0}
+    assert exchange.json == {"messages": [], "generations": [], "cursor": 0, "page": {"truncated": False}}
 
 
 # -- owners --------------------------------------------------------------------------------------------------------
