@@ -9,26 +9,73 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .asgi import DrainOnShutdown
     from .chat.api import ResumableChat
+    from .chat.on_end import End
     from .chat.owners import owner_of
+    from .chat.turn import Turn
+    from .exceptions import (
+        AccessDeniedError,
+        GenerationActiveError,
+        GenerationNotFoundError,
+        IncompleteStreamError,
+        InvalidRequestError,
+        LimitExceededError,
+        NotAuthenticatedError,
+        ResumableStreamError,
+        StreamNotFoundError,
+    )
+    from .formats.base import ChunkFormat
+    from .formats.encoded import Encoded
     from .string_streams import ResumableStreamContext, ResumableStreamMixin
-    from .views.chat_view import ResumableChatView
+    from .types import EndReason
+    from .views import ResumableChatView
 
 __version__ = "0.1.0"
 __all__ = [
+    "AccessDeniedError",
+    "ChunkFormat",
+    "DrainOnShutdown",
+    "Encoded",
+    "End",
+    "EndReason",
+    "GenerationActiveError",
+    "GenerationNotFoundError",
+    "IncompleteStreamError",
+    "InvalidRequestError",
+    "LimitExceededError",
+    "NotAuthenticatedError",
     "ResumableChat",
     "ResumableChatView",
     "ResumableStreamContext",
+    "ResumableStreamError",
     "ResumableStreamMixin",
+    "StreamNotFoundError",
+    "Turn",
     "__version__",
     "owner_of",
 ]
 
 _MODULES = {
+    "AccessDeniedError": ".exceptions",
+    "ChunkFormat": ".formats.base",
+    "DrainOnShutdown": ".asgi",
+    "Encoded": ".formats.encoded",
+    "End": ".chat.on_end",
+    "EndReason": ".types",
+    "GenerationActiveError": ".exceptions",
+    "GenerationNotFoundError": ".exceptions",
+    "IncompleteStreamError": ".exceptions",
+    "InvalidRequestError": ".exceptions",
+    "LimitExceededError": ".exceptions",
+    "NotAuthenticatedError": ".exceptions",
     "ResumableChat": ".chat.api",
-    "ResumableChatView": ".views.chat_view",
+    "ResumableChatView": ".views",
     "ResumableStreamContext": ".string_streams",
+    "ResumableStreamError": ".exceptions",
     "ResumableStreamMixin": ".string_streams",
+    "StreamNotFoundError": ".exceptions",
+    "Turn": ".chat.turn",
     "owner_of": ".chat.owners",
 }
 

@@ -130,6 +130,25 @@ def test_the_public_names_are_there_and_are_what_they_seem() -> None:
     assert resumable_stream.ResumableChatView is ResumableChatView
 
 
+DOCUMENTED = {"asgi", "client", "conf", "consumers", "exceptions", "records", "routing", "runtime", "signals", "urls"}
+"""Modules that the documentation names, beside the package itself."""
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_documentation_imports_public_names_alone(document: Path) -> None:
+    imports = re.findall(r"from resumable_stream(\.[a-z0-9_.]+)? import ([A-Za-z_, ]+)", document.read_text())
+
+    for module, names in imports:
+        found = __import__(f"resumable_stream{module}", fromlist=["__name__"])
+        for name in names.strip().split(", "):
+            assert hasattr(found, name)
+            assert name in resumable_stream.__all__ if not module else module[1:].split(".")[0] in DOCUMENTED, name
+
+
 def test_other_names_are_not() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = resumable_stream.Nothing
