@@ -18,6 +18,7 @@
     ├── AccessDeniedError            .headers, .response; raised by an app's authorize
     │   └── NotAuthenticatedError
     ├── GenerationError
+    │   ├── EmptyAnswerError         given to on_error: nothing of what was yielded is carried
     │   ├── GenerationNotFoundError
     │   ├── GenerationActiveError    .generation_id  another generation runs
     │   └── GenerationLostError      .token          another writer owns the stream now
@@ -243,6 +244,21 @@ class GenerationLimitError(GenerationError):
     def __init__(self, text: str, *, setting: str) -> None:
         super().__init__(text)
         self.add_note(f"RESUMABLE_STREAM[{setting!r}] bounds it.")
+
+
+class EmptyAnswerError(GenerationError):
+    """A producer has yielded items, and its answer holds nothing of them; the message is for people.
+
+    Args:
+        classes: Names of the items' classes, for whoever reads the traceback.
+    """
+
+    def __init__(self, classes: str) -> None:
+        super().__init__("The model has given no answer. Please try again.")
+        self.add_note(
+            f"The view's format carries nothing of what was yielded, which was of the classes {classes}. "
+            "docs/producers.md lists what is carried, and where it goes."
+        )
 
 
 class IncompleteStreamError(ResumableStreamError):

@@ -19,7 +19,7 @@ from django.utils.functional import Promise
 from ..backends import backends
 from ..backends.base import BaseBackend
 from ..conf import settings
-from ..exceptions import GenerationLimitError, StreamNotFoundError
+from ..exceptions import EmptyAnswerError, GenerationLimitError, StreamNotFoundError
 from ..formats import get_format
 from ..formats.base import ChunkEncoder, ChunkFormat, GenerationFacts
 from ..generations.arrivals import Arrival, StreamKey
@@ -80,7 +80,7 @@ Replaces = Callable[[Begin | None], bool]
 
 def default_error_text(error: Exception) -> str:
     """Word a failure for people: nothing of its insides, unless the error was written for them."""
-    return str(error) if isinstance(error, GenerationLimitError) else DEFAULT_ERROR_TEXT
+    return str(error) if isinstance(error, (EmptyAnswerError, GenerationLimitError)) else DEFAULT_ERROR_TEXT
 
 
 async def _default_on_error(_context: Any, error: Exception) -> str:
@@ -347,7 +347,11 @@ class ChatEngine:
             await self._ends.tell(self.backend, stream_name, claim.start, begin, facts, context)
 
         return Producer(
-            open=source if callable(source) else stays_in_loop(lambda: source), describe=describe, ended=ended
+            open=source if callable(source) else stays_in_loop(lambda: source),
+            describe=describe,
+            ended=ended,
+            # A model may well have nothing to add to the outputs of the page's own tools.
+            may_be_empty=bool(begin.chat_id) and not begin.asks,
         )
 
     def _encoder_for(self, begin: Begin | None) -> ChunkEncoder:

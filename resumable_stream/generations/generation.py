@@ -26,6 +26,7 @@ from ..protocol.layout import Cause, Claimed, Ended, EndFacts, Entry
 from ..types import EndReason
 from ..utils.app_code import call, guard_tasks, guarded
 from ..utils.threads import own_thread
+from .emptiness import Yielded
 from .sources import items_of
 from .writer import Writer
 
@@ -47,6 +48,8 @@ class Producer:
     """Words a failure for the people who read the chat."""
     ended: Callable[[EndFacts], Awaitable[None]]
     """Called once when this generation has written its own terminal record."""
+    may_be_empty: bool = False
+    """Whether nothing of what it yields need be carried: its answer goes on with one that is there."""
 
 
 class Generation:
@@ -81,6 +84,7 @@ class Generation:
         self._producer = producer
         self._pump: asyncio.Task[None] | None = None
         self._overdue: asyncio.Task[None] | None = None
+        self._yielded = Yielded()
         self._bytes = 0
         """Of all chunks so far."""
         self._facts: EndFacts | None = None
@@ -187,6 +191,8 @@ class Generation:
             with guarded():
                 await self._pass_on_items()
             if self.end is None and not self._is_lost:
+                if self._encoder.end is None:
+                    self._yielded.check(self._encoder.finish_reason, may_be_empty=self._producer.may_be_empty)
                 reason = self._encoder.end or EndReason.FINISHED
                 # Here rather than in _decide: what cannot be finished has failed.
                 chunks = self._encoder.finish()
@@ -207,7 +213,9 @@ class Generation:
                     return
                 # gettext_lazy() and the like, in the language of the request that has started this.
                 text_or_item = str(item) if isinstance(item, Promise) else item
-                for chunk in self._encoder.encode(text_or_item):
+                chunks = self._encoder.encode(text_or_item)
+                self._yielded.note(item, chunks)
+                for chunk in chunks:
                     self._put(chunk)
                 if self._writer.is_full:
                     await self._writer.wait_for_room()
