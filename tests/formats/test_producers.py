@@ -153,20 +153,6 @@ class TestWhatProvidersSayOfThemselves:
         assert read_all([{"type": kind, "sequence_number": 7}]) == []
         assert read_all([f'data: {{"type":"{kind}","sequence_number":7}}\n\n'.encode()]) == []
 
-    @pytest.mark.parametrize(
-        "event",
-        [
-            {"type": "error", "error": {"type": "overloaded_error", "message": "secret insides"}},
-            {"type": "error", "code": "server_error", "message": "secret insides", "param": None},
-            {"error": {"message": "secret insides", "code": 500}},
-        ],
-    )
-    @pytest.mark.parametrize("name", ["agui", "aisdk", "anthropic", "html", "tanstack", "text"])
-    def test_an_error_in_forwarded_bytes_fails_the_answer(self, name: str, event: dict[str, Any]):
-        encoder = get_format(name).encoder(GenerationFacts(generation_id="g", message_id="m"))
-        with pytest.raises(ProducerError, match="secret insides"):
-            encoder.encode(f"data: {json.dumps(event)}\n\n".encode())
-
     def test_calls_of_one_false_id_are_told_apart_by_their_place(self):
         def at(place: int, kind: str, **more: Any) -> dict[str, Any]:
             return {"type": f"response.{kind}", "sequence_number": 0, "output_index": place, **more}

@@ -14,6 +14,7 @@ from . import bedrock, google, google_interactions, mistral_conversations, ollam
 from .agui import AGUI, FAILURE
 from .anthropic import Anthropic
 from .base import ProducerError, ToolCalls, look
+from .failures import refuse_failure
 from .langchain import LangChain
 from .langgraph import LangGraph
 from .langgraph_modes import LangGraphModes
@@ -107,8 +108,9 @@ class Producers:
         if kind in self._own_types and (is_apps_own or kind != FAILURE):
             return None
         reader = self._readers.get(kind)
-        if reader is not None:
-            return reader(item)
+        if reader is not None and (read := reader(item)) is not None:
+            return read
+        refuse_failure(item, is_apps_own=is_apps_own)
         # Helper events exist as objects only; a mapping of such a type is an event of the app's own.
         is_helper = kind in _HELPER_EVENTS and not isinstance(item, Mapping)
         return [] if is_helper or self._responses.is_event(kind, item) else None
@@ -125,7 +127,5 @@ class Producers:
             return self.read(event) or []
         if (found := self._modes.read(item)) is not None:
             return found
-        error = look(item, "error")
-        if isinstance(error, Mapping) and not is_apps_own:
-            raise ProducerError(f"The provider failed: {error!r:.500}")
+        refuse_failure(item, is_apps_own=is_apps_own)
         return None

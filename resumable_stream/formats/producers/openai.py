@@ -72,6 +72,9 @@ class ChatCompletions:
         for call in look(delta, "tool_calls") or ():
             items += self._read_call(call)
         reason = look(choices[0], "finish_reason")
+        if reason == "error":
+            why = look(chunk, "error") or look(choices[0], "error")
+            raise ProducerError(f"The provider says that its model has failed while it was answering: {why!r:.500}")
         return items + self._read_finish(reason) if isinstance(reason, str) and reason else items
 
     def _read_refusal(self, delta: Any) -> list[Item]:
@@ -86,8 +89,6 @@ class ChatCompletions:
         return [item for page in pages for item in self._sources.take(look(page, "url"), look(page, "title"))]
 
     def _read_finish(self, reason: str) -> list[Item]:
-        if reason == "error":
-            raise ProducerError("The provider says that its model has failed while it was answering.")
         # Servers have words of their own for a usual end.
         known = _FINISH_REASONS.get(reason.lower(), "stop")
         is_refused, self._is_refused = self._is_refused and known == "stop", False

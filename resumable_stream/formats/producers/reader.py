@@ -22,7 +22,7 @@ from ..encoded import Encoded, EncodedEvents, broken_off
 from ..item_types import Chunk, Item
 from ..jsontext import decode, encode, escape_unsafe
 from ..refusals import class_name, unknown_class
-from . import Producers
+from . import ProducerError, Producers
 from .bedrock import model_output
 from .langgraph import CUSTOM, is_event
 from .langgraph_modes import NOTHING, unwrap, unwrap_mode
@@ -133,6 +133,8 @@ class ItemReader:
         return [_chunk_of(item, data)]
 
     def _read_sdk_chunk(self, item: Any) -> list[Item]:
+        if getattr(item, "type", None) == "error":
+            raise ProducerError(f"The agent failed: {getattr(item, 'error_text', None)}")
         return self._read_dump(item, lambda: item.encode(self._sdk_version))
 
     def _read_model(self, item: Any) -> list[Item]:
