@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from resumable_stream.generations.sources import items_of
+
 from ..support.manual import run_python
 from . import test_producers as known
 from .seen import FILTERED, FORMATS, WITH_FILES, see
@@ -98,6 +100,21 @@ def test_custom_call_has_text_for_input(name: str) -> None:
     ((called, value),) = seen.calls
     assert called == "sql"
     assert "select 1" in str(value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_managers_of_helper_streams_may_be_returned(name: str) -> None:
+    sdk = library("anthropic")
+    with sdk.Anthropic(api_key="x", http_client=known.answering(sdk, known.ANTHROPIC)) as client:
+        given = client.messages.stream(model="m", max_tokens=9, messages=[])
+        items = [item async for item in items_of(given)]
+    assert see(name, items).text == "Hello"
+
+    sdk = library("openai")
+    with sdk.OpenAI(api_key="x", http_client=known.answering(sdk, known.CHAT[:3])) as client:
+        given = client.chat.completions.stream(model="m", messages=[])
+        items = [item async for item in items_of(given)]
+    assert see(name, items).text == "Hello"
 
 
 async def test_manuals_way_to_map_another_library() -> None:
