@@ -14,6 +14,8 @@ from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.formats.base import ChatRequest, StoredGeneration
 from resumable_stream.formats.text import TextFormat
+from resumable_stream.generations import first_records
+from resumable_stream.protocol import layout
 from resumable_stream.utils.off_loop import SMALL_BYTES
 from resumable_stream.views import ResumableChatView
 from resumable_stream.websockets import connection
@@ -119,6 +121,36 @@ async def test_large_request_and_large_answer_are_read_in_threads(log: FaultyLog
     assert [one["content"] for one in Chat.heard] == [f"{text}!"]
     assert len(WATCHED.threads) == 3, "parsed, folded for on_end, folded for the client"
     assert all(name.startswith("resumable-stream-work") for name in WATCHED.threads)
+
+
+@in_virtual_time
+async def test_large_message_of_a_short_answer_is_stored_and_read_back_in_threads(
+    log: FaultyLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, str]] = []
+
+    def watched(name: str, function: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            calls.append((name, threading.current_thread().name))
+            return function(*args, **options)
+
+        return call
+
+    monkeypatch.setattr(Chat, "generate", lambda *_: of("Hello")())
+    monkeypatch.setattr(first_records, "user_records", watched("store", first_records.user_records))
+    monkeypatch.setattr(layout, "decode", watched("read", layout.decode))
+    visitor = Visitor()
+    # Its parts are whole only with the last one.
+    await visitor.post("/api/chat", body(1, "x" * 20 * SMALL_BYTES))
+    followed = await visitor.get("/api/chat/replay?id=c1&from=0")
+    assert [name for name, _ in calls] == ["store", "read"], "for the log, and for on_end; no reader needs it"
+    again = await visitor.post("/api/chat", body(2, "x" * 20 * SMALL_BYTES))
+    messages = (await visitor.get("/api/chat/c1/messages")).json["messages"]
+
+    assert (followed.status, again.status) == (200, 200)
+    assert messages[-1]["content"] == "Hello"
+    assert {name for name, _ in calls} == {"store", "read"}
+    assert all(thread.startswith("resumable-stream-work") for _, thread in calls)
 
 
 @in_virtual_time

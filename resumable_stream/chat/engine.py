@@ -42,6 +42,7 @@ from ..records import Record
 from ..runtime import runtime
 from ..types import Delivery, EndReason, Message
 from ..utils.app_code import call, stays_in_loop
+from ..utils.off_loop import off_loop, size_of
 from ..utils.threads import own_thread
 from .on_end import EndTeller, OnEnd
 
@@ -236,10 +237,11 @@ class ChatEngine:
             user_messages=user_messages,
         )
         encoder = self.format.encoder(facts)
-        records = opening_records(begin, [*history, *user_messages], encoder, told=told)
         here = runtime()
         arrival = arrival or here.arrivals.arrive(chat_id)
         arrival.stream = self._key(stream_name)
+        brought = [*history, *user_messages]
+        records = await off_loop(size_of(brought), opening_records, begin, brought, encoder, told=told)
         starting = self._start(
             stream_name, source, begin, records, encoder, owner, context, is_previewed, _Terms(replaces, guess), arrival
         )

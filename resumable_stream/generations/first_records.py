@@ -39,7 +39,8 @@ def preview_of(claim: Claim, records: Sequence[Record]) -> Preview:
     """Show what went with the claim, which is on the log already."""
     opening = records[: claim.end - claim.start - 1]
     sequenced = (SequencedRecord(claim.start + 1 + at, 0, *record) for at, record in enumerate(opening))
-    return Preview(claim.end, [entry for entry in Decoder(claim.start).feed(sequenced) if isinstance(entry, Chunk)])
+    entries = Decoder(claim.start, skips_messages=True).feed(sequenced)
+    return Preview(claim.end, [entry for entry in entries if isinstance(entry, Chunk)])
 
 
 def first_append(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:

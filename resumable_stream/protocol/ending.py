@@ -88,7 +88,7 @@ class Closing:
         self.start = head.start
         self._head = head
         self._encoder = encoder
-        self._decoder = Decoder(head.start)
+        self._decoder = Decoder(head.start, skips_messages=True)
         self._position = head.start
         self._facts = EndFacts(
             generation_id=head.token.generation_id or new_generation_id(),
@@ -173,7 +173,7 @@ class Closing:
 
         Not at the stream's head: the next generation may have begun by now.
         """
-        decoder = Decoder(self._position)
+        decoder = Decoder(self._position, skips_messages=True)
         position = self._position
         while True:
             try:

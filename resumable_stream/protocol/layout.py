@@ -343,17 +343,24 @@ Entry = Chunk | Claimed | Began | UserMessage | Ended
 class Decoder:
     """Turns records into entries; feed it consecutive records from any position.
 
-    Parts of a chunk whose beginning was not seen, or whose end never came, give no entry.
+    Parts of a chunk whose beginning was not seen, or whose end never came, give no entry. With ``skips_messages`` the
+    messages that generations have brought give none either: to read one takes long where it is large.
     """
 
-    __slots__ = ("_count", "_facts", "_parts", "boundary")
+    __slots__ = ("_count", "_facts", "_parts", "_skips_messages", "boundary")
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, *, skips_messages: bool = False) -> None:
         self.boundary = position
         """A position from which a fresh decoder gives everything that this one has not yet given."""
         self._parts: list[str] = []
         self._count = 0
         self._facts: tuple[int, EndFacts] | None = None
+        self._skips_messages = skips_messages
+
+    def size_of_messages(self, records: Iterable[SequencedRecord]) -> int:
+        """Estimate how much there is to read in the messages that ``records`` hold or complete."""
+        values = (len(value) for record in records if not record.body for _, value in record.headers)
+        return sum(map(len, self._parts)) + sum(values)
 
     def feed(self, records: Iterable[SequencedRecord]) -> list[Entry]:
         """Return the entries that ``records`` complete."""
@@ -379,7 +386,9 @@ class Decoder:
             if whole is None:
                 return None
             self.boundary = cursor
-            return _user_message(cursor, whole, "rs-told" in facts) if kind == "user" else Chunk(cursor, whole)
+            if kind != "user":
+                return Chunk(cursor, whole)
+            return None if self._skips_messages else _user_message(cursor, whole, "rs-told" in facts)
         if kind == "end":
             # The fence that makes it true is the next record of the same append.
             self._facts = cursor, EndFacts.parse(record.headers)

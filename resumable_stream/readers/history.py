@@ -12,10 +12,10 @@ from ..exceptions import RecordsMissingError, RecordsTrimmedError
 from ..formats.base import ChunkFormat, StoredGeneration
 from ..protocol.layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, read_patiently
-from ..records import MAX_BATCH_RECORDS, ReadBatch
+from ..records import MAX_BATCH_RECORDS, ReadBatch, SequencedRecord
 from ..types import EndReason, Message
 from ..utils.log_once import survive
-from ..utils.off_loop import SMALL_BYTES, off_loop
+from ..utils.off_loop import SMALL_BYTES, off_loop, size_of
 from .sharing import LargeRead
 
 OPENING_RECORDS = 10
@@ -80,7 +80,7 @@ async def read_brought_messages(backend: BaseBackend, stream: str, start: int) -
     position, limit = start, OPENING_RECORDS
     while True:
         batch = await read_patiently(backend, stream, position, limit, patience_seconds=REQUEST_PATIENCE_SECONDS)
-        for entry in decoder.feed(batch.records):
+        for entry in await _entries(decoder, batch.records):
             if isinstance(entry, (Chunk, Ended)):
                 return messages
             if isinstance(entry, UserMessage):
@@ -143,7 +143,7 @@ async def read_generations(
         if not batch.records:
             break
         position = batch.records[-1].seq_num + 1
-        for entry in decoder.feed(batch.records):
+        for entry in await _entries(decoder, batch.records):
             if isinstance(entry, Claimed) or not found or is_cut:
                 is_cut = False
                 found.append(_Building(entry.cursor - 1))
@@ -152,6 +152,10 @@ async def read_generations(
                 return History(_built(found), entry.cursor, position)
     is_running = bool(found) and found[-1].end is None
     return History(_built(found), found[-1].start if is_running else decoder.boundary, position)
+
+
+async def _entries(decoder: Decoder, records: Sequence[SequencedRecord]) -> list[Entry]:
+    return await off_loop(decoder.size_of_messages(records), decoder.feed, records)
 
 
 async def _read(backend: BaseBackend, stream: str, position: int, reading: LargeRead | None) -> ReadBatch:
@@ -190,7 +194,7 @@ def weight_of(generations: Sequence[StoredGeneration]) -> int:
     """Estimate, in bytes, how much there is to fold; counts no further than what is large anyway."""
     weight = 0
     for one in generations:
-        weight += len(one.user_messages) * CHUNK_BYTES
+        weight += size_of(list(one.user_messages))
         for chunk in one.chunks:
             weight += len(chunk) + CHUNK_BYTES
             if weight > SMALL_BYTES:

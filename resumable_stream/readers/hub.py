@@ -217,7 +217,7 @@ class SharedFollow:
             self.fail(BackendUnavailableError("The log's follow broke."))
 
     async def _follow(self) -> None:
-        decoder = Decoder(self.ring.end)
+        decoder = Decoder(self.ring.end, skips_messages=True)
         backoff = Backoff()
         while self.error is None:
             try:
@@ -237,7 +237,7 @@ class SharedFollow:
                     self.fail(error)
             except ResumableStreamError as error:
                 self.fail(error)
-            decoder = Decoder(decoder.boundary)
+            decoder = Decoder(decoder.boundary, skips_messages=True)
             await self._pause(backoff.next())
 
     async def _appears(self, backoff: Backoff) -> bool:

@@ -204,7 +204,7 @@ class Reader:
     async def _read(self) -> list[Frame]:
         """Read a page from the log, at this reader's own pace."""
         if self._decoder is None:
-            self._decoder, self._position = Decoder(self.cursor), self.cursor
+            self._decoder, self._position = Decoder(self.cursor, skips_messages=True), self.cursor
         records = await self._read_records()
         if not records:
             self._decoder, self._is_at_tail = None, True

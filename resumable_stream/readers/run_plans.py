@@ -125,7 +125,7 @@ class Runs:
             raise CursorLostError from error
         if begin is None or run_id_of(begin) != run_id:
             raise CursorLostError
-        following = next((entry for entry in Decoder(cursor).feed(records[1:])), None)
+        following = next((entry for entry in Decoder(cursor, skips_messages=True).feed(records[1:])), None)
         if isinstance(following, Ended):
             return await self._told_again(begin, cursor)
         return Passage(cursor=cursor, end_after=cursor)
@@ -135,7 +135,7 @@ class Runs:
         for record in records:
             back = back_of(record)
             if back is not None and back <= record.seq_num:
-                entries = Decoder(0).feed(await self._read(record.seq_num - back, 2))
+                entries = Decoder(0, skips_messages=True).feed(await self._read(record.seq_num - back, 2))
                 return next((entry.begin for entry in entries if isinstance(entry, Began)), None)
             if record.is_fence:
                 return None
@@ -143,7 +143,7 @@ class Runs:
 
     async def _told_again(self, begin: Begin, cursor: int) -> Passage:
         """Repeat the last chunk for a reader at ``cursor``, where the chunks of a run end."""
-        entries = Decoder(cursor - 1).feed(await self._read(cursor - 1, 1))
+        entries = Decoder(cursor - 1, skips_messages=True).feed(await self._read(cursor - 1, 1))
         body = last_word(self._format, begin, [entry.body for entry in entries if isinstance(entry, Chunk)])
         return Passage(cursor=cursor, end_after=cursor, prelude=[Frame(Chunk(0, body))] if body is not None else [])
 
