@@ -12,7 +12,7 @@ from resumable_stream.chat.turn import Turn
 
 from .support.logs import FaultyLog
 from .support.producers import of
-from .support.virtual_time import in_virtual_time
+from .support.virtual_time import in_virtual_time, settle
 from .support.visitors import Visitor
 from .test_asking import SOURCES, TURNS, Chat, answer, asking, log, stream_of, user
 
@@ -149,6 +149,179 @@ async def test_a_page_that_sends_only_its_newest_messages_deletes_nothing(log: F
     await page.turn("u3", "Good.")
 
     assert questions(page) == ["u1", "u2", "u3"]
+
+
+@pytest.mark.parametrize("view", ["sdk", "agui", "tanstack", "live", "text", "anthropic"])
+@pytest.mark.parametrize("gone", ["first", "last", "all"])
+@in_virtual_time
+async def test_what_the_page_says_it_has_deleted_is_gone_at_either_end(log: FaultyLog, view: str, gone: str) -> None:
+    client = SimpleClient(view)
+    for question in ("u1", "u2", "u3"):
+        await client.turn(question)
+    before = await client.stored()
+    assert [role for role, _ in before] == ["user", "assistant"] * 3
+    messages = client.messages
+    deleted = {"first": messages[:2], "last": messages[4:], "all": messages[:]}[gone]
+    client.messages = [message for message in messages if message not in deleted]
+    await client.turn("u4", deleted=deleted)
+
+    left = {"first": before[2:], "last": before[:4], "all": []}[gone]
+    assert await client.stored() == [*left, ("user", "Ask u4"), ("assistant", "Well.")]
+    assert ids(await TURNS[-1].history())[-1] == "u4"
+    # A later request has nothing more to say of it, and an old tab cannot bring it back.
+    await client.turn("u5", deleted=deleted)
+    assert (await client.stored())[: len(left)] == left
+
+
+@in_virtual_time
+async def test_a_deletion_is_taken_from_a_request_with_the_newest_message_alone(log: FaultyLog) -> None:
+    page = Page()
+    for question in ("u1", "u2", "u3"):
+        await page.turn(question, "Well.")
+    deleted = ids(page.messages)[2:4]
+    body = {"id": "c1", "message": user("u4"), "trigger": "submit-message", "deletedMessageIds": deleted}
+    turn = await page.ask("Good.", again=body)
+
+    assert [one for one in ids(await turn.history()) if one.startswith("u")] == ["u1", "u3", "u4"]
+    assert not set(deleted) & set(ids(await page.stored()))
+
+
+@pytest.mark.parametrize("named", ["u1", [1], {"u1": 1}, ["u"] * 1001])
+async def test_deletions_that_cannot_be_read_are_refused(log: FaultyLog, named: Any) -> None:
+    exchange = await Visitor().post("/api/sdk", asking(user("u1"), deletedMessageIds=named))
+
+    assert exchange.status == 400
+    assert "'deletedMessageIds' must be a list of at most 1000" in exchange.text
+
+
+@in_virtual_time
+async def test_a_message_that_the_page_shows_is_not_deleted(log: FaultyLog) -> None:
+    page = Page()
+    await page.turn("u1", "Well.")
+    page.messages.append(user("u2"))
+    await page.ask("Good.", deletedMessageIds=["u1", "u2", "never was"])
+
+    assert [one for one in ids(await page.stored()) if one.startswith("u")] == ["u1", "u2"]
+
+
+class SimpleClient:
+    """A client of any format, which posts its whole chat, with ids or without."""
+
+    def __init__(self, view: str, *, names: bool = True) -> None:
+        self.visitor = Visitor()
+        self.messages: list[dict[str, Any]] = []
+        self._view = view
+        self._names = names
+        self._runs = 0
+
+    async def turn(self, question: str, *, deleted: Any = (), answer: str = "Well.", text: str = "") -> None:
+        """Ask, and go on with the answer as this client keeps it: with ids as the server tells it."""
+        self.add("user", text or f"Ask {question}", question)
+        SOURCES.append(of(answer))
+        self._runs += 1
+        added = {"deletedMessageIds": [message["id"] for message in deleted]} if deleted else {}
+        chat = {"messages": self.messages}
+        run = {"runId": f"r{self._runs}", "state": {}, "tools": [], "context": []}
+        body = {
+            "sdk": {"id": "c1", **chat, **added},
+            "text": {"id": "c1", **chat, **added},
+            "anthropic": {"id": "c1", **chat, **added},
+            "agui": {"threadId": "c1", **run, **chat, "forwardedProps": added},
+            "tanstack": {"threadId": "c1", **run, **chat, "forwardedProps": added},
+            "live": {"id": "c1", **chat, "data": added},
+        }[self._view]
+        exchange = await self.visitor.post(f"/api/{self._view}", body)
+        assert exchange.status in (200, 202), exchange.text
+        await settle()
+        if self._names:
+            self.messages = (await self.visitor.get(f"/api/{self._view}/c1/messages")).json["messages"]
+        else:
+            self.add("assistant", answer.strip(), "")
+
+    def add(self, role: str, text: str, message_id: str) -> None:
+        message: dict[str, Any] = {"role": role, "content": text}
+        if self._view in ("sdk", "tanstack", "live"):
+            field = "text" if self._view == "sdk" else "content"
+            message = {"role": role, "parts": [{"type": "text", field: text}]}
+        self.messages.append({"id": message_id, **message} if self._names else message)
+
+    async def stored(self) -> list[tuple[str, str]]:
+        """Return the role and the text of each message that a reload shows."""
+        told = (await self.visitor.get(f"/api/{self._view}/c1/messages")).json["messages"]
+        return [(message["role"], _text_of(message)) for message in told]
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    parts = message.get("parts", message.get("content"))
+    if isinstance(parts, str):
+        return parts
+    return "".join(part.get("text", part.get("content", "")) for part in parts)
+
+
+UNNAMED = pytest.mark.parametrize("view", ["sdk", "agui", "tanstack", "live", "text", "anthropic"])
+
+
+@UNNAMED
+@in_virtual_time
+async def test_a_chat_without_ids_is_stored_once_and_with_what_is_new(log: FaultyLog, view: str) -> None:
+    client = SimpleClient(view, names=False)
+    # Answers are not compared: this client keeps them without their blanks.
+    await client.turn("", text="Yes", answer="Well. ")
+    await client.turn("", text="Yes", answer="Good. ")
+    client.add("user", "Lost", "")
+    await client.turn("", text="Yes", answer="Fine. ")
+
+    chat = [("user", "Yes"), ("assistant", "Well. "), ("user", "Yes"), ("assistant", "Good. ")]
+    chat += [("user", "Lost"), ("user", "Yes"), ("assistant", "Fine. ")]
+    assert await client.stored() == chat
+
+
+@UNNAMED
+@in_virtual_time
+async def test_a_turn_without_ids_that_is_missing_between_others_is_gone(log: FaultyLog, view: str) -> None:
+    client = SimpleClient(view, names=False)
+    for question in ("1", "2", "3"):
+        await client.turn(question)
+    del client.messages[2:4]
+    await client.turn("4")
+
+    assert [text for role, text in await client.stored() if role == "user"] == ["Ask 1", "Ask 3", "Ask 4"]
+
+
+@UNNAMED
+@pytest.mark.parametrize("way", ["an old tab", "only the newest", "a summary first", "the newest alone"])
+@in_virtual_time
+async def test_a_page_without_ids_that_shows_less_deletes_nothing(log: FaultyLog, view: str, way: str) -> None:
+    client = SimpleClient(view, names=False)
+    for question in ("1", "2", "3"):
+        await client.turn(question)
+    before = await client.stored()
+    shown = client.messages
+    client.messages = {
+        "an old tab": shown[:2],
+        "only the newest": shown[4:],
+        "a summary first": [],
+        "the newest alone": [],
+    }[way]
+    if way == "a summary first":
+        client.add("user", "In short: three questions.", "")
+        client.messages += shown[4:]
+    await client.turn("3")
+
+    assert await client.stored() == [*before, ("user", "Ask 3"), ("assistant", "Well.")]
+
+
+@UNNAMED
+@in_virtual_time
+async def test_a_page_without_ids_that_goes_on_costs_the_same_after_any_history(log: FaultyLog, view: str) -> None:
+    client = SimpleClient(view, names=False)
+    costs = []
+    for question in range(8):
+        log.calls.clear()
+        await client.turn(str(question))
+        costs.append((log.calls["read"], log.calls["tail"]))
+
+    assert costs[3:] == costs[3:4] * 5
 
 
 @in_virtual_time

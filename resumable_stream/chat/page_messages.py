@@ -17,6 +17,7 @@ from itertools import takewhile
 from ..formats.base import ChatRequest, StoredGeneration
 from ..formats.conversation import Conversation
 from ..formats.differences import Brought, compare
+from ..formats.unnamed import name_by_content
 from ..protocol.head import Head
 from ..protocol.layout import Begin
 from ..readers.history import fold_history, read_generations
@@ -34,17 +35,21 @@ async def bring(chat: ChatEngine, stream_name: str, asked: ChatRequest, *, takes
 
     Without ``takes_history`` it is the newest message alone, or the answer that is to be continued.
     """
-    if not (takes_history and asked.is_history and chat.mode == "session"):
-        newest = _newest(asked)
-        if not newest or newest[-1]["role"] == "user":
+    if not (takes_history and chat.mode == "session"):
+        asked = replace(asked, is_history=False, is_unnamed=False, deleted=frozenset())
+    newest = _newest(asked)
+    is_asked_by_person = bool(newest) and newest[-1]["role"] == "user"
+    asked = replace(asked, is_unnamed=asked.is_unnamed and is_asked_by_person)
+    if not (asked.is_history or asked.is_unnamed):
+        if not asked.deleted and (not newest or is_asked_by_person):
             return Brought(messages=newest)
         # What is said to be an answer of ours is compared with the log in any case.
-        asked = replace(asked, messages=newest)
-    page = await off_loop(size_of(asked.messages), digest, asked.messages)
+        asked = replace(asked, messages=newest or asked.messages[-1:])
+    page = await off_loop(size_of(asked.messages), digest, asked.messages, is_unnamed=asked.is_unnamed)
     head = await chat.head(stream_name)
     brought = await _compared(chat, stream_name, head, asked)
     token = head.token.text if head is not None else ""
-    return replace(brought, page=page if asked.is_history else "", token=token)
+    return replace(brought, page=page if asked.is_history or asked.is_unnamed else "", token=token)
 
 
 def _newest(asked: ChatRequest) -> list[Message]:
@@ -58,7 +63,10 @@ async def _compared(chat: ChatEngine, stream_name: str, head: Head | None, asked
     if head is None or head.tail == 0:
         return await _compare(chat, [], asked)
     begin = head.begin
-    if begin is not None and head.end is not None and await _goes_on_from(begin, asked.messages):
+    if begin is not None and head.end is not None and not asked.deleted and await _goes_on_from(begin, asked):
+        if asked.is_unnamed:
+            # Nothing but the answer stands between what was asked then and what is asked now.
+            return Brought(messages=_newest(asked))
         generations = (await read_generations(chat.backend, stream_name, start=head.start, count=1)).generations
         known = await _after(chat, asked.messages[: _count(begin.page)], generations)
         brought = await _compare(chat, known, asked)
@@ -72,6 +80,8 @@ async def _compared(chat: ChatEngine, stream_name: str, head: Head | None, asked
         known = await fold_history(chat.format, generations, with_running=True)
         told = {message_id for one in generations for message_id in one.told}
         del generations
+        if asked.is_unnamed:
+            asked = await off_loop(size_of(known), name_by_content, known, asked) if known else asked
         return await _compare(chat, known, asked, told=told)
 
 
@@ -101,8 +111,10 @@ async def _after(
     return conversation.messages()
 
 
-def digest(messages: Sequence[Message]) -> str:
-    """Return the number of messages and a hash of what they say."""
+def digest(messages: Sequence[Message], *, is_unnamed: bool = False) -> str:
+    """Return the number of messages and a hash of what they say, without the ids that were made up."""
+    if is_unnamed:
+        messages = [{name: value for name, value in message.items() if name != "id"} for message in messages]
     text = json.dumps(messages, sort_keys=True, separators=(",", ":"))
     hashed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
     return f"{len(messages)}.{base64.urlsafe_b64encode(hashed).decode()}"
@@ -113,12 +125,14 @@ def _count(page: str) -> int:
     return int(count) if count.isascii() and count.isdigit() and len(count) < 10 else 0
 
 
-async def _goes_on_from(begin: Begin, messages: Sequence[Message]) -> bool:
+async def _goes_on_from(begin: Begin, asked: ChatRequest) -> bool:
     count = _count(begin.page)
-    if not 0 < count <= len(messages):
+    if not 0 < count <= len(asked.messages):
         return False
-    earlier = messages[:count]
-    return await off_loop(size_of(earlier), digest, earlier) == begin.page
+    earlier = asked.messages[:count]
+    if asked.is_unnamed and any(message["role"] == "user" for message in asked.messages[count:-1]):
+        return False
+    return await off_loop(size_of(earlier), digest, earlier, is_unnamed=asked.is_unnamed) == begin.page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,15 +43,32 @@ def _read(format_: ChunkFormat, body: Mapping[str, Any], *, allows_system_messag
     if not allows_system_messages:
         _refuse_server_roles(body)
         _refuse_server_roles({"messages": asked.messages})
-    return replace(asked, is_history=_is_history(body.get("messages")))
+    messages = body.get("messages")
+    named = [_is_named(message) for message in messages] if isinstance(messages, list) else []
+    return replace(
+        asked,
+        is_history=len(named) > 1 and all(named),
+        is_unnamed=len(named) > 1 and not any(named),
+        deleted=_deleted(body),
+    )
 
 
-def _is_history(messages: Any) -> bool:
-    """Return whether a request has the chat as its page shows it, each message under an id of the page's own."""
-    if not isinstance(messages, list) or len(messages) < 2:
-        return False
-    ids = [message.get("id") if isinstance(message, dict) else None for message in messages]
-    return all(isinstance(message_id, str) and message_id for message_id in ids)
+def _is_named(message: Any) -> bool:
+    message_id = message.get("id") if isinstance(message, dict) else None
+    return isinstance(message_id, str) and message_id != ""
+
+
+def _deleted(body: Mapping[str, Any]) -> frozenset[str]:
+    """Return the ids in ``deletedMessageIds``: of the body, or of what AG-UI's and TanStack's clients let pages add."""
+    for added in (body, body.get("forwardedProps"), body.get("data")):
+        if isinstance(added, Mapping) and (ids := added.get("deletedMessageIds")) is not None:
+            is_right = isinstance(ids, list) and all(isinstance(message_id, str) for message_id in ids)
+            if not is_right or len(ids) > settings.max_messages:
+                raise InvalidRequestError(
+                    f"'deletedMessageIds' must be a list of at most {settings.max_messages} messages' ids."
+                )
+            return frozenset(ids)
+    return frozenset()
 
 
 def _refuse_server_roles(body: Mapping[str, Any]) -> None:

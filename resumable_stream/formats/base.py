@@ -31,6 +31,10 @@ class ChatRequest:
     """Whether its client would have said so if it asked anew."""
     is_history: bool = False
     """Whether :attr:`messages` are the chat as the page has it, each under the id that the page gave it."""
+    is_unnamed: bool = False
+    """Whether they are a list in which the page has named none; their ids are made up, for this request only."""
+    deleted: frozenset[str] = frozenset()
+    """Ids of messages that the page says it has deleted."""
     run_id: str | None = None
     """The client's own name for the run it asks for, not yet validated; the same again asks for the same run."""
     protocol_version: str = ""

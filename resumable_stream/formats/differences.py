@@ -4,7 +4,7 @@ Clients post the chat as their page shows it. Mostly it is the log's chat and on
 outputs of its own tools, a message whose sending failed, a greeting, or a message fewer than the log.
 
 Nobody knows what a page does not show because it is old (another tab has gone on), or because it sends only its newest
-messages. So a message counts as deleted only if the page shows others both before and after it.
+messages. So a message counts as deleted only if the page shows others both before and after it, or if the page says so.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 
 from ..types import Message
 from .base import ChatRequest, ChunkFormat, StoredGeneration
-
-_SAID = ("role", "parts", "content")
-"""The fields of a user's message that say something; others differ between what clients hold and what they send."""
+from .unnamed import SAID
 
 _SPEAKERS = ("user", "system", "developer", "tool")
 """Who speaks for itself in a message of the client: everybody but the model."""
@@ -70,6 +68,7 @@ class _Comparison:
         self._new: list[Message] = []
         """What the page has after that."""
         self._told = set(told)
+        self._deleted = asked.deleted.difference(message["id"] for message in asked.messages)
         self._at = 0
         """How far the log's chat is compared."""
 
@@ -84,12 +83,16 @@ class _Comparison:
                 self._add(message)
             elif place is not None and place >= self._at:
                 self._meet(message, place)
-        following = [] if self._cuts() else [*self._known[self._at :]]
+        following = [] if self._cuts() else self._kept(self._known[self._at :])
         chat = [*self._body, *following]
+        if self._known and not chat:
+            # What is said twice stands there once; but a chat that takes the place of the log's must have a message.
+            return self._brought(self._new[:1], self._new)
         changed = self._first_change(chat)
         if changed >= max(0, len(chat) - 1):
             # Nothing differs, or only the last message that both have, which can be said once more.
-            repeated = chat[-1:] if changed < len(chat) or self._is_about_last(chat) or self._cuts() else []
+            is_shorter = len(chat) < len(self._known)
+            repeated = chat[-1:] if changed < len(chat) or self._is_about_last(chat) or is_shorter else []
             return self._brought([], [*repeated, *self._new])
         return self._brought(chat, self._new)
 
@@ -105,7 +108,7 @@ class _Comparison:
 
     def _meet(self, message: Message, place: int) -> None:
         """Take a message that both have, with what stands before it."""
-        missing = self._known[self._at : place]
+        missing = self._kept(self._known[self._at : place])
         if self._at:
             # Other kinds (reasoning, activities, results) are not sent by every client that shows them.
             missing = [one for one in missing if one["role"] not in ("user", "assistant")]
@@ -113,9 +116,12 @@ class _Comparison:
         self._new = []
         self._at = place + 1
 
+    def _kept(self, messages: Sequence[Message]) -> list[Message]:
+        return [message for message in messages if message["id"] not in self._deleted]
+
     def _merged(self, known: Message, message: Message) -> Message:
         if message["role"] == "user":
-            is_same = all(known.get(name) == message.get(name) for name in _SAID)
+            is_same = all(known.get(name) == message.get(name) for name in SAID)
             return known if is_same else message
         return self._format.merge_answers(known, message)
 

@@ -24,9 +24,11 @@ def test_a_body_is_read_as_it_is():
     assert (asked.chat_id, asked.run_id, asked.message_id, asked.messages) == ("thread", "run", None, messages)
 
 
-def test_a_message_without_an_id_is_named_by_its_place():
-    asked = FORMAT.parse_request({"threadId": "thread", "messages": [USER, {"role": "user", "content": "Hi"}]})
-    assert ([message["id"] for message in asked.messages], asked.run_id) == (["u1", "message-1"], None)
+def test_a_message_without_an_id_gets_one_that_no_other_request_has():
+    body = {"threadId": "thread", "messages": [USER, {"role": "user", "content": "Hi"}]}
+    named = [[message["id"] for message in FORMAT.parse_request(body).messages] for _ in range(2)]
+    assert named[0][0] == named[1][0] == "u1"
+    assert named[0][1] != named[1][1]
 
 
 @pytest.mark.parametrize(

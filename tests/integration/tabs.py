@@ -41,12 +41,12 @@ class Tab:
         self._host = host
         self._name = name
 
-    async def send(self, *steps: Step, instead_of: str | None = None) -> None:
+    async def send(self, *steps: Step, instead_of: str | None = None, body: dict[str, Any] | None = None) -> None:
         """Send a message and return at once; :meth:`settled` waits for the answer.
 
-        ``instead_of`` is the id of an earlier message, which is edited.
+        ``instead_of`` is the id of an earlier message, which is edited; ``body`` is what the page adds to its request.
         """
-        await self._host.call("send", tab=self._name, text=json.dumps(steps), messageId=instead_of)
+        await self._host.call("send", tab=self._name, text=json.dumps(steps), messageId=instead_of, body=body or {})
 
     async def send_now(self, *steps: Step) -> None:
         """Queue a message and send it in the middle of the answer that is being streamed."""

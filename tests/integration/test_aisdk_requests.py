@@ -149,6 +149,23 @@ async def test_a_deleted_message_stays_deleted(browser: Browser) -> None:
     assert await stored_messages(browser, chat) == state.messages
 
 
+@pytest.mark.parametrize("gone", [slice(0, 2), slice(4, 6)], ids=["first", "last"])
+async def test_a_message_that_the_page_names_as_deleted_stays_deleted_at_either_end(
+    browser: Browser, gone: slice
+) -> None:
+    chat = new_id()
+    tab = await browser.open(chat)
+    for text in ("One.", "Two.", "Three."):
+        state = await asked(tab, text)
+    deleted = ids(state.messages)[gone]
+    await tab.forget(*deleted)
+    await tab.send("Four.", body={"deletedMessageIds": deleted})
+    state = await tab.settled()
+
+    assert len(state.messages) == 6
+    assert await stored_messages(browser, chat) == state.messages
+
+
 async def test_a_greeting_of_the_page_survives_a_reload(browser: Browser) -> None:
     chat = new_id()
     greeting = {"id": "greeting", "role": "assistant", "parts": [{"type": "text", "text": "Welcome!"}]}

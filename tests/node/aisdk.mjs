@@ -112,7 +112,7 @@ await serve({
     tab.chat = new Chat({ id, transport, messages, experimental_queue: queues });
     tabs.set(name, tab);
   },
-  send: ({ tab, text, messageId }) => run(tab, (chat) => chat.sendMessage({ text, messageId })),
+  send: ({ tab, text, messageId, body }) => run(tab, (chat) => chat.sendMessage({ text, messageId }, { body })),
   regenerate: ({ tab, messageId }) => run(tab, (chat) => chat.regenerate({ messageId })),
   // Send in the middle of an answer, which ends the request of that one.
   sendNow: ({ tab, text }) =>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,11 +62,11 @@ def run_id(body: Mapping[str, Any]) -> str | None:
 
 
 def message_id(value: Mapping[str, Any], index: int) -> str:
-    """Return a message's id; one without is named by its place."""
+    """Return a message's id; one without gets a new one: the same place is another message's in another request."""
     found = value.get("id")
     if found is not None and not isinstance(found, str):
         raise InvalidRequestError(f"messages[{index}].id must be a string.")
-    return found or f"message-{index}"
+    return found or f"msg-{secrets.token_hex(8)}"
 
 
 def _parse_message(value: Any, index: int) -> Message:

@@ -16,8 +16,7 @@ _ROLES = ("system", "user", "assistant", "developer", "tool", "reasoning")
 def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     """Read ``{messages, data, …}`` with ``UIMessage``s, or ``RunAgentInput``, whose messages become such.
 
-    As the npm package does, a message without an id is named by its place, and parts without a type are dropped, as
-    is what is no message of the chat.
+    As the npm package does, parts without a type are dropped, as is what is no message of the chat.
 
     Raises:
         InvalidRequestError: Something is missing or has the wrong type.
