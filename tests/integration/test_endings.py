@@ -40,9 +40,11 @@ RECYCLED = {
     "gunicorn-uvicorn": ["--max-requests", str(MAX_REQUESTS)],
     "gunicorn-asgi": ["--max-requests", str(MAX_REQUESTS)],
     "hypercorn": ["--max-requests", str(MAX_REQUESTS)],
-    # By itself after a minute at the earliest (--workers-lifetime), and in the same way at SIGHUP.
-    "granian": [],
+    # At SIGHUP. In the same way after a minute at the earliest (--workers-lifetime), which is too long for a test.
+    "granian": ["--respawn-interval", "0.1"],
 }
+MAX_MEMORY = ["--workers-max-rss", "400", "--rss-sample-interval", "1"]
+"""Has granian recycle a worker that takes more than so many MiB."""
 SHORT = {"count": 60, "every_ms": 25}
 """An answer that ends within the grace."""
 SHORT_TEXT = "".join(f"{number} " for number in range(60))
@@ -81,9 +83,11 @@ class Case:
     kind: str
     is_recycled: bool = False
     has_lifespan: bool = True
+    has_grown: bool = False
+    """Whether it is recycled because it takes too much memory."""
 
     def __str__(self) -> str:
-        way = "recycled" if self.is_recycled else "sigterm"
+        way = "grown" if self.has_grown else "recycled" if self.is_recycled else "sigterm"
         return f"{way}-{self.kind}{'' if self.has_lifespan else '-without-lifespan'}"
 
     @asynccontextmanager
@@ -96,7 +100,7 @@ class Case:
             directory,
             log=sqlite_log(directory),
             application=f"tests.integration.project.asgi:{application}",
-            options=RECYCLED[self.kind] if self.is_recycled else (),
+            options=self._options(),
             SHUTDOWN_GRACE_SECONDS=GRACE_SECONDS,
         )
         # In threads: they wait, and the others' clocks run meanwhile.
@@ -107,10 +111,17 @@ class Case:
         finally:
             await asyncio.to_thread(context.__exit__, None, None, None)
 
+    def _options(self) -> list[str]:
+        return (RECYCLED[self.kind] if self.is_recycled else []) + (MAX_MEMORY if self.has_grown else [])
+
     async def end(self, server: Server) -> None:
         """Have the server end its worker."""
         if not self.is_recycled:
             server.terminate()
+            return
+        if self.has_grown:
+            async with httpx.AsyncClient(base_url=server.base, timeout=PATIENCE_SECONDS) as client:
+                await expect(await client.get("/memory/400"), 204)
             return
         if self.kind == "granian":
             os.kill(server.pid, signal.SIGHUP)
@@ -133,7 +144,11 @@ class Case:
             await expect(served, 200)
 
 
-CASES = [*(Case(kind) for kind in SERVERS), *(Case(kind, is_recycled=True) for kind in RECYCLED)]
+CASES = [
+    *(Case(kind) for kind in SERVERS),
+    *(Case(kind, is_recycled=True) for kind in RECYCLED),
+    Case("granian", is_recycled=True, has_grown=True),
+]
 WITHOUT_LIFESPAN = [
     Case("hypercorn", has_lifespan=False),
     Case("uvicorn", is_recycled=True, has_lifespan=False),

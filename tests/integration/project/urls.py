@@ -24,6 +24,7 @@ urlpatterns = [
     path("api/agui", include(views.AGUIChat.urls())),
     path("static/<path:name>", views.script),
     path("csrf", views.csrf),
+    path("memory/<int:mebibytes>", views.take_memory),
     path("gates/<str:name>/reached", views.gate_reached),
     path("gates/<str:name>/open", views.open_gate),
 ]

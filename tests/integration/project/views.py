@@ -84,6 +84,15 @@ async def csrf(request: HttpRequest) -> HttpResponse:
     return HttpResponse(get_token(request), content_type="text/plain")
 
 
+taken: list[bytes] = []
+
+
+async def take_memory(request: HttpRequest, mebibytes: int) -> HttpResponse:
+    """Have this process take more memory for as long as it lives."""
+    taken.append(b"x" * (mebibytes << 20))
+    return HttpResponse(status=204)
+
+
 async def gate_reached(request: HttpRequest, name: str) -> HttpResponse:
     """Answer once the model stands at the gate."""
     await model.gates[name].reached.wait()
