@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from django.urls import include, path
 
 from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.chat.turn import Turn
 from resumable_stream.exceptions import EmptyAnswerError
 from resumable_stream.protocol.layout import new_generation_id
 from resumable_stream.readers.reader import Reader
 from resumable_stream.types import EndReason
 from resumable_stream.utils.log_once import forget
+from resumable_stream.views import ResumableChatView
 
 from .formats.seen import FORMATS
 from .formats.test_producers import chat_chunk, library
+from .support.logs import use_faulty_log
+from .support.virtual_time import in_virtual_time
+from .support.visitors import Visitor
 
 CHUNK = "openai.types.chat.chat_completion_chunk.ChatCompletionChunk"
 
@@ -75,13 +83,37 @@ async def test_producer_that_yields_nothing_finishes(items: list[Any]) -> None:
     assert (await end_of("aisdk", items))[:2] == (EndReason.FINISHED, [])
 
 
-async def test_answer_that_goes_on_after_outputs_of_page_may_add_nothing() -> None:
-    assert (await end_of("aisdk", [chunk({}, "stop")], chat_id="c"))[:2] == (EndReason.FINISHED, [])
+class SilentChat(ResumableChatView):
+    format = "aisdk"
+
+    async def generate(self, turn: Turn) -> AsyncIterator[Any]:
+        yield chunk({"role": "assistant"})
+        yield chunk({}, "stop")
 
 
-async def test_answer_to_message_may_not_add_nothing() -> None:
-    asked = [{"id": "u1", "role": "user", "parts": []}]
-    assert (await end_of("aisdk", [chunk({}, "stop")], chat_id="c", user_messages=asked))[0] is EndReason.FAILED
+urlpatterns = [path("api/silent", include(SilentChat.urls()))]
+
+ASKED = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}
+CALL = {"type": "tool-ask", "toolCallId": "k1", "state": "output-available", "input": {}, "output": "17"}
+ANSWERED = {"id": "a1", "role": "assistant", "parts": [CALL]}
+
+
+@pytest.mark.urls("tests.test_empty_answers")
+@pytest.mark.parametrize("trigger", ["submit-message", "regenerate-message"])
+@in_virtual_time
+async def test_question_that_gets_nothing_is_told_so(settings: Any, trigger: str) -> None:
+    use_faulty_log(settings)
+    exchange = await Visitor().post("/api/silent", {"id": "c1", "messages": [ASKED], "trigger": trigger})
+    assert json.loads(exchange.events[-1].data)["type"] == "error"
+
+
+@pytest.mark.urls("tests.test_empty_answers")
+@in_virtual_time
+async def test_answer_that_goes_on_after_outputs_of_page_may_add_nothing(settings: Any) -> None:
+    use_faulty_log(settings)
+    body = {"id": "c1", "messages": [ASKED, ANSWERED], "trigger": "submit-message", "messageId": "a1"}
+    exchange = await Visitor().post("/api/silent", body)
+    assert json.loads(exchange.events[-1].data)["type"] == "finish"
 
 
 async def test_end_in_words_of_format_is_end() -> None:
