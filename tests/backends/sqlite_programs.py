@@ -90,6 +90,13 @@ async def append_once(backend: SQLiteBackend) -> None:
         say([type(error).__name__, str(error)])
 
 
+async def append_patiently(backend: SQLiteBackend) -> None:
+    """Append once, however long the log is locked; tell of the success."""
+    patient = SQLiteBackend("patient", {"path": backend.path, "timeout_seconds": PATIENCE_SECONDS})
+    await append_once(patient)
+    await patient.close()
+
+
 async def read_once(backend: SQLiteBackend) -> None:
     """Read, and tell the bodies."""
     say(bodies((await backend.read("a", 0)).records))

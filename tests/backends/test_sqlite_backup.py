@@ -14,13 +14,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from resumable_stream.backends.sqlite import SQLiteBackend
-from resumable_stream.backends.sqlite.file import SCHEMA_VERSION
+from resumable_stream.backends.sqlite import backup as backup_module
+from resumable_stream.backends.sqlite.file import SCHEMA_VERSION, LogFile
+from resumable_stream.backends.sqlite.restoring import alone
 from resumable_stream.exceptions import BackupError, InvalidBackendError, RecordsTrimmedError
 from resumable_stream.records import Record
 from resumable_stream.testing import bodies, read_all, texts
@@ -353,6 +356,45 @@ class TestRestore:
                 assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         backend.restore(target, filler=FILLER)
         assert (await contents_of(path))["s0"][0] == "x" * 100_000
+
+    async def test_process_that_opens_the_log_during_a_restore_waits_and_finds_the_backup(
+        self, backend: SQLiteBackend, path: Path, target: Path
+    ) -> None:
+        await backend.append("a", texts("1"))
+        backend.back_up(target)
+        await backend.close()
+        with ExitStack() as stack:
+            with alone(LogFile(path, 5)) as log:
+                process = stack.enter_context(started("append_patiently", path))
+                while path not in [Path(found.path) for found in psutil.Process(process.pid).open_files()]:
+                    assert process.poll() is None
+                with closing(sqlite3.connect(target)) as copied:
+                    copied.backup(log)
+            output, errors = process.communicate(timeout=60)
+        assert output == '"ok"\n', errors
+        assert await contents_of(path) == {"a": ["1", "x"]}
+
+    async def test_interrupted_backup_and_restore_leave_nothing_behind(
+        self, backend: SQLiteBackend, path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await backend.append("a", texts(*["x" * 1000] * 500))
+        backend.back_up(target)
+        await backend.close()
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(
+            backup_module, "watch_for_signals", lambda connection: connection.set_progress_handler(interrupt, 1000)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            backend.back_up(target.with_name("other"))
+        with pytest.raises(KeyboardInterrupt):
+            backend.restore(target, filler=FILLER)
+
+        assert names(target.parent) == {"copy"}
+        assert names(path.parent) == {path.name, "backups"}
+        assert len((await contents_of(path))["a"]) == 500
 
 
 class TestRefusedRestores:

@@ -207,9 +207,13 @@ def _reading(file: LogFile) -> Iterator[sqlite3.Connection]:
 
 def _open(uri: str, timeout_seconds: float) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=timeout_seconds, isolation_level=None)
-    # While SQLite is busy, Python sees Ctrl-C only here.
-    connection.set_progress_handler(lambda: None, INSTRUCTIONS_BETWEEN_SIGNALS)
+    watch_for_signals(connection)
     return connection
+
+
+def watch_for_signals(connection: sqlite3.Connection) -> None:
+    """Have Python called now and then while SQLite is busy: otherwise it would not see Ctrl-C."""
+    connection.set_progress_handler(lambda: None, INSTRUCTIONS_BETWEEN_SIGNALS)
 
 
 def _flush(path: Path, flags: int) -> None:

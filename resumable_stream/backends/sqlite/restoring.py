@@ -59,7 +59,7 @@ def restore(file: LogFile, source: Path, *, filler: Record) -> Restored:
         raise BackupError(f"{str(source)!r} is the log itself.")
     backup = LogFile(source, file.timeout_seconds)
     require_log(backup)
-    with _alone(file) as log, draft_beside(file.path) as draft:
+    with alone(file) as log, draft_beside(file.path) as draft:
         copy(backup, draft)
         contents = check(draft)
         former = _keep(log, file.path)
@@ -71,7 +71,7 @@ def restore(file: LogFile, source: Path, *, filler: Record) -> Restored:
 
 
 @contextmanager
-def _alone(file: LogFile) -> Iterator[sqlite3.Connection]:
+def alone(file: LogFile) -> Iterator[sqlite3.Connection]:
     """Open the log, and let no other process open it until the end; it has no WAL meanwhile."""
     try:
         file.connect().close()
