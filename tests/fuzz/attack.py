@@ -276,5 +276,6 @@ def _left(here: Runtime) -> list[str]:
         "sockets": here.sockets,
         "starts": here.arrivals._starting,
         "stops": here.arrivals._stops,
+        "loads": len(here.loads.shared),
     }
     return [name for name, registry in registries.items() if registry]
