@@ -148,3 +148,19 @@ async def test_the_functions_without_the_view_start_follow_and_read_back() -> No
     assert (await names["stop"](request, "readme")).status_code == 204
     (message,) = json.loads((await names["messages"](request, "readme")).content)["messages"]
     assert message["parts"][0]["text"] == "Hello"
+
+
+async def test_the_tenant_in_the_owner_keeps_users_with_equal_keys_apart() -> None:
+    names: dict[str, Any] = {}
+    exec(block_with("class TenantChat"), names)
+    chat = names["TenantChat"]()
+    requests = []
+    for tenant in ("acme", "globex"):
+        request = AsyncRequestFactory().post("/chat")
+        request.user = User(pk=7)
+        request.tenant = SimpleNamespace(schema_name=tenant)
+        requests.append(request)
+
+    streams = [await chat.stream_of(request, "c1") for request in requests]
+    assert [name.rpartition("/")[0].rpartition("/")[2] for name in streams] == ["acme-user-7", "globex-user-7"]
+    assert [await chat.limit_key_of(request) for request in requests] == ["acme-user-7", "globex-user-7"]

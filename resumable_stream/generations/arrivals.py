@@ -5,7 +5,11 @@ A stop that comes meanwhile would find nothing, and the answer would be written 
 each stop is noted as it arrives. A stop leaves a mark for its stream, and a start that came before it is stopped as
 soon as it has claimed that stream: before its producer is asked for anything.
 
-This holds within one process: what another one has not yet put on the log, nobody can know.
+This holds within one process: what another one has not yet put on the log, nobody can know. Nor can a stop leave a note
+on the log for it. A first question has no stream yet that could hold one, and a request that is refused must not make
+one. And whether a start came before or after the note could be told only by the two machines' clocks, or by a read of
+the stream as the request arrives, before it is known whether its client may read that. A note that outlives its moment
+would end the next question, which is worse than a stop that has to be repeated.
 """
 
 from __future__ import annotations
