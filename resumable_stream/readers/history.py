@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..backends.base import BaseBackend
+from ..backends.followers import characters_of
 from ..exceptions import RecordsMissingError, RecordsTrimmedError
 from ..formats.base import ChunkFormat, StoredGeneration
 from ..protocol.layout import Began, Chunk, Claimed, Decoder, Ended, Entry, UserMessage
@@ -161,7 +162,8 @@ async def _entries(decoder: Decoder, records: Sequence[SequencedRecord]) -> list
 async def _read(backend: BaseBackend, stream: str, position: int, reading: LargeRead | None) -> ReadBatch:
     batch = await read_patiently(backend, stream, position, patience_seconds=REQUEST_PATIENCE_SECONDS)
     if reading is not None:
-        await reading.add(sum(len(record.body) + CHUNK_BYTES for record in batch.records))
+        # Chunks are bodies, and the messages that generations have brought stand in headers.
+        await reading.add(characters_of(batch.records) + CHUNK_BYTES * len(batch.records))
     return batch
 
 

@@ -151,6 +151,7 @@ async def test_large_message_of_a_short_answer_is_stored_and_read_back_in_thread
     assert messages[-1]["content"] == "Hello"
     assert {name for name, _ in calls} == {"store", "read"}
     assert all(thread.startswith("resumable-stream-work") for _, thread in calls)
+    assert all(name.startswith("resumable-stream-work") for name in WATCHED.threads)
 
 
 @in_virtual_time
