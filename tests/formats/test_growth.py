@@ -15,8 +15,10 @@ import pytest
 
 from resumable_stream.formats import get_format
 from resumable_stream.formats.agui import fold as agui_fold
-from resumable_stream.formats.base import StoredGeneration
+from resumable_stream.formats.base import ChatRequest, StoredGeneration
+from resumable_stream.formats.differences import compare
 from resumable_stream.formats.outgoing import encode_list
+from resumable_stream.formats.unnamed import name_by_content
 from resumable_stream.types import EndReason, Message
 
 N = 24
@@ -311,3 +313,31 @@ def test_chats_are_folded_and_written_in_linear_time(name: str, users: str):
 def test_messages_are_rebuilt_in_linear_time(version: int):
     format_ = type(get_format("aisdk"))(client_version=version)  # type: ignore[call-arg]
     assert_linear(lambda size: lambda: format_.rebuild(answer(0, parts=tool_parts(size))))
+
+
+COMPARED: dict[str, Callable[[int], list[Message]]] = {
+    "the whole chat": lambda size: [message for at in range(size) for message in (user(at), answer(at))],
+    "the first half": lambda size: [user(at) for at in range(size // 2)],
+    "others": lambda size: [user(f"other{at}") for at in range(size)],
+}
+
+
+@pytest.mark.parametrize("shown", COMPARED)
+@pytest.mark.parametrize("is_unnamed", [True, False])
+@pytest.mark.parametrize("is_alike", [True, False])
+def test_pages_are_compared_with_logs_in_linear_time(shown: str, is_unnamed: bool, is_alike: bool):
+    def said(messages: list[Message]) -> list[Message]:
+        return messages if is_alike else [{**message, "content": f"{message['id']}"} for message in messages]
+
+    def work(size: int) -> Callable[[], object]:
+        known = said(COMPARED["the whole chat"](size))
+        messages = said([*COMPARED[shown](size), user("new")])
+        deleted = frozenset(message["id"] for message in known[: size // 2])
+        asked = ChatRequest(chat_id="c", messages=messages, deleted=deleted)
+
+        def compare_both() -> None:
+            compare(get_format("text"), known, name_by_content(known, asked) if is_unnamed else asked)
+
+        return compare_both
+
+    assert_linear(work)
