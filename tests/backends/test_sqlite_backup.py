@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import random
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, closing
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import psutil
@@ -72,6 +71,24 @@ def kill_after_writing(path: Path, stream: str = "a") -> None:
         process.kill()
         process.wait()
     assert wal_of(path).stat().st_size > 0
+
+
+def kill_when(name: str, path: Path, copy: Path, condition: Callable[[], bool]) -> None:
+    """Run a program, and kill it as soon as the condition holds, unless it has ended by then."""
+    with started(name, path, copy) as process:
+        while process.poll() is None and not condition():
+            time.sleep(0)
+        process.kill()
+        process.wait()
+
+
+def has_file(directory: Path, pattern: str) -> bool:
+    """Return whether there is such a file with something in it."""
+    for found in directory.glob(pattern):
+        with suppress(FileNotFoundError):
+            if found.stat().st_size:
+                return True
+    return False
 
 
 async def contents_of(path: Path) -> dict[str, list[str]]:
@@ -154,12 +171,7 @@ class TestBackup:
             await backend.append(f"s{number}", texts("x" * 100_000, "y" * 100_000))
         await backend.close()
         for _ in range(3):
-            with started("back_up", backend.path, target) as process:
-                assert process.stdout is not None
-                process.stdout.readline()
-                await asyncio.sleep(random.uniform(0, 0.03))
-                process.kill()
-                process.wait()
+            kill_when("back_up", backend.path, target, lambda: has_file(target.parent, ".copy.*.part"))
             if target.exists():
                 assert len(await contents_of(target)) == 20
                 target.unlink()
@@ -343,13 +355,8 @@ class TestRestore:
             await backend.append(f"s{number}", texts("y" * 100_000))
         await backend.close()
         former = await contents_of(path)
-        for _ in range(4):
-            with started("restore", path, target) as process:
-                assert process.stdout is not None
-                process.stdout.readline()
-                await asyncio.sleep(random.uniform(0, 0.06))
-                process.kill()
-                process.wait()
+        for pattern in (".log.*.part", "log.*.before-restore-*", "log.*-journal"):
+            kill_when("restore", path, target, lambda pattern=pattern: has_file(path.parent, pattern))
             held = await contents_of(path)
             assert held == former or held == {name: [found[0], ""] for name, found in former.items()}
             with closing(sqlite3.connect(path)) as connection:
