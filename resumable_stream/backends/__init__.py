@@ -5,6 +5,8 @@
     from resumable_stream.backends import backends
 
     await backends["default"].tail("chat/1/a")
+
+A backend is a log of streams; ``base`` is its contract. May import ``records``, ``exceptions``, ``conf`` and ``utils``.
 """
 
 from __future__ import annotations

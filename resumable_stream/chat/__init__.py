@@ -1,4 +1,4 @@
 """Chats on streams: start, follow, stop and read back an answer; owners, names and hooks.
 
-Imports ``http``, ``generations``, ``readers`` and what is below those.
+May import ``http``, ``generations``, ``readers`` and what is below them.
 """

@@ -1,4 +1,8 @@
-"""Formats by name."""
+"""Formats by name: what ``generate`` yields becomes the chunks of one client library, and chunks become messages.
+
+May import ``types``, ``exceptions`` and ``utils``. Each folder is one client's format; ``producers`` reads model
+libraries' streams for all of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running answers: the generations of this process, their sources, their writers and what a shutdown does with them.
+"""Answers that this process writes: their sources, their writers, their registry, and what a shutdown does with them.
 
-Imports the readers' layer, the protocol and what is below it.
+May import ``readers``, ``protocol`` and what is below them.
 """

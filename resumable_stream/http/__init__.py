@@ -1,4 +1,4 @@
-"""HTTP without chats: requests checked, responses, event streams, long polls.
+"""HTTP without chats: checks of requests, responses, event streams, long polls.
 
-Imports readers and generations, and nothing of ``chat``.
+May import ``generations``, ``readers`` and what is below them; nothing of ``chat``.
 """

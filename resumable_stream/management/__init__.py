@@ -1,1 +1,4 @@
-"""Management commands."""
+"""The management command ``resumable_stream``.
+
+May import everything but ``views``, ``websockets`` and ``consumers``.
+"""

@@ -15,4 +15,6 @@ The rules:
   so there is one terminal, and nothing can follow it under the old token.
 - A takeover names the old token and the tail at which the owner was found silent, so an owner that has written since
   refuses it.
+
+May import ``formats``, ``backends.base``, ``records`` and what is below them.
 """

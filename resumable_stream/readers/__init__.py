@@ -1,4 +1,4 @@
-"""Reading streams back: one follow per stream and process, the readers that share it, and the plan of what each gets.
+"""Reading streams: one follow per stream and process, the readers that share it, and the plan of what each reader gets.
 
-Imports the protocol, formats, backends and what is below those.
+May import ``protocol``, ``formats``, ``backends`` and what is below them.
 """

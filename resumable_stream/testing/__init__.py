@@ -14,6 +14,8 @@ have to be installed::
 
 The suite runs unchanged on every backend. It assumes nothing about time: what the contract lets happen later (a trim is
 seen, a deletion ends) is waited for, up to ``WAIT_SECONDS``.
+
+May import ``backends`` and what is below it; nothing of the package imports it.
 """
 
 from __future__ import annotations

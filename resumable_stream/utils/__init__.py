@@ -1,4 +1,4 @@
-"""Tools that know nothing of chats, streams or logs: threads, calls into the app's code, an event parser.
+"""Tools that know nothing of chats, streams or logs: threads, calls into the app's code, a parser of event streams.
 
-Imports nothing of the package but ``exceptions`` and ``conf``.
+May import ``exceptions`` and ``conf``.
 """

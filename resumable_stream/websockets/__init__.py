@@ -4,5 +4,5 @@ A :class:`~resumable_stream.websockets.connection.Connection` is one socket. It 
 sends through a function; a consumer puts it between an ASGI server and a view. A subprotocol, a
 :class:`~resumable_stream.websockets.subprotocols.base.SocketDialect`, decides what the texts look like.
 
-Imports ``chat`` and what is below it.
+May import ``chat`` and what is below it, except ``http``.
 """

@@ -1,6 +1,6 @@
 """Read what model libraries stream, by its shape and without importing any of them.
 
-Each is read from the library's own objects and from their JSON alike.
+Each is read from the library's own objects and from their JSON alike. May import the types of items, and no format.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is said on a websocket: one module for each subprotocol, text in and text out.
+"""The subprotocols of websockets: each module turns texts into commands, and what the server says into texts.
 
-Imports ``chat`` and what is below it.
+May import what ``websockets`` may.
 """
