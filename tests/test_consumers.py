@@ -22,6 +22,7 @@ from resumable_stream.consumers import EventStreamConsumer, StreamConsumer
 from resumable_stream.exceptions import RecordsTrimmedError
 from resumable_stream.readers.reader import FIRST_PAGE_RECORDS
 from resumable_stream.runtime import runtime
+from resumable_stream.signals import refused
 from resumable_stream.views import ResumableChatView
 from resumable_stream.websockets import connection
 from resumable_stream.websockets.subprotocols import aisdk
@@ -729,6 +730,34 @@ async def test_refusal_over_a_websocket_is_logged(log: FaultyLog, caplog: pytest
         assert (await socket.hear())["status"] == 404
 
     assert "refused status=404 key='c1'" in caplog.text
+
+
+@in_virtual_time
+async def test_refused_frames_and_subscriptions_are_logged(
+    log: FaultyLog, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[tuple[str, int]] = []
+
+    def hear(sender: type, action: str, error: Any, **_: Any) -> None:
+        heard.append((action, error.status_code))
+
+    refused.connect(hear)
+    settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "MAX_SUBSCRIPTIONS_PER_SOCKET": 1}
+    async with Socket(CHAT) as socket:
+        socket.say("nonsense", "c1")
+        assert (await socket.hear())["status"] == 400
+        socket.say("subscribe", "c1", live=True)
+        assert (await socket.hear())["type"] == "subscribed"
+        for seconds in (0, 0, 2):
+            await asyncio.sleep(seconds)
+            socket.say("subscribe", "c2", live=True)
+            assert (await socket.hear_until("error"))[-1]["status"] == 429
+    refused.disconnect(hear)
+
+    assert "refused status=400 key='c1'" in caplog.text
+    # A client can ask for it as fast as it can send.
+    assert caplog.text.count("refused status=429 key='c2'") == 2
+    assert heard == [("read", 429), ("read", 429)]
 
 
 @in_virtual_time

@@ -8,7 +8,6 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest
@@ -192,7 +191,7 @@ class Connection:
 
     def _refuse(self, error: FrameRefusedError) -> None:
         self._faults += 1
-        self._service.refuse(error.key, Failure(status=error.status_code, text=str(error)))
+        self._service.refuse(error.key, Failure(status=error.status_code, text=str(error)), is_logged=True)
         if self._faults >= MAX_FAULTS:
             self._shut(CLOSE_FAULTS)
         self._give_up_on(error.key)
@@ -211,7 +210,8 @@ class Connection:
         elif isinstance(command, Subscribe):
             self._subscribe(command)
         elif self._operations >= MAX_OPERATIONS:
-            self._service.refuse(command.key, _too_much("You ask for too much at once. Wait for an answer."))
+            action = "stop" if isinstance(command, Stop) else "start"
+            self._service.refuse_too_much(action, command.key, "You ask for too much at once. Wait for an answer.")
         elif isinstance(command, Stop):
             self._stop(command)
         else:
@@ -219,7 +219,7 @@ class Connection:
 
     def _subscribe(self, command: Subscribe) -> None:
         previous = self._subscriptions.get(command.key)
-        if previous is not None or not self._is_full(command.key):
+        if previous is not None or not self._is_full("read", command.key):
             self._follow(command, previous)
 
     def _start(self, command: Start) -> None:
@@ -230,7 +230,7 @@ class Connection:
             previous.starting = self._spawn(
                 self._operate, "start", command.key, partial(self._start_beside, previous, command, arrival)
             )
-        elif not self._is_full(command.key):
+        elif not self._is_full("start", command.key):
             subscription = self._add(command)
             subscription.arrival = arrival
             self._run("start", subscription, partial(self._service.start_and_follow, subscription, command, arrival))
@@ -248,10 +248,11 @@ class Connection:
             subscription.dismiss()
         self._spawn(self._tell_unsubscribed, command.key, subscription)
 
-    def _is_full(self, key: str) -> bool:
+    def _is_full(self, action: str, key: str) -> bool:
         if len(self._subscriptions) < settings.max_subscriptions_per_socket:
             return False
-        self._service.refuse(key, _too_much("This connection follows too many chats. Unsubscribe from one first."))
+        text = "This connection follows too many chats. Unsubscribe from one first."
+        self._service.refuse_too_much(action, key, text)
         return True
 
     # -- what is done for it -------------------------------------------------------------------------------------
@@ -410,7 +411,3 @@ class Connection:
             self._timer.cancel()
         if self._place is not None:
             self._place.release()
-
-
-def _too_much(text: str) -> Failure:
-    return Failure(status=HTTPStatus.TOO_MANY_REQUESTS, text=text)

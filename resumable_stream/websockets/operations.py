@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from django.http import HttpRequest
 from ..chat.engine import Start as Started
 from ..chat.hooks import ChatHooks
 from ..error_texts import UNAVAILABLE_TEXT, error_text
-from ..exceptions import GenerationActiveError, ResumableStreamError, ShuttingDownError
+from ..exceptions import GenerationActiveError, LimitExceededError, ResumableStreamError, ShuttingDownError
 from ..generations.arrivals import Arrival
 from ..runtime import runtime
 from ..utils.threads import own_thread
@@ -32,6 +33,8 @@ class Service:
 
     def __init__(self, hooks: ChatHooks, request: HttpRequest, dialect: SocketDialect, outlet: Outlet) -> None:
         self.rights = Rights(hooks, request)
+        self._clock = asyncio.get_running_loop().time
+        self._quiet_until = 0.0
         self._hooks = hooks
         self._request = request
         self._chat = hooks.chat
@@ -42,9 +45,21 @@ class Service:
         """Make a subscription, to be filled by :meth:`follow` or :meth:`start_and_follow`."""
         return Subscription(command.key, command.chat_id, outlet=self._outlet, dialect=self._dialect, chat=self._chat)
 
-    def refuse(self, key: str | None, failure: Failure) -> None:
+    def refuse(self, key: str | None, failure: Failure, *, is_logged: bool = False) -> None:
         """Tell the client what went wrong."""
+        if is_logged:
+            # Over HTTP, Django logs each answer of this kind.
+            logger.warning("request over a websocket refused status=%s key=%r: %s", failure.status, key, failure.text)
         self._outlet.reply(self._dialect.failed(key, failure))
+
+    def refuse_too_much(self, action: str, key: str, text: str) -> None:
+        """Refuse what the socket has too much of. Log and app hear of it at most once a second."""
+        error = LimitExceededError(text)
+        is_news = self._clock() >= self._quiet_until
+        self.refuse(key, Failure(status=error.status_code, text=text), is_logged=is_news)
+        if is_news:
+            self._quiet_until = self._clock() + 1
+            runtime().registry.keep(self.tell_refused(action, error))
 
     async def tell_refused(self, action: str, error: ResumableStreamError) -> None:
         """Tell the app if it is a limit that refuses the client."""
@@ -58,15 +73,13 @@ class Service:
         except ResumableStreamError as error:
             generation_id = error.generation_id if isinstance(error, GenerationActiveError) else None
             failure = Failure(status=error.status_code, text=error_text(error), generation_id=generation_id)
-            # Over HTTP, Django logs each answer of this kind.
             await self.tell_refused(action, error)
-            logger.warning("request over a websocket refused status=%s key=%r: %s", failure.status, key, failure.text)
+            self.refuse(key, failure, is_logged=True)
         except SocketGoneError:
-            return None
+            pass
         except Exception:  # an app's hook
             logger.exception("request over a websocket failed key=%r", key)
-            failure = Failure(status=HTTPStatus.INTERNAL_SERVER_ERROR, text=UNAVAILABLE_TEXT)
-        self.refuse(key, failure)
+            self.refuse(key, Failure(status=HTTPStatus.INTERNAL_SERVER_ERROR, text=UNAVAILABLE_TEXT))
         return None
 
     async def follow(self, subscription: Subscription, command: Subscribe) -> SubscriptionEnd:
