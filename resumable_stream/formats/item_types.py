@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ..types import FinishReason
 
 
-class Chunk(NamedTuple):
+class FormatChunk(NamedTuple):
     """A chunk in the format's own words."""
 
     data: Any
@@ -96,4 +96,4 @@ class ToolError(NamedTuple):
 
 
 ToolItem = ToolInputStart | ToolInputDelta | ToolInput | InvalidToolInput | ToolOutput | ToolError
-Item = str | Chunk | Reasoning | File | Source | Finish | ToolItem
+Item = str | FormatChunk | Reasoning | File | Source | Finish | ToolItem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .item_types import Chunk
+from .item_types import FormatChunk
 
 _EXAMPLE = """\
     async for item in stream:
@@ -39,12 +39,12 @@ def unknown_class(name: str, why: str) -> TypeError:
     )
 
 
-def unknown_type(chunk: Chunk, why: str, fix: str) -> TypeError:
+def unknown_type(chunk: FormatChunk, why: str, fix: str) -> TypeError:
     """Make the error for a chunk that is none of the format's; it names the class of what was an object."""
     return unknown_class(chunk.made_of, f"{why} {fix}") if chunk.made_of else TypeError(f"{why} {fix}")
 
 
-def unknown_chunk(chunk: Chunk, wanted: str, fix: str) -> TypeError:
+def unknown_chunk(chunk: FormatChunk, wanted: str, fix: str) -> TypeError:
     """Make the same error for what is no chunk of any format; ``wanted`` says what a chunk is."""
     return unknown_type(chunk, f"{wanted}, not {shown(chunk.data)}.", fix)
 

@@ -89,7 +89,7 @@ class TestText:
     def test_reasoning_and_text_take_turns(self):
         items = [Reasoning("hm"), Reasoning("m"), "So: ", Reasoning("?"), "yes"]
         encoder = make_encoder()
-        encoder._encode_items(items)
+        encoder.add_items(items)
         assert decoded(encoder.finish()) == [
             START,
             *text(1, "hm", "m", kind="reasoning"),
@@ -180,7 +180,7 @@ class TestChunks:
 
     def test_tool_calls_of_model_libraries_become_tool_chunks(self):
         encoder = make_encoder()
-        encoder._encode_items(
+        encoder.add_items(
             [
                 ToolInput("c1", "weather", {"city": "Paris"}),
                 ToolOutput("c1", {"degrees": 20}),

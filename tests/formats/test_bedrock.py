@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from resumable_stream.formats.item_types import Chunk, Finish, ToolError, ToolInput, ToolInputStart, ToolOutput
+from resumable_stream.formats.item_types import Finish, FormatChunk, ToolError, ToolInput, ToolInputStart, ToolOutput
 from resumable_stream.formats.producers import ProducerError
 from resumable_stream.generations.sources import items_of
 from tests.support.aws_events import CONTENT_TYPE, encode_events
@@ -224,7 +224,7 @@ async def test_a_models_own_json_is_read_as_its_librarys(bedrock: Bedrock):
 )
 def test_a_mapping_of_the_same_words_in_another_shape_is_a_chunk(data: dict[str, Any]):
     (item,) = read_all([data])
-    assert isinstance(item, Chunk)
+    assert isinstance(item, FormatChunk)
 
 
 async def test_another_dict_is_no_stream():

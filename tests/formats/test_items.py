@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable_stream.formats.encoded import Encoded
-from resumable_stream.formats.item_types import Chunk
+from resumable_stream.formats.item_types import FormatChunk
 from resumable_stream.formats.producers import ProducerError
 from resumable_stream.formats.producers.reader import ItemReader
 
@@ -47,8 +47,8 @@ def read(item: object) -> list[Any]:
     return ItemReader().read(item)
 
 
-def chunk(made_of: type | None = None, **data: Any) -> Chunk:
-    return Chunk(data, json.dumps(data, separators=(",", ":")), named(made_of) if made_of else "")
+def chunk(made_of: type | None = None, **data: Any) -> FormatChunk:
+    return FormatChunk(data, json.dumps(data, separators=(",", ":")), named(made_of) if made_of else "")
 
 
 def named(kind: type) -> str:
@@ -56,7 +56,7 @@ def named(kind: type) -> str:
 
 
 def as_mapping(item: Any) -> Any:
-    return Chunk(dict(item.data), item.text) if isinstance(item, Chunk) else item
+    return FormatChunk(dict(item.data), item.text) if isinstance(item, FormatChunk) else item
 
 
 @pytest.mark.parametrize("item", [None, "", b"", b": ping\n\n"])

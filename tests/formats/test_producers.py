@@ -14,8 +14,8 @@ import pytest
 
 from resumable_stream.formats import Encoded, GenerationFacts, StoredGeneration, get_format
 from resumable_stream.formats.item_types import (
-    Chunk,
     Finish,
+    FormatChunk,
     InvalidToolInput,
     Reasoning,
     ToolError,
@@ -130,7 +130,7 @@ class TestDialectsOfChatCompletions:
     @pytest.mark.parametrize("data", [{"choices": "none"}, {"choices": [{"label": "Yes"}]}, {"choices": []}])
     def test_a_mapping_with_choices_of_its_own_is_a_chunk(self, data: dict[str, Any]):
         (item,) = read_all([data])
-        assert isinstance(item, Chunk)
+        assert isinstance(item, FormatChunk)
 
     def test_a_call_without_an_id_gets_one(self):
         begin, delta, whole, _ = read_all(
@@ -381,11 +381,11 @@ class TestResponses:
 
     def test_the_ai_sdks_error_chunk_is_a_chunk(self):
         (item,) = read_all([{"type": "error", "errorText": "x"}])
-        assert isinstance(item, Chunk)
+        assert isinstance(item, FormatChunk)
 
     def test_an_apps_own_event_of_a_like_name_is_a_chunk(self):
         (item,) = read_all([{"type": "response.rated", "stars": 5}])
-        assert isinstance(item, Chunk)
+        assert isinstance(item, FormatChunk)
 
 
 def block_start(index: int, **block: Any) -> dict[str, Any]:
@@ -459,7 +459,7 @@ class TestAnthropic:
 
     def test_an_apps_own_event_of_a_like_name_is_a_chunk(self):
         (item,) = read_all([{"type": "text", "text": "x"}])
-        assert isinstance(item, Chunk)
+        assert isinstance(item, FormatChunk)
 
 
 LANGCHAIN_ITEMS = ["Hel", "lo", Reasoning("hm"), "!", Reasoning("so"), *call('{"city":"Paris"}')]
@@ -514,7 +514,7 @@ class TestLangChain:
         items: list[Any] = [("messages", (chunk, {})) for chunk in self.chunks(messages)]
         items[1:1] = [("updates", {"a": object()}), ("values", {"messages": []})]
         items += [("custom", {"type": "data-x", "data": 1}), ("custom", "text")]
-        chunk = Chunk({"type": "data-x", "data": 1}, '{"type":"data-x","data":1}')
+        chunk = FormatChunk({"type": "data-x", "data": 1}, '{"type":"data-x","data":1}')
         assert read_all(items) == [*LANGCHAIN_ITEMS, chunk, "text"]
 
     def test_langgraphs_tuples_of_subgraphs_are_read(self, messages: ModuleType):
@@ -528,7 +528,7 @@ class TestLangChain:
     @pytest.mark.parametrize("kind", ["ai", "tool", "human", "AIMessageChunk"])
     def test_an_apps_own_event_of_a_like_name_is_a_chunk(self, kind: str):
         (item,) = read_all([{"type": kind, "content": "x"}])
-        assert isinstance(item, Chunk)
+        assert isinstance(item, FormatChunk)
 
 
 AGUI_ITEMS = ["Hello", Reasoning("hm"), *call('{"city":"Paris"}'), ToolOutput("c1", "sunny")]

@@ -11,7 +11,6 @@ from resumable_stream.exceptions import InvalidRequestError
 from resumable_stream.formats import EndReason, GenerationFacts, StoredGeneration
 from resumable_stream.formats.item_types import Reasoning, ToolOutput
 from resumable_stream.formats.text import TextFormat
-from resumable_stream.formats.text.format import _encode_item
 
 from .strategies import json_objects, texts
 
@@ -53,7 +52,9 @@ class TestEncoding:
 
     @pytest.mark.parametrize("item", [Reasoning("hm"), ToolOutput("c", 1)])
     def test_what_is_no_text_of_the_answer_is_left_out(self, item: Any):
-        assert _encode_item(item) == []
+        started = encoder()
+        started.add_items([item])
+        assert started.take() == []
 
     @pytest.mark.parametrize("item", [b"data: 5\n\n", b"data: [1]\n\n", b"data: null\n\n"])
     def test_encoded_events_of_other_values_are_an_error(self, item: bytes):

@@ -10,16 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...types import EndReason, FinishReason
-from ..base import ChunkEncoder, GenerationFacts
+from ...types import EndReason
+from ..base import GenerationFacts
+from ..encoder import DeltaEncoder, DeltaKind, ItemEncoder, delta_encoder
 from ..item_types import (
-    Chunk,
-    File,
-    Finish,
+    FormatChunk,
     InvalidToolInput,
-    Item,
-    Reasoning,
-    Source,
     ToolError,
     ToolInput,
     ToolInputDelta,
@@ -35,7 +31,7 @@ from .run import Run
 from .versions import for_older_clients
 
 
-class AGUIEncoder(ChunkEncoder):
+class AGUIEncoder(ItemEncoder):
     """Encodes one generation for AG-UI clients.
 
     To them a message holds one text and then calls. What comes after a call's result, and text or reasoning after a
@@ -43,8 +39,10 @@ class AGUIEncoder(ChunkEncoder):
     """
 
     def __init__(self, facts: GenerationFacts) -> None:
+        super().__init__(ItemReader(own_types=EVENT_TYPES))
         self.facts = facts
-        self.run = Run(facts.run_id or facts.generation_id, facts.chat_id, note=self.note)
+        run_id = facts.run_id or facts.generation_id
+        self.run = Run(run_id, facts.chat_id, store=self._store, note=self.note)
         self.message_id = facts.message_id
         """The id of the message that our own text and calls go to."""
         self.is_for_older_clients = not facts.protocol_version
@@ -52,17 +50,16 @@ class AGUIEncoder(ChunkEncoder):
         self.has_text = False
         """Whether that message has text that reasoning must not be followed up by."""
         self._has_result = False
-        self._reader = ItemReader(own_types=EVENT_TYPES)
         self._messages = 1
         self._reasonings = 0
-        self._own_part: str | None = None
-        self._own_delta = ""
+        self._own_part: DeltaKind | None = None
+        self._encode_own = delta_encoder("", "")
         self._calls: dict[str, bool] = {}
         """The calls of our own, and whether their input has been sent."""
         self.finished: Event | None = None
         """The producer's own last ``RUN_FINISHED``, unless more came after it."""
-        self.model_finish: Finish | None = None
-        """Why the model says that it has stopped."""
+        self._final: Event | None = None
+        """The same, when the producer had come to its end."""
         self._error: Event | None = None
         """The producer's own first error, which is put off to the end: clients take nothing after it."""
 
@@ -77,52 +74,39 @@ class AGUIEncoder(ChunkEncoder):
         is_cancelled = isinstance(outcome, Mapping) and outcome.get("type") == "cancelled"
         return EndReason.STOPPED if is_cancelled else EndReason.FINISHED
 
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the model has stopped, as it says itself."""
-        return self.model_finish.reason if self.model_finish is not None else None
+    def _store(self, chunk: str) -> None:
+        self.pending.append(chunk)
 
     def start(self) -> list[str]:
         """Begin the run: clients that join it wait for this event, and give up after two seconds."""
         self.run.begin()
-        return self.run.take()
+        return self.take()
 
-    def encode(self, item: object) -> list[str]:
-        """Encode one item; an error of the producer's own waits for what follows it."""
-        if type(item) is str:
-            self._write("text", item)
-        else:
-            self._encode_items(self._reader.read(item))
-        return self.run.take()
-
-    def observe(self, chunk: str) -> None:
-        """Take note of a chunk that is already stored."""
-        self.run.observe(chunk)
+    def note_stored(self, data: Any) -> None:
+        """Take note of an event on the log; what clients make of another program's is not known."""
+        if isinstance(data, dict) and isinstance(data.get("type"), str):
+            self.run.observe(data)
 
     def finish(self) -> list[str]:
         """Complete calls, close what is open, and send the producer's ``RUN_FINISHED``, or one of our own."""
-        finished = self.finished
-        self._encode_items(self._reader.flush())
-        if self._error is not None:
-            self.end_with_error(self._error, EndReason.FAILED)
-            return self.run.take()
-        self.run.finish(self.finished_event(finished or {}), self.end or EndReason.FINISHED)
-        return self.run.take()
+        # Calls that are completed now came before it.
+        self._final = self.finished
+        return super().finish()
 
-    def stop(self) -> list[str]:
-        """Close what is open, and finish the run as cancelled."""
-        self.run.finish(self.stopped_event(), EndReason.STOPPED)
-        return self.run.take()
+    def close(self, reason: EndReason, text: str | None) -> None:
+        """Close what is open, and end the run.
 
-    def fail(self, text: str) -> list[str]:
-        """Close what is open, and end with the error, the producer's own if it has one: clients read nothing more."""
-        self.end_with_error(self._error or {"message": text}, EndReason.FAILED)
-        return self.run.take()
-
-    def interrupt(self, text: str) -> list[str]:
-        """End as after a failure, with a code by which it can be told."""
-        self.end_with_error({"message": text, "code": "interrupted"}, EndReason.INTERRUPTED)
-        return self.run.take()
+        A failure is told in the producer's own words if it has some, an interruption with a code of its own: clients
+        read nothing after it.
+        """
+        if reason is EndReason.INTERRUPTED:
+            self.end_with_error({"message": text, "code": "interrupted"}, reason)
+        elif reason is EndReason.STOPPED:
+            self.run.finish(self.stopped_event(), reason)
+        elif self._error is not None or reason is EndReason.FAILED:
+            self.end_with_error(self._error or {"message": text}, EndReason.FAILED)
+        else:
+            self.run.finish(self.finished_event(self._final or {}), self.end or reason)
 
     def end_with_error(self, event: Event, reason: EndReason) -> None:
         """Close what is open, and end the run with an error that says what ``event`` does."""
@@ -155,22 +139,13 @@ class AGUIEncoder(ChunkEncoder):
         if event["type"] == "TOOL_CALL_RESULT":
             self._has_result = True
 
-    def _encode_items(self, items: list[Item]) -> None:
-        for item in items:
-            if isinstance(item, str):
-                self._write("text", item)
-            elif isinstance(item, Reasoning):
-                self._write("reasoning", item.delta)
-            elif isinstance(item, Chunk):
-                self._encode_event(item)
-            elif isinstance(item, Finish):
-                self.model_finish = item
-            elif not isinstance(item, (File, Source)):
-                # An assistant's message has no place for files and sources.
-                self.leave_part()
-                self._encode_tool(item)
+    def add_tool(self, item: ToolItem) -> None:
+        """Add a piece of a call or a result."""
+        self.leave_part()
+        self._encode_tool(item)
 
-    def _encode_event(self, chunk: Chunk) -> None:
+    def add_chunk(self, chunk: FormatChunk) -> None:
+        """Add an event of the producer's own; an error waits for what follows it."""
         event = check_event(chunk)
         kind = event["type"]
         if kind == "RUN_STARTED":
@@ -193,16 +168,17 @@ class AGUIEncoder(ChunkEncoder):
         adapted = self.adapt(event)
         self.run.send(adapted, text if adapted is event else None)
 
-    def _write(self, kind: str, delta: str) -> None:
-        if not delta or self.run.end is not None:
-            return
+    def open_part(self, kind: DeltaKind) -> DeltaEncoder | None:
+        """Open a text or reasoning of our own, unless it is open; nothing is added to a run that has ended."""
+        if self.run.end is not None:
+            return None
         self.finished = None
         if self._own_part != kind:
             self.leave_part()
-            self._open_part(kind)
-        self.run.send_encoded(f"{self._own_delta}{encode_text(delta)}}}")
+            self._open_own_part(kind)
+        return self._encode_own
 
-    def _open_part(self, kind: str) -> None:
+    def _open_own_part(self, kind: DeltaKind) -> None:
         self.enter(kind)
         if kind == "text":
             part_id, prefix = self.message_id, "TEXT_MESSAGE"
@@ -212,9 +188,9 @@ class AGUIEncoder(ChunkEncoder):
             self._reasonings += 1
             part_id, prefix = f"{self.facts.message_id}-reasoning-{self._reasonings}", "REASONING_MESSAGE"
             self.open_reasoning(part_id)
-        # Most chunks of most answers are deltas: what they have in common is encoded once.
         self._own_part = kind
-        self._own_delta = f'{{"type":"{prefix}_CONTENT","messageId":{encode_text(part_id)},"delta":'
+        before = f'{{"type":"{prefix}_CONTENT","messageId":{encode_text(part_id)},"delta":'
+        self._encode_own = delta_encoder(before, "}")
 
     def leave_part(self) -> None:
         """Close our own text or reasoning."""
@@ -293,7 +269,7 @@ class AGUIEncoder(ChunkEncoder):
         return self.result_event(call_id, encode({"error": error_text}))
 
 
-def check_event(chunk: Chunk) -> Event:
+def check_event(chunk: FormatChunk) -> Event:
     """Check a producer's own event, and complete it where a model's dump leaves a value out.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...types import EndReason
-from ..jsontext import decode, encode
+from ..jsontext import encode
 from .events import Event, OpenEvents, opener_of
 
 _INTERMEDIATE = "tool_calls"
@@ -31,28 +31,24 @@ def is_intermediate(event: Event) -> bool:
 class Run:
     """The events of one run on their way out."""
 
-    def __init__(self, run_id: str, thread_id: str, *, note: Callable[[Event], None]) -> None:
-        """Begin with nothing; ``note`` is told of every event that becomes part of the run."""
+    def __init__(
+        self, run_id: str, thread_id: str, *, store: Callable[[str], None], note: Callable[[Event], None]
+    ) -> None:
+        """Begin with nothing; ``store`` gets every chunk, ``note`` every event that becomes part of the run."""
         self.run_id = run_id
         self.thread_id = thread_id
         self.open = OpenEvents()
         self.end: EndReason | None = None
         """How it ended: clients take nothing more."""
+        self._store = store
         self._note = note
         self._is_started = False
-        # Where an item cannot be encoded, the chunks before it stay here for what ends the answer.
-        self._pending: list[str] = []
-
-    def take(self) -> list[str]:
-        """Return the chunks since the last call."""
-        pending, self._pending = self._pending, []
-        return pending
 
     def begin(self) -> None:
         """Send ``RUN_STARTED``, unless it was."""
         if not self._is_started:
             self._is_started = True
-            self._pending.append(encode({"type": "RUN_STARTED", "runId": self.run_id, "threadId": self.thread_id}))
+            self._store(encode({"type": "RUN_STARTED", "runId": self.run_id, "threadId": self.thread_id}))
 
     def send(self, event: Event, text: str | None = None) -> None:
         """Send an event, or leave it out if it has no place; ``text`` is its JSON if that is known."""
@@ -65,12 +61,8 @@ class Run:
             self.send(opener)
         encoded = text or encode(event)
         self.begin()
-        self._pending.append(encoded)
+        self._store(encoded)
         self._take_note(event)
-
-    def send_encoded(self, chunk: str) -> None:
-        """Send a chunk of something that is open."""
-        self._pending.append(chunk)
 
     def close(self) -> None:
         """Close what is open."""
@@ -87,17 +79,8 @@ class Run:
         self.open.note(event)
         self._note(event)
 
-    def observe(self, chunk: str) -> None:
-        """Take note of a chunk that is already stored."""
-        try:
-            event = decode(chunk)
-        except (ValueError, TypeError):
-            # Another program's record; clients pass over it or fail at it, whatever we make of it.
-            return
-        if isinstance(event, dict) and isinstance(event.get("type"), str):
-            self._observe(event)
-
-    def _observe(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:
+        """Take note of an event that is already stored."""
         kind = event["type"]
         if kind == "RUN_STARTED":
             self._is_started = True

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
-from ...types import EndReason, FinishReason
-from ..base import ChunkEncoder
+from ...types import EndReason
+from ..encoder import DeltaEncoder, DeltaKind, ItemEncoder, delta_encoder
 from ..item_types import (
-    Chunk,
     File,
-    Finish,
+    FormatChunk,
     InvalidToolInput,
-    Item,
-    Reasoning,
     Source,
     ToolError,
     ToolInput,
@@ -21,7 +18,7 @@ from ..item_types import (
     ToolInputStart,
     ToolItem,
 )
-from ..jsontext import decode, encode, encode_text
+from ..jsontext import encode
 from ..producers.finishes import named_finish
 from ..producers.reader import ItemReader
 from ..refusals import unknown_chunk, unknown_type
@@ -87,27 +84,24 @@ def _part_of(kind: str, chunk: Mapping[str, Any]) -> _OpenPart:
     return kind.partition("-")[0], str(chunk.get("id"))
 
 
-class AISDKEncoder(ChunkEncoder):
+class AISDKEncoder(ItemEncoder):
     """Encodes one generation.
 
     Strings go into a part of their own, which is opened for the first and closed before the next part begins.
     """
 
     def __init__(self, *, message_id: str, chunk_types: Container[str], sdk_version: int) -> None:
+        super().__init__(ItemReader(sdk_version=sdk_version))
         self.message_id = message_id
         """The id of the answer; the producer's own, once it has sent a ``start`` that has one."""
         self._chunk_types = chunk_types
-        self._reader = ItemReader(sdk_version=sdk_version)
         self._parts = PartTracker()
-        # Chunks on their way out. Where an item cannot be encoded, those before it stay here for what ends the answer.
-        self._pending: list[str] = []
-        self._error: Chunk | None = None
+        self._error: FormatChunk | None = None
         """The producer's own error, which is put off to the end: clients take nothing after it."""
         self._is_done = False
         self._own_part: _OpenPart | None = None
-        self._own_delta = ""
+        self._encode_own = delta_encoder("", "")
         self._own_count = 0
-        self._finish: Finish | None = None
         self._source_count = 0
 
     @property
@@ -115,78 +109,46 @@ class AISDKEncoder(ChunkEncoder):
         """How the producer's own last chunk said that it ended; an error of its own has the last word."""
         return EndReason.FAILED if self._error is not None else self._parts.end
 
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the model has stopped, as it says itself or the producer's own ``finish``."""
-        return self._finish.reason if self._finish is not None else None
+    def note_stored(self, data: Any) -> None:
+        """Take note of a chunk on the log; clients fail at another program's, whatever we make of it."""
+        if isinstance(data, dict) and isinstance(kind := data.get("type"), str):
+            if kind == "start" and isinstance(data.get("messageId"), str):
+                self.message_id = data["messageId"]
+            self._parts.note(kind, data)
 
-    def start(self) -> list[str]:
-        """Return nothing: the producer may have a ``start`` of its own, with an id and metadata."""
-        return []
+    def close(self, reason: EndReason, text: str | None) -> None:
+        """Close parts and step, and send what ends the answer, unless the producer has sent it.
 
-    def encode(self, item: object) -> list[str]:
-        """Encode one item; an error of the producer's own waits for what follows it."""
-        if type(item) is str:
-            self._encode_delta("text", item)
-        else:
-            self._encode_items(self._reader.read(item))
-        return self._take_pending()
-
-    def observe(self, chunk: str) -> None:
-        """Take note of a chunk that is already stored."""
-        try:
-            decoded = decode(chunk)
-        except (ValueError, TypeError):
-            # Another program's record; clients fail at it, whatever we make of it.
-            return
-        if isinstance(decoded, dict) and isinstance(kind := decoded.get("type"), str):
-            if kind == "start" and isinstance(decoded.get("messageId"), str):
-                self.message_id = decoded["messageId"]
-            self._parts.note(kind, decoded)
-
-    def finish(self) -> list[str]:
-        """Complete calls, close parts and step, and send ``finish`` if the producer has not."""
-        self._encode_items(self._reader.flush())
+        The producer's own error is sent in the place of ours. The AI SDK has no word for an interruption: such an
+        answer ends as after a failure.
+        """
         self._close_parts()
-        if self._error is not None:
-            return self._end_with_error(self._error)
-        if self.end is None:
+        if text is not None:
+            own = self._error if reason is EndReason.FAILED else None
+            self._end_with_error(own or _error(text))
+        elif reason is EndReason.STOPPED:
+            self._close_step()
+            self._end_with({"type": "abort"})
+        elif self._error is not None:
+            self._end_with_error(self._error)
+        elif self.end is None:
             self._close_step()
             self._send({"type": "finish", **self._finish_fields()})
-        return self._take_pending()
 
     def _finish_fields(self) -> dict[str, str]:
         # Clients of before 5.0.217 may know no such field, and refuse it: the usual end goes without.
-        return {"finishReason": self._finish.reason} if self._finish is not None and self._finish.is_unusual else {}
+        finish = self.model_finish
+        return {"finishReason": finish.reason} if finish is not None and finish.is_unusual else {}
 
-    def stop(self) -> list[str]:
-        """Close parts and step, and send ``abort``."""
-        self._close_parts()
-        self._close_step()
-        return self._end_with({"type": "abort"})
+    def _end_with_error(self, error: FormatChunk) -> None:
+        # It is the last chunk that clients read.
+        self._end_with(error.data, error.text)
 
-    def fail(self, text: str) -> list[str]:
-        """Close parts, and send the error, the producer's own if it has one: it is the last chunk that clients read."""
-        return self._end_with_error(self._error or _error(text))
-
-    def interrupt(self, text: str) -> list[str]:
-        """End as after a failure: the AI SDK knows no other word for it."""
-        return self._end_with_error(_error(text))
-
-    def _end_with_error(self, error: Chunk) -> list[str]:
-        self._close_parts()
-        return self._end_with(error.data, error.text)
-
-    def _end_with(self, chunk: Mapping[str, Any], text: str | None = None) -> list[str]:
+    def _end_with(self, chunk: Mapping[str, Any], text: str | None = None) -> None:
         """Send the last chunk, unless the producer's own is it."""
         if self._parts.end is not EndReason.STOPPED:
             self._send(chunk, text)
         self._is_done = True
-        return self._take_pending()
-
-    def _take_pending(self) -> list[str]:
-        pending, self._pending = self._pending, []
-        return pending
 
     def _send(self, chunk: Mapping[str, Any], text: str | None = None) -> None:
         """Put a chunk on its way, after our own ``start`` if there was none, and before the end of the answer."""
@@ -197,7 +159,7 @@ class AISDKEncoder(ChunkEncoder):
         if not self._parts.started and kind not in _NEED_NO_START:
             self._send({"type": "start", "messageId": self.message_id})
         self._parts.note(kind, chunk)
-        self._pending.append(encoded)
+        self.pending.append(encoded)
 
     @property
     def _is_over(self) -> bool:
@@ -217,44 +179,41 @@ class AISDKEncoder(ChunkEncoder):
         if self._parts.step_is_open:
             self._send({"type": "finish-step"})
 
-    def _encode_items(self, items: list[Item]) -> None:
-        for item in items:
-            if isinstance(item, str):
-                self._encode_delta("text", item)
-            elif isinstance(item, Reasoning):
-                self._encode_delta("reasoning", item.delta)
-            elif isinstance(item, Chunk):
-                self._encode_chunk(item)
-            elif isinstance(item, Finish):
-                self._finish = item
-            elif isinstance(item, Source):
-                # It stands beside the text, which goes on.
-                self._source_count += 1
-                source = {"sourceId": f"source-{self._source_count}", "url": item.url, "title": item.title}
-                self._send({"type": "source-url", **source})
-            else:
-                self._close_own_part()
-                self._send(_file_chunk(item) if isinstance(item, File) else _tool_chunk(item))
+    def add_source(self, item: Source) -> None:
+        """Add a source beside the text, which goes on."""
+        self._source_count += 1
+        source = {"sourceId": f"source-{self._source_count}", "url": item.url, "title": item.title}
+        self._send({"type": "source-url", **source})
 
-    def _encode_delta(self, kind: str, delta: str) -> None:
-        if not delta or self._is_over:
-            return
+    def add_file(self, item: File) -> None:
+        """Add a file, after the text before it."""
+        self._close_own_part()
+        self._send({"type": "file", "mediaType": item.media_type, "url": item.url})
+
+    def add_tool(self, item: ToolItem) -> None:
+        """Add a piece of a call or a result, after the text before it."""
+        self._close_own_part()
+        self._send(_tool_chunk(item))
+
+    def open_part(self, kind: DeltaKind) -> DeltaEncoder | None:
+        """Open a part of our own, unless one of this kind is open; nothing is added to an answer that has ended."""
+        if self._is_over:
+            return None
         if self._parts.end is EndReason.STOPPED:
             self._parts.end = None
         part = self._own_part
         if part is None or part[0] != kind or part not in self._parts.open_parts:
             self._close_own_part()
             self._open_own_part(kind)
-        self._pending.append(f"{self._own_delta}{encode_text(delta)}}}")
+        return self._encode_own
 
-    def _open_own_part(self, kind: str) -> None:
+    def _open_own_part(self, kind: DeltaKind) -> None:
         self._own_count += 1
         while (kind, f"{kind}-{self._own_count}") in self._parts.open_parts:
             self._own_count += 1
         part_id = f"{kind}-{self._own_count}"
         self._own_part = (kind, part_id)
-        # Most chunks of most answers are deltas: what they have in common is encoded once.
-        self._own_delta = f'{{"type":"{kind}-delta","id":"{part_id}","delta":'
+        self._encode_own = delta_encoder(f'{{"type":"{kind}-delta","id":"{part_id}","delta":', "}")
         self._send({"type": f"{kind}-start", "id": part_id})
 
     def _close_own_part(self) -> None:
@@ -262,7 +221,8 @@ class AISDKEncoder(ChunkEncoder):
             self._close(self._own_part)
             self._own_part = None
 
-    def _encode_chunk(self, chunk: Chunk) -> None:
+    def add_chunk(self, chunk: FormatChunk) -> None:
+        """Add a chunk of the producer's own; an error waits for what follows it."""
         kind = self._kind(chunk)
         if kind == "done":
             return
@@ -273,7 +233,7 @@ class AISDKEncoder(ChunkEncoder):
             self._encode_start(chunk.data)
             return
         if kind == "finish":
-            self._finish = named_finish(chunk.data.get("finishReason")) or self._finish
+            self.model_finish = named_finish(chunk.data.get("finishReason")) or self.model_finish
         if kind not in _BESIDE_TEXT and not kind.startswith(_BESIDE_TEXT_PREFIXES):
             self._close_own_part()
         required = "data" if kind.startswith("data-") else _REQUIRED_VALUES.get(kind)
@@ -282,7 +242,7 @@ class AISDKEncoder(ChunkEncoder):
         else:
             self._send({**chunk.data, required: None})
 
-    def _kind(self, chunk: Chunk) -> str:
+    def _kind(self, chunk: FormatChunk) -> str:
         kind = chunk.data.get("type") if isinstance(chunk.data, Mapping) else None
         if not isinstance(kind, str):
             raise unknown_chunk(chunk, "An AI SDK chunk is a mapping with a 'type'", _FIX)
@@ -307,13 +267,9 @@ class AISDKEncoder(ChunkEncoder):
         self._send({**chunk, "messageId": self.message_id})
 
 
-def _error(text: str) -> Chunk:
+def _error(text: str) -> FormatChunk:
     data = {"type": "error", "errorText": text}
-    return Chunk(data, encode(data))
-
-
-def _file_chunk(item: File) -> dict[str, Any]:
-    return {"type": "file", "mediaType": item.media_type, "url": item.url}
+    return FormatChunk(data, encode(data))
 
 
 def _tool_chunk(item: ToolItem) -> dict[str, Any]:

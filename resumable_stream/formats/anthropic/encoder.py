@@ -8,12 +8,13 @@ blocks; of a loop over several messages, the later ones' blocks go on where the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from ...types import EndReason, FinishReason
-from ..base import ChunkEncoder
-from ..item_types import Chunk, Finish, InvalidToolInput, Item, Reasoning, ToolInput, ToolInputStart
-from ..jsontext import decode, encode, encode_text
+from ...types import EndReason
+from ..encoder import DeltaEncoder, DeltaKind, ItemEncoder, delta_encoder
+from ..item_types import FormatChunk, InvalidToolInput, ToolInput, ToolInputStart, ToolItem
+from ..jsontext import encode
 from ..producers import ProducerError
 from ..producers.finishes import named_finish
 from ..producers.reader import ItemReader
@@ -29,6 +30,7 @@ _DELTA_TEXTS = {
     "input_json_delta": "partial_json",
     "signature_delta": "signature",
 }
+_BLOCK_KINDS: dict[DeltaKind, str] = {"text": "text", "reasoning": "thinking"}
 _STOP_REASONS = {"length": "max_tokens", "content-filter": "refusal"}
 _BLOCK_TEXTS = {"text": "text", "thinking": "thinking"}
 """Fields that deltas are added to."""
@@ -72,13 +74,12 @@ class MessageState:
 
 
 class _OwnBlock(NamedTuple):
-    kind: str
+    kind: DeltaKind
     number: int
-    delta: str
-    """What the events of all its deltas begin with."""
+    encode: DeltaEncoder
 
 
-class AnthropicEncoder(ChunkEncoder):
+class AnthropicEncoder(ItemEncoder):
     """Encodes one generation.
 
     Text goes into a block of its own, which is closed before the next one begins. The input of a call that is not
@@ -86,11 +87,9 @@ class AnthropicEncoder(ChunkEncoder):
     """
 
     def __init__(self, *, message_id: str) -> None:
+        super().__init__(ItemReader(own_types=RAW_TYPES))
         self._message_id = message_id
-        self._reader = ItemReader(own_types=RAW_TYPES)
         self._state = MessageState()
-        # Chunks on their way out. Where an item cannot be encoded, those before it stay here for what ends the answer.
-        self._pending: list[str] = []
         self._own: _OwnBlock | None = None
         self._calls: dict[str, int] = {}
         """Indexes of the calls that are being made."""
@@ -99,76 +98,45 @@ class AnthropicEncoder(ChunkEncoder):
         self._begun_inputs: set[int] = set()
         self._spent_tokens = 0
         """What the messages before it took."""
-        self._finish: Finish | None = None
 
-    @property
-    def end(self) -> EndReason | None:
-        """Always none: a producer of messages just comes to its end."""
-        return None
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the model has stopped, as it says itself."""
-        return self._finish.reason if self._finish is not None else None
-
-    def start(self) -> list[str]:
-        """Return nothing: the producer may have a ``message_start`` of its own."""
-        return []
-
-    def encode(self, item: object) -> list[str]:
-        """Encode one item."""
-        if type(item) is str:
-            self._encode_delta("text", item)
-        elif (event := _raw_event(item)) is not None:
+    def encode_object(self, item: object) -> None:
+        """Add a raw event of the ``anthropic`` package with all of its fields, or what the reader makes of an item."""
+        event = _raw_event(item)
+        if event is not None:
             self._encode_raw(event)
         else:
-            self._encode_items(self._reader.read(item))
-        return self._take_pending()
+            super().encode_object(item)
 
-    def observe(self, chunk: str) -> None:
-        """Take note of a chunk that is already stored."""
-        try:
-            self._state.note(decode(chunk))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            # Another program's record; clients fail at it, whatever we make of it.
+    def note_stored(self, data: Any) -> None:
+        """Take note of an event on the log; clients fail at another program's, whatever we make of it."""
+        with suppress(TypeError, KeyError, AttributeError):
+            self._state.note(data)
+
+    def close(self, reason: EndReason, text: str | None) -> None:
+        """Close blocks and end the message.
+
+        A message that was stopped has no stop reason, by which clients tell it. After a failure or an interruption an
+        error is the last event that clients read.
+        """
+        if text is not None:
+            self._close_blocks()
+            self._send({"type": "error", "error": {"type": "api_error", "message": text}})
             return
-
-    def finish(self) -> list[str]:
-        """Complete calls, close blocks, and say why the model stopped if the producer has not."""
-        self._encode_items(self._reader.flush())
-        usual = "tool_use" if self._state.last_kind == "tool_use" else "end_turn"
-        return self._stop(_STOP_REASONS.get(self._finish.reason, usual) if self._finish is not None else usual)
-
-    def stop(self) -> list[str]:
-        """Close blocks and end the message; that it has no stop reason is how clients tell."""
-        return self._stop(None)
-
-    def fail(self, text: str) -> list[str]:
-        """Close blocks, and send the error: it is the last event that clients read."""
-        self._close_blocks()
-        self._send({"type": "error", "error": {"type": "api_error", "message": text}})
-        return self._take_pending()
-
-    def interrupt(self, text: str) -> list[str]:
-        """End as after a failure: there is no other word for it."""
-        return self.fail(text)
-
-    def _stop(self, reason: str | None) -> list[str]:
         self._ensure_started()
         self._close_blocks()
         if not self._state.has_stop_reason:
             usage = {"output_tokens": self._state.output_tokens}
-            self._send({"type": "message_delta", "delta": _delta_with(reason), "usage": usage})
+            delta = _delta_with(self._stop_reason() if reason is EndReason.FINISHED else None)
+            self._send({"type": "message_delta", "delta": delta, "usage": usage})
         self._send({"type": "message_stop"})
-        return self._take_pending()
 
-    def _take_pending(self) -> list[str]:
-        pending, self._pending = self._pending, []
-        return pending
+    def _stop_reason(self) -> str:
+        usual = "tool_use" if self._state.last_kind == "tool_use" else "end_turn"
+        return usual if self.model_finish is None else _STOP_REASONS.get(self.model_finish.reason, usual)
 
     def _send(self, event: Mapping[str, Any]) -> None:
         if not self._state.is_over:
-            self._pending.append(encode(event))
+            self.pending.append(encode(event))
             self._state.note(event)
 
     def _ensure_started(self) -> None:
@@ -196,39 +164,36 @@ class AnthropicEncoder(ChunkEncoder):
 
     # -- items -----------------------------------------------------------------------------------------------------
 
-    def _encode_items(self, items: list[Item]) -> None:
-        for item in items:
-            match item:
-                case str():
-                    self._encode_delta("text", item)
-                case Reasoning(delta):
-                    self._encode_delta("thinking", delta)
-                case ToolInputStart(call_id, name):
-                    self._open_call(call_id, name)
-                case ToolInput(call_id, name, value):
-                    self._encode_call(call_id, name, value if isinstance(value, Mapping) else {"input": value})
-                case InvalidToolInput(call_id, name, raw_input):
-                    # The name is the one that Anthropic's own documentation gives to such an input.
-                    self._encode_call(call_id, name, {"INVALID_JSON": raw_input})
-                case Finish():
-                    self._finish = item
-                case Chunk():
-                    self._encode_raw(_checked_event(item))
-
-    def _encode_delta(self, kind: str, delta: str) -> None:
-        if not delta or self._state.is_over:
-            return
+    def open_part(self, kind: DeltaKind) -> DeltaEncoder | None:
+        """Open a block of our own, unless one of this kind is open; nothing is added to a message that has ended."""
+        if self._state.is_over:
+            return None
         if self._own is None or self._own.kind != kind:
             self._own = self._open_own(kind)
-        self._pending.append(f"{self._own.delta}{encode_text(delta)}}}}}")
+        return self._own.encode
 
-    def _open_own(self, kind: str) -> _OwnBlock:
+    def _open_own(self, kind: DeltaKind) -> _OwnBlock:
         self._close_own()
-        block = {"type": kind, kind: ""}
+        name = _BLOCK_KINDS[kind]
+        block = {"type": name, name: ""}
         index = self._open_block(block if kind == "text" else {**block, "signature": ""})
-        # Most chunks of most answers are deltas: what they have in common is encoded once.
-        delta = f'{{"type":"content_block_delta","index":{index},"delta":{{"type":"{kind}_delta","{kind}":'
-        return _OwnBlock(kind, index, delta)
+        before = f'{{"type":"content_block_delta","index":{index},"delta":{{"type":"{name}_delta","{name}":'
+        return _OwnBlock(kind, index, delta_encoder(before, "}}"))
+
+    def add_chunk(self, chunk: FormatChunk) -> None:
+        """Add a raw event that is a mapping."""
+        self._encode_raw(_checked_event(chunk))
+
+    def add_tool(self, item: ToolItem) -> None:
+        """Add a call; what tools answer is no part of an assistant's message."""
+        match item:
+            case ToolInputStart(call_id, name):
+                self._open_call(call_id, name)
+            case ToolInput(call_id, name, value):
+                self._encode_call(call_id, name, value if isinstance(value, Mapping) else {"input": value})
+            case InvalidToolInput(call_id, name, raw_input):
+                # The name is the one that Anthropic's own documentation gives to such an input.
+                self._encode_call(call_id, name, {"INVALID_JSON": raw_input})
 
     def _open_call(self, call_id: str, name: str) -> None:
         self._close_own()
@@ -291,7 +256,7 @@ class AnthropicEncoder(ChunkEncoder):
         tokens = usage.get("output_tokens")
         tokens = self._spent_tokens + (tokens if isinstance(tokens, int) else 0)
         delta = {**_delta_with(None), **(delta if isinstance(delta, Mapping) else {})}
-        self._finish = named_finish(delta["stop_reason"]) or self._finish
+        self.model_finish = named_finish(delta["stop_reason"]) or self.model_finish
         self._send({**event, "delta": delta, "usage": {**usage, "output_tokens": tokens}})
 
 
@@ -311,7 +276,7 @@ def _raw_event(item: object) -> Mapping[str, Any] | None:
     return event
 
 
-def _checked_event(chunk: Chunk) -> Mapping[str, Any]:
+def _checked_event(chunk: FormatChunk) -> Mapping[str, Any]:
     data = chunk.data
     kind = data.get("type") if isinstance(data, Mapping) else None
     if kind == "error":

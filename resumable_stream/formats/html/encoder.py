@@ -10,15 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...types import EndReason, FinishReason, Message
-from ..base import ChunkEncoder, GenerationFacts
+from ...types import EndReason, Message
+from ..base import GenerationFacts
+from ..encoder import DeltaEncoder, DeltaKind, ItemEncoder, delta_encoder
 from ..item_types import (
-    Chunk,
     File,
-    Finish,
+    FormatChunk,
     InvalidToolInput,
-    Item,
-    Reasoning,
     Source,
     ToolError,
     ToolInput,
@@ -27,8 +25,7 @@ from ..item_types import (
     ToolItem,
     ToolOutput,
 )
-from ..jsontext import decode, encode, encode_text
-from ..producers.reader import ItemReader
+from ..jsontext import decode, encode
 from ..refusals import unknown_type
 
 _ELEMENT_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -49,9 +46,13 @@ Part = dict[str, Any]
 def read_chunk(chunk: str) -> dict[str, Any] | None:
     """Decode a chunk; ``None`` for a record of another program."""
     try:
-        decoded = decode(chunk)
+        return checked_chunk(decode(chunk))
     except (ValueError, TypeError):
         return None
+
+
+def checked_chunk(decoded: Any) -> dict[str, Any] | None:
+    """Return what a chunk of ours was decoded to; ``None`` if it is none."""
     answer_id = decoded.get("id") if isinstance(decoded, dict) else None
     if not isinstance(answer_id, str) or not _ELEMENT_ID.match(answer_id):
         return None
@@ -164,100 +165,55 @@ def _clean_text(text: str) -> str:
     return _REPLACED.sub(lambda match: "\n" if match[0][0] == "\r" else "\ufffd", text)
 
 
-class HTMLEncoder(ChunkEncoder):
+class HTMLEncoder(ItemEncoder):
     """Encodes one generation. Text of one kind goes into one part, until something else comes in between."""
 
     def __init__(self, facts: GenerationFacts) -> None:
+        super().__init__()
         # Element ids and selectors are made of it.
         self._id = facts.message_id if _ELEMENT_ID.match(facts.message_id) else facts.generation_id
-        self._reader = ItemReader()
         self._answer = Answer(self._id)
-        self._pending: list[str] = []
         self._text = _Text()
         self._text_kind = ""
         """The kind of the last part, if pieces of text can be added to it."""
         self._count = 0
-        self._delta = ""
-        self._model_finish: Finish | None = None
-
-    @property
-    def end(self) -> EndReason | None:
-        """Always none: a producer of parts just comes to its end."""
-        return None
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the model has stopped, as it says itself."""
-        return self._model_finish.reason if self._model_finish is not None else None
+        self._encode_delta = delta_encoder("", "")
 
     def start(self) -> list[str]:
         """Empty the answer's element: whoever reads from here on may have shown some of it before."""
         return [encode({"type": "start", "id": self._id})]
 
-    def encode(self, item: object) -> list[str]:
-        """Encode one item."""
-        if type(item) is str:
-            self._add_text("text", item)
-        else:
-            for piece in self._reader.read(item):
-                self._add(piece)
-        return self._take_pending()
-
-    def observe(self, chunk: str) -> None:
-        """Take note of a chunk that is already stored."""
-        read = read_chunk(chunk)
+    def note_stored(self, data: Any) -> None:
+        """Take note of a chunk on the log, unless it is another program's."""
+        read = checked_chunk(data)
         if read is not None:
             self._id = self._answer.id = read["id"]
             self._answer.note(read)
 
-    def finish(self) -> list[str]:
-        """Complete calls, and render the whole answer."""
-        for piece in self._reader.flush():
-            self._add(piece)
-        return self._finish(EndReason.FINISHED)
-
-    def stop(self) -> list[str]:
-        """Render the whole answer as stopped."""
-        return self._finish(EndReason.STOPPED)
-
-    def fail(self, text: str) -> list[str]:
-        """Render the whole answer with the error."""
-        return self._finish(EndReason.FAILED, text)
-
-    def interrupt(self, text: str) -> list[str]:
-        """Render the whole answer with the error."""
-        return self._finish(EndReason.INTERRUPTED, text)
-
-    def _finish(self, reason: EndReason, error: str | None = None) -> list[str]:
+    def close(self, reason: EndReason, text: str | None) -> None:
+        """Render the whole answer: as finished, as stopped, or with the error."""
         self._close_text()
-        facts = {"type": "end", "id": self._id, "end": reason.value, "error": clean(error), "parts": self._answer.parts}
-        if reason is EndReason.FINISHED and self._model_finish is not None and self._model_finish.is_unusual:
-            facts["finish_reason"] = self._model_finish.reason
-        return [*self._take_pending(), encode(facts)]
+        facts = {"type": "end", "id": self._id, "end": reason.value, "error": clean(text), "parts": self._answer.parts}
+        if reason is EndReason.FINISHED and self.model_finish is not None and self.model_finish.is_unusual:
+            facts["finish_reason"] = self.model_finish.reason
+        self.pending.append(encode(facts))
 
-    def _take_pending(self) -> list[str]:
-        pending, self._pending = self._pending, []
-        return pending
+    def add_chunk(self, chunk: FormatChunk) -> None:
+        """Add a part of the app's own."""
+        self._add_part(_checked_part(chunk))
 
-    def _add(self, item: Item) -> None:
-        match item:
-            case str():
-                self._add_text("text", item)
-            case Reasoning(delta):
-                self._add_text("reasoning", delta)
-            case Chunk():
-                self._add_part(_checked_part(item))
-            case Finish():
-                self._model_finish = item
-            case File(media_type, url):
-                self._add_part({"type": "file", "media_type": media_type, "url": url})
-            case Source(url, title):
-                self._add_part({"type": "source", "url": url, "title": title})
-            case ToolInputStart() | ToolInputDelta():
-                # A call is a part when it is complete.
-                pass
-            case _:
-                self._add_part(_tool_part(item))
+    def add_file(self, item: File) -> None:
+        """Add a file."""
+        self._add_part({"type": "file", "media_type": item.media_type, "url": item.url})
+
+    def add_source(self, item: Source) -> None:
+        """Add a source."""
+        self._add_part({"type": "source", "url": item.url, "title": item.title})
+
+    def add_tool(self, item: ToolItem) -> None:
+        """Add a call when it is complete, and what the tool has answered."""
+        if not isinstance(item, (ToolInputStart, ToolInputDelta)):
+            self._add_part(_tool_part(item))
 
     def _add_part(self, part: Part) -> None:
         self._close_text()
@@ -266,27 +222,34 @@ class HTMLEncoder(ChunkEncoder):
         chunk = {"type": "part", "id": self._id, "index": self._count, "part": part}
         self._count += 1
         self._answer.note(chunk)
-        self._pending.append(encode(chunk))
+        self.pending.append(encode(chunk))
 
-    def _add_text(self, kind: str, piece: str) -> None:
+    def add_delta(self, kind: DeltaKind, delta: str) -> None:
+        """Add a piece of text; what HTML would not keep of it is replaced, so that no delta is a piece as it came."""
+        if kind != self._text_kind:
+            self.open_part(kind)
+        self._send_text(self._text.feed(delta))
+
+    def open_part(self, kind: DeltaKind) -> DeltaEncoder:
+        """Open a part for text of ``kind``, unless the last part is one."""
         if kind != self._text_kind:
             self._add_part({"type": kind, "text": ""})
             self._text_kind = kind
-            # Most chunks of most answers are deltas: what they have in common is encoded once.
-            self._delta = f'{{"type":"delta","id":"{self._id}","index":{self._count - 1},"delta":'
-        self._send_text(self._text.feed(piece))
+            before = f'{{"type":"delta","id":"{self._id}","index":{self._count - 1},"delta":'
+            self._encode_delta = delta_encoder(before, "}")
+        return self._encode_delta
 
     def _send_text(self, text: str) -> None:
         if text:
             self._answer.note({"type": "delta", "delta": text})
-            self._pending.append(f"{self._delta}{encode_text(text)}}}")
+            self.pending.append(self._encode_delta(text))
 
     def _close_text(self) -> None:
         self._send_text(self._text.flush())
         self._text_kind = ""
 
 
-def _checked_part(chunk: Chunk) -> Part:
+def _checked_part(chunk: FormatChunk) -> Part:
     data = chunk.data
     kind = data.get("type") if isinstance(data, Mapping) else None
     # A template that does not know a type shows nothing. Pieces of another protocol would vanish without a trace.

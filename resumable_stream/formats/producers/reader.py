@@ -1,7 +1,7 @@
 """Read whatever ``generate`` yields.
 
 A string is a piece of text, whatever it looks like: a user, a document or a model may have written it. Everything else
-is brought to the few kinds of :mod:`.deltas`, for all formats alike: bytes and :class:`~.encoded.Encoded` are event
+is brought to the few kinds of ``item_types``, for all formats alike: bytes and :class:`~.encoded.Encoded` are event
 streams and are unwrapped, mappings, dataclasses and pydantic models are chunks in the format's own words, and
 :mod:`.producers` reads what model libraries stream. The class of an item decides how it is read, and is looked at once.
 """
@@ -19,7 +19,7 @@ from django.utils.functional import Promise
 
 from ...utils.log_once import warn_once
 from ..encoded import Encoded, EncodedEvents, broken_off
-from ..item_types import Chunk, Item
+from ..item_types import FormatChunk, Item
 from ..jsontext import decode, encode, escape_unsafe
 from ..refusals import class_name, unknown_class
 from . import ProducerError, Producers
@@ -102,7 +102,7 @@ class ItemReader:
         read = self._producers.read(data) if isinstance(data, dict) else None
         if read is not None:
             return read
-        return [Chunk(data, encode(data) if "\n" in text else escape_unsafe(text))]
+        return [FormatChunk(data, encode(data) if "\n" in text else escape_unsafe(text))]
 
     def _read_mapping(self, item: Mapping[str, Any]) -> list[Item]:
         if isinstance(item.get("ns"), tuple) and isinstance(item.get("type"), str):
@@ -113,7 +113,7 @@ class ItemReader:
         if (output := model_output(item)) is not None:
             return self._read_event(output.decode())
         read = self._producers.read(item, is_apps_own=True)
-        return read if read is not None else [Chunk(item, encode(item))]
+        return read if read is not None else [FormatChunk(item, encode(item))]
 
     def _read_tuple(self, item: tuple[Any, ...]) -> list[Item]:
         payload = unwrap(item)
@@ -154,7 +154,7 @@ class ItemReader:
             # pydantic's own JSON cannot hold lone surrogates; ours can.
             data = item.model_dump(by_alias=True, exclude_none=True)
             return [_chunk_of(item, data)]
-        return [] if text == "[DONE]" else [Chunk(decode(text), escape_unsafe(text), class_name(type(item)))]
+        return [] if text == "[DONE]" else [FormatChunk(decode(text), escape_unsafe(text), class_name(type(item)))]
 
     def _read_object(self, item: Any) -> list[Item]:
         read = self._producers.read(item)
@@ -163,10 +163,10 @@ class ItemReader:
         return read
 
 
-def _chunk_of(item: object, data: Mapping[str, Any]) -> Chunk:
+def _chunk_of(item: object, data: Mapping[str, Any]) -> FormatChunk:
     name = class_name(type(item))
     try:
-        return Chunk(data, encode(data), name)
+        return FormatChunk(data, encode(data), name)
     except TypeError as error:
         raise unknown_class(name, str(error)) from error
 

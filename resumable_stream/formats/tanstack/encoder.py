@@ -45,7 +45,7 @@ class TanStackEncoder(AGUIEncoder):
         for message in to_ui_messages(self.facts.user_messages):
             if message["role"] == "user":
                 self._echo(message)
-        return chunks + self.run.take()
+        return chunks + self.take()
 
     def _echo(self, message: Message) -> None:
         message_id = message["id"]

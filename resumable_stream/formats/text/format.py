@@ -10,15 +10,15 @@ an SSE message, the second as the event ``data``, and the last thing on a body i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ...types import EndReason, FinishReason, Message
-from ..base import ChatRequest, ChunkEncoder, ChunkFormat, Dialect, GenerationFacts, StoredGeneration
+from ...types import EndReason, Message
+from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, StoredGeneration
 from ..conversation import Conversation
-from ..item_types import Chunk, Finish, Item
+from ..encoder import DeltaEncoder, DeltaKind, ItemEncoder
+from ..item_types import FormatChunk
 from ..jsontext import decode, encode, encode_text, mend_surrogates
-from ..producers.reader import ItemReader
 from ..refusals import unknown_chunk
 from .request import parse_request
 
@@ -26,75 +26,25 @@ DATA_EVENT = "data"
 END_EVENT = "end"
 
 
-class TextEncoder(ChunkEncoder):
+class TextEncoder(ItemEncoder):
     """Encodes one generation. Nothing is ever open in it; how it ended is told by the ``end`` event alone."""
 
-    def __init__(self) -> None:
-        self._reader = ItemReader()
-        self._finish: Finish | None = None
+    def open_part(self, kind: DeltaKind) -> DeltaEncoder | None:
+        """Carry text; what a model thinks, calls or draws is no text, and is left out."""
+        return encode_text if kind == "text" else None
 
-    @property
-    def end(self) -> EndReason | None:
-        """Always none: a producer of text just comes to its end."""
-        return None
+    def add_chunk(self, chunk: FormatChunk) -> None:
+        """Add an event of the app's own as a JSON object, or encoded text as a JSON string."""
+        if chunk.made_of or not isinstance(chunk.data, (str, Mapping)):
+            fix = "For an event of your own, yield a dict."
+            raise unknown_chunk(chunk, "The text format takes text as str and events of the app's own as dict", fix)
+        self.pending.append(chunk.text)
 
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the model has stopped, as it says itself."""
-        return self._finish.reason if self._finish is not None else None
-
-    def start(self) -> list[str]:
-        """Return nothing: text has no frame."""
-        return []
-
-    def encode(self, item: object) -> list[str]:
-        """Encode text as a JSON string, and an event as a JSON object."""
-        if type(item) is str:
-            return [encode_text(item)] if item else []
-        return self._encode_items(self._reader.read(item))
-
-    def _encode_items(self, items: Iterable[Item]) -> list[str]:
-        chunks: list[str] = []
-        for item in items:
-            if isinstance(item, Finish):
-                self._finish = item
-            else:
-                chunks += _encode_item(item)
-        return chunks
-
-    def observe(self, chunk: str) -> None:
-        """Do nothing: there is nothing that would have to be closed."""
-
-    def finish(self) -> list[str]:
+    def close(self, reason: EndReason, text: str | None) -> None:
         """Say why the model has stopped where that is unusual; the ``end`` event says that the answer has ended."""
-        chunks = self._encode_items(self._reader.flush())
-        if self._finish is not None and self._finish.is_unusual:
-            chunks.append(encode({"type": "finish", "reason": self._finish.reason}))
-        return chunks
-
-    def stop(self) -> list[str]:
-        """Return nothing: the ``end`` event says it."""
-        return []
-
-    def fail(self, text: str) -> list[str]:
-        """Return nothing: the ``end`` event says it."""
-        return []
-
-    def interrupt(self, text: str) -> list[str]:
-        """Return nothing: the ``end`` event says it."""
-        return []
-
-
-def _encode_item(item: Item) -> list[str]:
-    """Encode text and events; what a model thinks, calls or draws is not text, and is left out."""
-    if isinstance(item, str):
-        return [encode_text(item)]
-    if not isinstance(item, Chunk):
-        return []
-    if item.made_of or not isinstance(item.data, (str, Mapping)):
-        fix = "For an event of your own, yield a dict."
-        raise unknown_chunk(item, "The text format takes text as str and events of the app's own as dict", fix)
-    return [item.text]
+        finish = self.model_finish
+        if reason is EndReason.FINISHED and finish is not None and finish.is_unusual:
+            self.pending.append(encode({"type": "finish", "reason": finish.reason}))
 
 
 class TextFormat(ChunkFormat):
