@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import settings as hypothesis_settings
+from pytest_django import Settings
 
 from .s2_lite import durable_s2_server, s2_server
+from .support.logs import FaultyLog, use_faulty_log
 
 __all__ = ["durable_s2_server", "s2_server"]
 
@@ -23,8 +25,8 @@ CACHE = Path.home() / ".cache" / "resumable_stream"
 NODE_PROJECT = Path(__file__).parent / "node"
 
 # An example's time depends on the machine, and no test here is about time.
-settings.register_profile("tests", deadline=None, print_blob=True)
-settings.load_profile("tests")
+hypothesis_settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("tests")
 
 _left_out: dict[str, str] = {}
 
@@ -74,6 +76,18 @@ def find_chromium() -> str | None:
 def find_s2_lite() -> Path | None:
     binary = Path(os.environ.get("S2_LITE_BIN") or CACHE / "s2-lite" / "bin" / "server")
     return binary if binary.is_file() else None
+
+
+@pytest.fixture
+def log(request: pytest.FixtureRequest, settings: Settings) -> FaultyLog:
+    """A log in memory, which is the project's log and fails on request.
+
+    The marker ``log_settings`` of the module or the test gives further settings of the app.
+    """
+    values: dict[str, Any] = {}
+    for marker in reversed(list(request.node.iter_markers("log_settings"))):
+        values |= marker.kwargs
+    return use_faulty_log(settings, **values)
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,12 @@ from resumable_stream.asgi import DrainOnShutdown, drain, require_asgi
 from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.runtime import runtime
 
-from .support.logs import FaultyLog, use_faulty_log
+from .support.logs import FaultyLog
 from .support.manual import run_python
 from .support.producers import Producer
 from .support.virtual_time import in_virtual_time, settle
 
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings, SHUTDOWN_GRACE_SECONDS=7)
+pytestmark = pytest.mark.log_settings(SHUTDOWN_GRACE_SECONDS=7)
 
 
 async def test_a_request_by_asgi_is_served() -> None:

@@ -31,7 +31,7 @@ from resumable_stream.websockets.subprotocols.base import Subscribe, Subscriptio
 from resumable_stream.websockets.subprotocols.native import StreamDialect
 
 from .support.event_source import parse
-from .support.logs import SECRET, FaultyLog, held, raising, unavailable, use_faulty_log
+from .support.logs import SECRET, FaultyLog, held, raising, unavailable
 from .support.producers import Producer, of
 from .support.sockets import Message, Socket, chunks_of
 from .support.virtual_time import in_virtual_time, settle
@@ -81,11 +81,6 @@ EVENTS = at_testserver(EventStreamConsumer.as_asgi(view=Chat, action="replay"))
 def fresh_chats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Chat, "sources", {})
     monkeypatch.setattr(Chat, "forbidden", set())
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 def use_settings(settings: Any, **values: Any) -> None:

@@ -22,7 +22,7 @@ from resumable_stream.utils import log_once as oddities
 from resumable_stream.views import ResumableChatView
 
 from .fuzz.values import FORMATS
-from .support.logs import FaultyLog, use_faulty_log
+from .support.logs import FaultyLog
 from .support.producers import of
 from .support.virtual_time import in_virtual_time
 from .support.visitors import Visitor
@@ -89,10 +89,9 @@ class HTMLChat(Chat):
 urlpatterns = [path("text", include(Chat.urls())), path("html", include(HTMLChat.urls()))]
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
+@pytest.fixture(autouse=True)
+def fresh_chat() -> None:
     oddities.forget()
-    return use_faulty_log(settings)
 
 
 async def run_of_another_program(log: FaultyLog) -> None:

@@ -12,20 +12,15 @@ from django.urls import path
 
 from resumable_stream.routing import http_urlpatterns, websocket_urlpatterns
 
-from .support.logs import FaultyLog, use_faulty_log
+from .support.logs import FaultyLog
 from .support.sockets import Socket, chunks_of
 from .support.virtual_time import in_virtual_time
 from .test_consumers import QUESTION, Chat, SDKChat
 
+pytestmark = pytest.mark.log_settings(CHAT_VIEW=f"{Chat.__module__}.Chat")
+
 sockets = URLRouter([path("api/chat/", URLRouter(websocket_urlpatterns))])
 events = URLRouter([path("api/chat/", URLRouter(http_urlpatterns))])
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    log = use_faulty_log(settings)
-    settings.RESUMABLE_STREAM |= {"CHAT_VIEW": f"{Chat.__module__}.Chat"}
-    return log
 
 
 @in_virtual_time

@@ -61,10 +61,9 @@ async def any_log(log_setting: dict[str, Any], settings: Any, monkeypatch: pytes
     await backends["default"].close()
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
+@pytest.fixture(autouse=True)
+def fresh_chat() -> None:
     Chat.source = lambda: of("Hello")()
-    return use_faulty_log(settings)
 
 
 def run_input(run_id: str) -> dict[str, Any]:

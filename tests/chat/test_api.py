@@ -21,7 +21,7 @@ from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
 from ..support.visitors import Visitor
 
-pytestmark = pytest.mark.urls("tests.chat.test_api")
+pytestmark = [pytest.mark.urls("tests.chat.test_api"), pytest.mark.log_settings(MAX_READERS_PER_OWNER=1)]
 
 chat = ResumableChat(format="text")
 sources: dict[str, Any] = {}
@@ -37,11 +37,6 @@ async def follow(request: HttpRequest, name: str) -> HttpResponseBase:
 
 
 urlpatterns = [path("ask/<name>", ask), path("follow/<name>", follow)]
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings, MAX_READERS_PER_OWNER=1)
 
 
 def text(body: Any) -> str:

@@ -28,11 +28,14 @@ from resumable_stream.chat.turn import Turn
 from resumable_stream.records import Record
 from resumable_stream.runtime import runtime
 
-from ..support.logs import FaultyLog, use_faulty_log
 from ..support.producers import Producer, of
 from ..support.visitors import Visitor
 
-pytestmark = [pytest.mark.urls("tests.chat.test_guests"), pytest.mark.usefixtures("database")]
+pytestmark = [
+    pytest.mark.urls("tests.chat.test_guests"),
+    pytest.mark.log_settings(REAUTHORIZE_SECONDS=1, KEEPALIVE_SECONDS=1),
+    pytest.mark.usefixtures("database", "log"),
+]
 
 
 class Chat(ResumableChatView):
@@ -97,13 +100,12 @@ async def database(transactional_db: None) -> AsyncIterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def log(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FaultyLog:
+def guest_site(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
     # A login gives its page another token, which is not what these tests are about.
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.endswith("CsrfViewMiddleware")]
     cache.clear()
     monkeypatch.setattr(Chat, "source", staticmethod(lambda: of("Hello")()))
-    return use_faulty_log(settings, REAUTHORIZE_SECONDS=1, KEEPALIVE_SECONDS=1)
 
 
 async def ask(visitor: Visitor, chat_id: str = "c1", text: str = "Hi", prefix: str = "/chat") -> None:

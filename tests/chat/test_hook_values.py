@@ -19,13 +19,13 @@ from resumable_stream.chat.hook_values import checked_stream_name, owner_text
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.exceptions import AccessDeniedError, NotAuthenticatedError
 
-from ..support.logs import FaultyLog, use_faulty_log
+from ..support.logs import FaultyLog
 from ..support.producers import Producer, of
 from ..support.sockets import Socket
 from ..support.virtual_time import in_virtual_time
 from ..support.visitors import Visitor
 
-pytestmark = pytest.mark.urls("tests.chat.test_hook_values")
+pytestmark = [pytest.mark.urls("tests.chat.test_hook_values"), pytest.mark.usefixtures("log")]
 
 
 class FrameworkError(Exception):
@@ -90,10 +90,9 @@ QUESTION = {"id": "c1", "message": "Hi"}
 
 
 @pytest.fixture(autouse=True)
-def log(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FaultyLog:
+def fresh_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Chat, "answer", staticmethod(lambda: True))
     monkeypatch.setattr(Chat, "source", staticmethod(of("one")))
-    return use_faulty_log(settings)
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> None:

@@ -26,7 +26,10 @@ from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
 from ..support.visitors import Exchange, Visitor
 
-pytestmark = pytest.mark.urls("tests.chat.test_loading")
+pytestmark = [
+    pytest.mark.urls("tests.chat.test_loading"),
+    pytest.mark.log_settings(HISTORY_TURNS=2, MAX_READERS_PER_OWNER=10),
+]
 
 
 class CountingFormat(TextFormat):
@@ -100,11 +103,10 @@ PAGED = [
 ]
 
 
-@pytest.fixture
-def log(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FaultyLog:
+@pytest.fixture(autouse=True)
+def fresh_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Chat, "source", None)
     monkeypatch.setattr(COUNTING, "folds", 0)
-    return use_faulty_log(settings, HISTORY_TURNS=2, MAX_READERS_PER_OWNER=10)
 
 
 def said(name: str, number: int) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from ..support.logs import FaultyLog
 from ..support.producers import of
 from ..support.virtual_time import in_virtual_time, settle
 from ..support.visitors import Visitor
-from .test_questions import SOURCES, TURNS, Chat, answer, asking, log, stream_of, user
+from .test_questions import SOURCES, TURNS, Chat, answer, asking, fresh_chat, stream_of, user
 
-__all__ = ["log"]
+__all__ = ["fresh_chat"]
 pytestmark = pytest.mark.urls("tests.chat.test_questions")
 
 CALL = {"type": "tool-input-available", "toolCallId": "k1", "toolName": "ask", "input": {"what": "city"}}

@@ -10,7 +10,7 @@ from django.urls import include, path
 from resumable_stream.chat.turn import Turn
 from resumable_stream.views import ResumableChatView
 
-from ..support.logs import FaultyLog, use_faulty_log
+from ..support.logs import FaultyLog
 from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
 from ..support.visitors import Exchange, Visitor
@@ -74,11 +74,10 @@ urlpatterns = [
 ]
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
+@pytest.fixture(autouse=True)
+def fresh_chat() -> None:
     SOURCES.clear()
     TURNS.clear()
-    return use_faulty_log(settings)
 
 
 def user(message_id: str, text: str = "Hi") -> dict[str, Any]:

@@ -21,10 +21,7 @@ from ..support.producers import Producer, of
 from ..support.readers import bodies, ends, gather
 from ..support.virtual_time import in_virtual_time, settle
 
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings, LEASE_SECONDS=10)
+pytestmark = pytest.mark.log_settings(LEASE_SECONDS=10)
 
 
 def make_engine(told: list[Any]) -> ChatEngine:

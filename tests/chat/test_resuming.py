@@ -12,7 +12,7 @@ from resumable_stream.chat.turn import Turn
 from resumable_stream.records import Record
 from resumable_stream.views import ResumableChatView
 
-from ..support.logs import FaultyLog, use_faulty_log
+from ..support.logs import FaultyLog
 from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
 from ..support.visitors import Exchange, Visitor
@@ -42,10 +42,9 @@ urlpatterns = [path(f"api/{name}", include((view.urls()[0], name), namespace=nam
 QUESTION = {"id": "m1", "role": "user", "content": "Hi", "parts": [{"type": "text", "text": "Hi"}]}
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
+@pytest.fixture(autouse=True)
+def fresh_chat() -> None:
     SDKChat.source = lambda: of("Hello", " world")()
-    return use_faulty_log(settings)
 
 
 def chunks(exchange: Exchange) -> list[str]:

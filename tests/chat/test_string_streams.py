@@ -55,7 +55,7 @@ from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
 from ..support.visitors import Visitor
 
-pytestmark = pytest.mark.urls("tests.chat.test_string_streams")
+pytestmark = [pytest.mark.urls("tests.chat.test_string_streams"), pytest.mark.log_settings(LEASE_SECONDS=10)]
 
 SQLITE = "resumable_stream.backends.sqlite.SQLiteBackend"
 
@@ -287,11 +287,6 @@ async def test_of_starts_at_once_one_source_is_begun_and_all_read_it(prefix: str
 
 
 # -- ends ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings, LEASE_SECONDS=10)
 
 
 async def failure_of(stream: StringStream | None) -> tuple[str, str, str]:

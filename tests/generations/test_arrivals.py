@@ -18,7 +18,7 @@ from resumable_stream.views import ResumableChatView
 from resumable_stream.websockets.subprotocols.native import StreamDialect
 from resumable_stream.websockets.subprotocols.tanstack import TanStackDialect
 
-from ..support.logs import Call, FaultyLog, held, use_faulty_log
+from ..support.logs import Call, FaultyLog, held
 from ..support.producers import Producer
 from ..support.sockets import Socket
 from ..support.virtual_time import in_virtual_time, settle
@@ -63,11 +63,6 @@ class RunChat(Chat):
 
 urlpatterns = [path("api/chat", include(Chat.urls()))]
 QUESTION = {"id": "c1", "message": "Hi"}
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 async def passed(call: Call) -> Any:

@@ -24,10 +24,7 @@ from ..support.logs import Call, Fault, FaultyLog, held, never_answered, raising
 from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, run_in_virtual_time, settle
 
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings, LEASE_SECONDS=10)
+pytestmark = pytest.mark.log_settings(LEASE_SECONDS=10)
 
 
 class Outcome:

@@ -17,11 +17,6 @@ from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
-
-
 @in_virtual_time
 async def test_a_generation_is_found_by_its_stream_while_it_runs(log: FaultyLog) -> None:
     producer = Producer("1")

@@ -36,11 +36,6 @@ class SteadyPacer(Pacer):
         return 0.005
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
-
-
 async def claimed(log: FaultyLog, *, lease: int = 9) -> Claim:
     begin = Begin(generation_id=ID, format="text").record()
     granted = await perform(claim(Opening(token=Token.owner(ID, lease), records=[begin])), log, "s")

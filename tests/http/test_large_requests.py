@@ -20,13 +20,13 @@ from resumable_stream.utils.off_loop import SMALL_BYTES
 from resumable_stream.views import ResumableChatView
 from resumable_stream.websockets import connection
 
-from ..support.logs import FaultyLog, use_faulty_log
+from ..support.logs import FaultyLog
 from ..support.producers import of
 from ..support.sockets import Socket
 from ..support.virtual_time import in_virtual_time
 from ..support.visitors import Visitor
 
-pytestmark = pytest.mark.urls("tests.http.test_large_requests")
+pytestmark = [pytest.mark.urls("tests.http.test_large_requests"), pytest.mark.log_settings(MAX_MESSAGES=3)]
 
 
 class WatchedFormat(TextFormat):
@@ -75,11 +75,10 @@ urlpatterns = [path("api/chat", include(Chat.urls())), path("api/tanstack", incl
 SOCKET = StreamConsumer.as_asgi(view=Chat)
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
+@pytest.fixture(autouse=True)
+def fresh_chat() -> None:
     WATCHED.threads.clear()
     Chat.heard.clear()
-    return use_faulty_log(settings, MAX_MESSAGES=3)
 
 
 def body(count: int, text: str = "Hi") -> dict[str, Any]:

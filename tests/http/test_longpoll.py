@@ -54,11 +54,6 @@ urlpatterns = [
 ]
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
-
-
 def question(route: str = "text") -> dict[str, Any]:
     if route == "text":
         return {"id": "c1", "message": "Hi"}

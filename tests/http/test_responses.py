@@ -43,7 +43,7 @@ from ..support.logs import SECRET, FaultyLog, unavailable, use_faulty_log
 from ..support.virtual_time import in_virtual_time, settle
 from ..support.visitors import Visitor
 
-pytestmark = pytest.mark.urls("tests.http.test_responses")
+pytestmark = [pytest.mark.urls("tests.http.test_responses"), pytest.mark.log_settings(REAUTHORIZE_SECONDS=60)]
 
 View = Callable[[], HttpResponseBase]
 served: list[View] = []
@@ -54,11 +54,6 @@ async def answer(request: HttpRequest) -> HttpResponseBase:
 
 
 urlpatterns = [path("", answer)]
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings, REAUTHORIZE_SECONDS=60)
 
 
 def terminal(reason: EndReason = EndReason.FINISHED, text: str = "", cause: Cause | None = None) -> list[Record]:

@@ -15,13 +15,8 @@ from resumable_stream.protocol.effects import Append, Operation, Read, Tail
 from resumable_stream.protocol.perform import Backoff, perform, read_patiently
 from resumable_stream.records import AppendAck, ReadBatch, Record, StreamTail
 
-from ..support.logs import FaultyLog, lost_before, never_answered, raising, unavailable, use_faulty_log
+from ..support.logs import FaultyLog, lost_before, never_answered, raising, unavailable
 from ..support.virtual_time import in_virtual_time, settle
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 def append(text: str = "x", token: str | None = None) -> Operation[AppendAck]:

@@ -12,14 +12,9 @@ from resumable_stream.readers.history import read_brought_messages, read_generat
 from resumable_stream.records import Record
 from resumable_stream.types import EndReason
 
-from ..support.logs import FaultyLog, unavailable, use_faulty_log
+from ..support.logs import FaultyLog, unavailable
 from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 @in_virtual_time

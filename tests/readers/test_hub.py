@@ -20,11 +20,6 @@ from ..support.logs import FaultyLog, raising, unavailable, use_faulty_log
 from ..support.virtual_time import in_virtual_time, settle
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
-
-
 def chunks(*numbers: int, size: int = 1) -> list[Any]:
     return [Chunk(number, "x" * size) for number in numbers]
 

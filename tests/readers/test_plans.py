@@ -15,16 +15,11 @@ from resumable_stream.records import Record
 from resumable_stream.runtime import runtime
 from resumable_stream.utils.off_loop import SMALL_BYTES
 
-from ..support.logs import FaultyLog, use_faulty_log
+from ..support.logs import FaultyLog
 from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
 
 QUESTION = {"id": "u1", "role": "user", "parts": [{"type": "text", "content": "Hi"}]}
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 @pytest.fixture

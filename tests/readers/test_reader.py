@@ -36,11 +36,6 @@ from ..support.readers import bodies, ends, gather
 from ..support.virtual_time import in_virtual_time, run_in_virtual_time, settle
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
-
-
 def chunk(text: str) -> Record:
     return Record(text)
 

@@ -12,15 +12,10 @@ from resumable_stream.protocol.layout import Chunk
 from resumable_stream.readers.run_plans import Runs, find_run, note_run
 from resumable_stream.records import Record
 
-from ..support.logs import FaultyLog, lost_after, lost_before, unavailable, use_faulty_log
+from ..support.logs import FaultyLog, lost_after, lost_before, unavailable
 from ..support.producers import of
 from ..support.readers import bodies, gather
 from ..support.virtual_time import in_virtual_time, settle
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 async def tell(engine: ChatEngine, run_id: str, *items: str) -> None:

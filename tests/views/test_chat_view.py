@@ -60,11 +60,6 @@ Answer = Callable[..., Any]
 
 
 @pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
-
-
-@pytest.fixture
 def answer_with(monkeypatch: pytest.MonkeyPatch) -> Answer:
     """Set what the views generate: a source, or a function of the turn."""
 

@@ -16,7 +16,7 @@ from resumable_stream.conf import known_settings
 from resumable_stream.runtime import runtime
 from resumable_stream.views import ResumableChatView
 
-from ..support.logs import FaultyLog, unavailable, use_faulty_log
+from ..support.logs import FaultyLog, unavailable
 from ..support.virtual_time import in_virtual_time
 from ..support.visitors import Exchange, Visitor
 
@@ -49,11 +49,6 @@ urlpatterns = [
     path("api/text", include((TextChat.urls()[0], "resumable_stream"), namespace="text")),
     path("api/sdk", include((SDKChat.urls()[0], "resumable_stream"), namespace="sdk")),
 ]
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 def form(**fields: str) -> bytes:

@@ -26,7 +26,7 @@ from resumable_stream import ResumableChatView, ResumableStreamContext, Resumabl
 from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import EventStreamConsumer, StreamConsumer
 
-from ..support.logs import FaultyLog, use_faulty_log
+from ..support.logs import FaultyLog
 from ..support.producers import of
 from ..support.sockets import Socket
 
@@ -88,11 +88,6 @@ urlpatterns = [
     path("plain-projects/<int:project_id>/chat", include(ProjectChat.urls(), namespace="plain")),
     path("story", Story.as_view()),
 ]
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from resumable_stream.chat.turn import Turn
 from resumable_stream.records import Record
 from resumable_stream.views import ResumableChatView
 
-from ..support.logs import FaultyLog, unavailable, use_faulty_log
+from ..support.logs import FaultyLog, unavailable
 from ..support.producers import Producer, of
 from ..support.virtual_time import in_virtual_time, settle
 from ..support.visitors import Exchange, Visitor
@@ -52,11 +52,6 @@ urlpatterns = [
     path("agui", routes(AGUIChat, "agui")),
     path("single-use", routes(SingleUseChat, "single-use")),
 ]
-
-
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
-    return use_faulty_log(settings)
 
 
 @pytest.fixture

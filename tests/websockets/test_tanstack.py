@@ -12,10 +12,12 @@ from resumable_stream.consumers import StreamConsumer
 from resumable_stream.views import ResumableChatView
 from resumable_stream.websockets.subprotocols.tanstack import TanStackDialect
 
-from ..support.logs import FaultyLog, use_faulty_log
+from ..support.logs import FaultyLog
 from ..support.producers import Producer, of
 from ..support.sockets import Message, Socket
 from ..support.virtual_time import in_virtual_time, settle
+
+pytestmark = pytest.mark.log_settings(KEEPALIVE_SECONDS=15)
 
 
 class Chat(ResumableChatView):
@@ -33,10 +35,9 @@ class Chat(ResumableChatView):
         return type(self).source()
 
 
-@pytest.fixture
-def log(settings: Any) -> FaultyLog:
+@pytest.fixture(autouse=True)
+def fresh_chat() -> None:
     Chat.source = lambda: of("Hello", " world")()
-    return use_faulty_log(settings, KEEPALIVE_SECONDS=15)
 
 
 APPLICATION = StreamConsumer.as_asgi(view=Chat, dialects=[TanStackDialect])
