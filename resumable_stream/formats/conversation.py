@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..types import EndReason, Message
 from .base import StoredGeneration
@@ -45,17 +45,34 @@ class Conversation:
 
 
 def place_generations(
-    generations: Sequence[StoredGeneration], fold_answer: Callable[[StoredGeneration], Message | None]
+    generations: Iterable[StoredGeneration], fold_answer: Callable[[StoredGeneration], Message | None]
 ) -> list[Message]:
     """Make the chat of its generations, each with what the user said and its answer, if it has one."""
+
+    def fold_answers(generation: StoredGeneration, _: Conversation) -> list[Message]:
+        answer = fold_answer(generation)
+        return [answer] if answer is not None else []
+
+    return place_answers(generations, fold_answers)
+
+
+def place_answers(
+    generations: Iterable[StoredGeneration],
+    fold_answers: Callable[[StoredGeneration, Conversation], Sequence[Message]],
+) -> list[Message]:
+    """Make the same chat where an answer depends on the chat before it, or a generation has several."""
     chat = Conversation()
     for generation in generations:
         for message in generation.user_messages:
             chat.place_user_message(message)
-        answer = fold_answer(generation)
-        if answer is not None:
+        for answer in fold_answers(generation, chat):
             chat.place_answer(answer)
     return chat.messages()
+
+
+def answer_id(generation: StoredGeneration, place: int = 0) -> str:
+    """Return the id of a generation's answer; one that another program wrote is named by its place in the chat."""
+    return generation.message_id or generation.generation_id or f"message-{place}"
 
 
 def continued_message(messages: Sequence[Message], message_id: str | None) -> Message | None:

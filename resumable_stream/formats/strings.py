@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ..types import EndReason, Message
 from .base import ChatRequest, ChunkEncoder, ChunkFormat, GenerationFacts, StoredGeneration
+from .conversation import answer_id
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -101,5 +102,5 @@ class StringsFormat(ChunkFormat):
         """Join the strings."""
         if not generation.chunks:
             return None
-        message_id = generation.message_id or generation.generation_id or "message-0"
+        message_id = answer_id(generation)
         return {"id": message_id, "role": "assistant", "content": "".join(generation.chunks)}

@@ -105,11 +105,11 @@ class TestRequest:
     @pytest.mark.parametrize(
         ("body", "text"),
         [
-            ({}, "must have 'message', the user's text, or 'messages'"),
+            ({}, "must have 'messages', a list, or 'message'"),
             ({"messages": []}, "list of at least one"),
             ({"messages": "Hello"}, "list of at least one"),
-            ({"messages": ["a", 1]}, r"messages\[1\] must be a text, or an object"),
-            ({"message": None}, "message must be a text, or an object"),
+            ({"messages": ["a", 1]}, r"messages\[1\] must be an object with 'content', or a text"),
+            ({"message": None}, "message must be an object with 'content', or a text"),
             ({"message": {}}, "message must have 'content', a text, or 'parts'"),
             ({"message": {"content": 1}}, "message must have 'content'"),
             ({"message": {"content": "x", "role": "boss"}}, "message.role must be"),

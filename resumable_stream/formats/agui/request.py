@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...exceptions import InvalidRequestError
 from ...types import Message
 from ..base import ChatRequest
+from ..requests import check_message, listed_messages
 from .versions import protocol_version
 
 _IS_TEXT = ("a text", lambda value: isinstance(value, str))
@@ -33,19 +33,10 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     Raises:
         InvalidRequestError: Something is missing or has the wrong type.
     """
-    messages = listed_messages(body)
-    parsed = [_parse_message(message, index) for index, message in enumerate(messages)]
+    parsed = [_parse_message(message, where) for where, message in listed_messages(body)]
     return ChatRequest(
         chat_id=thread_id(body), run_id=run_id(body), messages=parsed, protocol_version=protocol_version(body)
     )
-
-
-def listed_messages(body: Mapping[str, Any]) -> list[Any]:
-    """Return the request's messages, as they are."""
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise InvalidRequestError("'messages' must be a list of at least one message.")
-    return messages
 
 
 def thread_id(body: Mapping[str, Any]) -> Any:
@@ -61,24 +52,11 @@ def run_id(body: Mapping[str, Any]) -> str | None:
     return value or None
 
 
-def message_id(value: Mapping[str, Any], index: int) -> str:
-    """Return a message's id; one without gets a new one: the same place is another message's in another request."""
-    found = value.get("id")
-    if found is not None and not isinstance(found, str):
-        raise InvalidRequestError(f"messages[{index}].id must be a string.")
-    return found or f"msg-{secrets.token_hex(8)}"
-
-
-def _parse_message(value: Any, index: int) -> Message:
-    where = f"messages[{index}]"
-    if not isinstance(value, dict):
-        raise InvalidRequestError(f"{where} must be an object with 'id', 'role' and 'content'.")
-    expected = _CONTENTS.get(value["role"]) if isinstance(value.get("role"), str) else None
-    if expected is None:
-        raise InvalidRequestError(f"{where}.role must be one of {', '.join(map(repr, _CONTENTS))}.")
-    wording, is_right = expected
-    if not is_right(value.get("content")):
+def _parse_message(value: Any, where: str) -> Message:
+    message = check_message(value, where, fields="'id', 'role' and 'content'", roles=_CONTENTS)
+    wording, is_right = _CONTENTS[message["role"]]
+    if not is_right(message.get("content")):
         raise InvalidRequestError(f"{where}.content must be {wording}.")
-    if value["role"] == "tool" and not isinstance(value.get("toolCallId"), str):
+    if message["role"] == "tool" and not isinstance(message.get("toolCallId"), str):
         raise InvalidRequestError(f"{where}.toolCallId must be a string.")
-    return {**value, "id": message_id(value, index)}
+    return message

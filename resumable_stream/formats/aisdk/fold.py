@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...types import Message
 from ..base import StoredGeneration
-from ..conversation import Conversation, is_broken_off
+from ..conversation import Conversation, answer_id, is_broken_off, place_answers
 from ..jsontext import copied, mend_surrogates
 from .chunks import NEWEST_VERSION, is_taken
 from .partial_json import UnparsableError, parse_safely
@@ -310,16 +310,10 @@ def fold_answers(
 
 def fold_generations(generations: Iterable[StoredGeneration], *, version: int = NEWEST_VERSION) -> list[Message]:
     """Fold a chat's generations into its messages."""
-    chat = Conversation()
-    for generation in generations:
-        for message in generation.user_messages:
-            chat.place_user_message(message)
-        answers = fold_answers(
-            generation,
-            message_id=generation.message_id or generation.generation_id or f"message-{len(chat)}",
-            version=version,
-            continues=chat.answer(generation.message_id),
-        )
-        for answer in answers:
-            chat.place_answer(answer)
-    return chat.messages()
+
+    def answers(generation: StoredGeneration, chat: Conversation) -> list[Message]:
+        continued = chat.answer(generation.message_id)
+        message_id = answer_id(generation, len(chat))
+        return fold_answers(generation, message_id=message_id, version=version, continues=continued)
+
+    return place_answers(generations, answers)

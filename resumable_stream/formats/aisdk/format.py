@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ...types import Message
 from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, StoredGeneration
-from ..conversation import continued_message
+from ..conversation import answer_id, continued_message
 from .answers import merge_answers
 from .chunks import CHUNK_TYPES, NEWEST_VERSION, OLDEST_VERSION
 from .encoder import AISDKEncoder
@@ -66,7 +66,7 @@ class AISDKFormat(ChunkFormat):
         """Fold one generation into its UI message."""
         answers = fold_answers(
             generation,
-            message_id=generation.message_id or generation.generation_id or "message-0",
+            message_id=answer_id(generation),
             version=self._fold_version,
             continues=continued_message(generation.user_messages, generation.message_id),
         )

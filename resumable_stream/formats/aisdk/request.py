@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from ...exceptions import InvalidRequestError
 from ...types import Message
 from ..base import ChatRequest
-
-_ROLES = ("system", "user", "assistant")
+from ..requests import check_message, listed_or_newest
 
 
 def parse_request(body: Mapping[str, Any]) -> ChatRequest:
@@ -19,7 +17,7 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     Raises:
         InvalidRequestError: Something is missing or has the wrong type.
     """
-    messages = [parse_message(message, where) for where, message in _listed_messages(body)]
+    messages = [parse_message(message, where) for where, message in listed_or_newest(body)]
     trigger, named = body.get("trigger"), body.get("messageId")
     return ChatRequest(
         chat_id=body.get("id"),
@@ -47,41 +45,17 @@ def _continued_id(messages: list[Message], trigger: Any, named: Any) -> str | No
     return last["id"] if last["role"] == "assistant" else None
 
 
-def _listed_messages(body: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    if "messages" in body:
-        messages = body["messages"]
-        if not isinstance(messages, list) or not messages:
-            raise InvalidRequestError("'messages' must be a list of at least one message.")
-        return [(f"messages[{index}]", message) for index, message in enumerate(messages)]
-    if "message" in body:
-        return [("message", body["message"])]
-    raise InvalidRequestError("The body must have 'messages', a list, or 'message', the newest one alone.")
-
-
 def parse_message(value: Any, where: str = "message") -> Message:
     """Check one UI message; ``content`` stands for a text part, and a missing id is filled in.
 
     Raises:
         InvalidRequestError: It is none; the text names the place by ``where``.
     """
-    if not isinstance(value, dict):
-        raise InvalidRequestError(f"{where} must be an object with 'id', 'role' and 'parts'.")
-    if value.get("role") not in _ROLES:
-        raise InvalidRequestError(f"{where}.role must be 'user', 'assistant' or 'system'.")
-    message = dict(value)
+    message = check_message(value, where, fields="'id', 'role' and 'parts'")
     if "parts" not in message and isinstance(message.get("content"), str):
         message["parts"] = [{"type": "text", "text": message.pop("content")}]
     message["parts"] = _parse_parts(message.get("parts"), f"{where}.parts")
-    message["id"] = _parse_id(message.get("id"), f"{where}.id")
     return message
-
-
-def _parse_id(value: Any, where: str) -> str:
-    if value is None or value == "":
-        return f"msg-{secrets.token_hex(8)}"
-    if not isinstance(value, str):
-        raise InvalidRequestError(f"{where} must be a string.")
-    return value
 
 
 def _parse_parts(value: Any, where: str) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ an assistant's message there, and is left out.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,10 +16,10 @@ from ...types import Message
 from ..base import ChatRequest, ChunkFormat, GenerationFacts, StoredGeneration
 from ..conversation import is_broken_off, place_generations
 from ..jsontext import decode
+from ..requests import check_message, listed_messages
 from .encoder import AnthropicEncoder
 from .fold import fold_events
 
-_ROLES = ("system", "user", "assistant")
 # Our own chunks begin with their type; those of other programs may not.
 _TYPE_FIRST = re.compile(r'\{"type":"([a-z_]+)"')
 _EVENT_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
@@ -33,10 +32,7 @@ class AnthropicFormat(ChunkFormat):
 
     def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Read ``{id, messages: [{role, content}], …}``: what the SDK's client sends, and the chat's id."""
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise InvalidRequestError("The body must have 'messages', a list of at least one {role, content}.")
-        parsed = [_parse_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+        parsed = [_parse_message(message, where) for where, message in listed_messages(body)]
         return ChatRequest(chat_id=body.get("id"), messages=parsed)
 
     def encoder(self, facts: GenerationFacts) -> AnthropicEncoder:
@@ -72,16 +68,10 @@ class AnthropicFormat(ChunkFormat):
 
 
 def _parse_message(value: Any, where: str) -> Message:
-    if not isinstance(value, dict):
-        raise InvalidRequestError(f"{where} must be an object with 'role' and 'content'.")
-    if value.get("role") not in _ROLES:
-        raise InvalidRequestError(f"{where}.role must be 'user' or 'assistant'.")
-    if not _is_content(value.get("content")):
+    message = check_message(value, where, fields="'role' and 'content'")
+    if not _is_content(message.get("content")):
         raise InvalidRequestError(f"{where}.content must be a text, or a list of blocks that have a 'type'.")
-    message_id = value.get("id")
-    if message_id is not None and not isinstance(message_id, str):
-        raise InvalidRequestError(f"{where}.id must be a string.")
-    return {**value, "id": message_id or f"msg-{secrets.token_hex(8)}"}
+    return message
 
 
 def _is_content(content: Any) -> bool:

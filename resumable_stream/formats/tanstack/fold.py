@@ -12,7 +12,7 @@ from typing import Any
 
 from ...types import Message
 from ..base import StoredGeneration
-from ..conversation import is_broken_off
+from ..conversation import answer_id, is_broken_off
 from ..javascript import MISSING, parse_json, trim
 from ..jsontext import decode
 from .message_state import MessageState, merge_metadata
@@ -30,7 +30,7 @@ class StreamFold(StreamedChat):
         """Take what the user says with a generation, and then its chunks."""
         for message in to_ui_messages(generation.user_messages):
             self.place_user_message(message)
-        self.fallback_id = generation.message_id or generation.generation_id or f"message-{len(self.transcript)}"
+        self.fallback_id = answer_id(generation, len(self.transcript))
         self.forget()
         for chunk in generation.chunks:
             self.take(chunk)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...exceptions import InvalidRequestError
-from ..agui.request import listed_messages, message_id, run_id, thread_id
+from ..agui.request import run_id, thread_id
 from ..base import ChatRequest
+from ..requests import listed_messages, message_id
 from .messages import text, to_ui_messages
 
 _ROLES = ("system", "user", "assistant", "developer", "tool", "reasoning")
@@ -21,7 +22,7 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     Raises:
         InvalidRequestError: Something is missing or has the wrong type.
     """
-    found = [_normalise(value, index) for index, value in enumerate(listed_messages(body)) if _is_message(value)]
+    found = [_normalise(value, where) for where, value in listed_messages(body) if _is_message(value)]
     messages = to_ui_messages(_without_repetitions(found))
     if not messages:
         raise InvalidRequestError("'messages' must hold a message with the role 'user', 'assistant' or 'system'.")
@@ -32,17 +33,15 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and value.get("role") in _ROLES
 
 
-def _normalise(value: dict[str, Any], index: int) -> dict[str, Any]:
-    message = {**value, "id": message_id(value, index)}
+def _normalise(value: dict[str, Any], where: str) -> dict[str, Any]:
+    message = {**value, "id": message_id(value, where)}
     if "parts" in message:
         parts = message["parts"]
         if not isinstance(parts, list):
-            raise InvalidRequestError(
-                f"messages[{index}].parts must be a list, for text: [{{'type': 'text', 'content': '…'}}]."
-            )
+            raise InvalidRequestError(f"{where}.parts must be a list, for text: [{{'type': 'text', 'content': '…'}}].")
         message["parts"] = [part for part in parts if isinstance(part, dict) and isinstance(part.get("type"), str)]
     elif not isinstance(message.get("content"), (str, list, type(None))):
-        raise InvalidRequestError(f"messages[{index}].content must be a text, or a list of parts.")
+        raise InvalidRequestError(f"{where}.content must be a text, or a list of parts.")
     return message
 
 

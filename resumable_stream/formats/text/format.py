@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from ...types import EndReason, Message
 from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, StoredGeneration
-from ..conversation import Conversation
+from ..conversation import answer_id, place_answers
 from ..encoder import DeltaEncoder, DeltaKind, ItemEncoder
 from ..item_types import FormatChunk
 from ..jsontext import decode, encode, encode_text, mend_surrogates
@@ -74,26 +74,17 @@ class TextFormat(ChunkFormat):
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
         """Fold what is stored into ``{id, role, content}`` messages."""
-        chat = Conversation()
-        for generation in generations:
-            for message in generation.user_messages:
-                chat.place_user_message(message)
-            answer = _fold_answer(generation, fallback_id=f"message-{len(chat)}")
-            if answer is not None:
-                chat.place_answer(answer)
-        return chat.messages()
+        return place_answers(generations, lambda generation, chat: _fold_answers(generation, len(chat)))
 
     def fold_answer(self, generation: StoredGeneration) -> Message | None:
         """Fold one generation's text; events are not part of it."""
-        return _fold_answer(generation, fallback_id="message-0")
+        return next(iter(_fold_answers(generation)), None)
 
 
-def _fold_answer(generation: StoredGeneration, *, fallback_id: str) -> Message | None:
+def _fold_answers(generation: StoredGeneration, place: int = 0) -> list[Message]:
     deltas = [_read_delta(chunk) for chunk in generation.chunks if chunk.startswith('"')]
-    if not deltas:
-        return None
-    message_id = generation.message_id or generation.generation_id or fallback_id
-    return {"id": message_id, "role": "assistant", "content": mend_surrogates("".join(deltas))}
+    content = mend_surrogates("".join(deltas))
+    return [{"id": answer_id(generation, place), "role": "assistant", "content": content}] if deltas else []
 
 
 def _read_delta(chunk: str) -> str:
