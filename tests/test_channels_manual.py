@@ -18,7 +18,7 @@ from .support.logs import use_faulty_log
 from .support.manual import ROOT, code_blocks
 from .support.sockets import Socket, chunks_of
 from .support.virtual_time import in_virtual_time
-from .test_consumers import QUESTION, Chat
+from .websockets.chats import QUESTION, Chat
 
 MANUAL = (ROOT / "docs" / "channels.md").read_text()
 BLOCKS = code_blocks("docs/channels.md", "python")

@@ -15,7 +15,7 @@ from resumable_stream.routing import http_urlpatterns, websocket_urlpatterns
 from .support.logs import FaultyLog
 from .support.sockets import Socket, chunks_of
 from .support.virtual_time import in_virtual_time
-from .test_consumers import QUESTION, Chat, SDKChat
+from .websockets.chats import QUESTION, Chat, SDKChat
 
 pytestmark = pytest.mark.log_settings(CHAT_VIEW=f"{Chat.__module__}.Chat")
 
