@@ -96,7 +96,7 @@ def test_a_backend_that_cannot_be_made(settings: Any, backend: Any) -> None:
     assert "'default'" in message.msg
 
 
-@pytest.mark.parametrize("path", ["nowhere.Chat", "tests.views.test_chat_view.Nothing", "Chat"])
+@pytest.mark.parametrize("path", ["nowhere.Chat", "tests.views.chats.Nothing", "Chat"])
 def test_a_chat_view_that_cannot_be_imported(settings: Any, path: str) -> None:
     change(settings, CHAT_VIEW=path)
     (message,) = found()
@@ -106,7 +106,7 @@ def test_a_chat_view_that_cannot_be_imported(settings: Any, path: str) -> None:
 
 
 def test_a_chat_view_that_is_there(settings: Any) -> None:
-    change(settings, CHAT_VIEW="tests.views.test_chat_view.Chat")
+    change(settings, CHAT_VIEW="tests.views.chats.Chat")
 
     assert found() == []
 

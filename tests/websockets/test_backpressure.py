@@ -22,7 +22,7 @@ from .chats import CHAT, QUESTION, Chat, ask, is_end, tasks, use_settings
 pytestmark = pytest.mark.usefixtures("fresh_chats")
 
 
-# -- back-pressure ---------------------------------------------------------------------------------------------------
+# -- back-pressure -------------------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -180,7 +180,7 @@ async def test_frames_are_encoded_once_and_followed_once_for_all_sockets(
             await socket.disconnect()
 
 
-# -- nothing stays behind --------------------------------------------------------------------------------------------
+# -- nothing stays behind ------------------------------------------------------------------------------------------
 
 
 @in_virtual_time

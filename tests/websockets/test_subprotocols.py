@@ -23,7 +23,7 @@ from .chats import CHAT, QUESTION, SDK_CHAT, Chat, SDKChat, ask, send, use_setti
 pytestmark = pytest.mark.usefixtures("fresh_chats")
 
 
-# -- other dialects --------------------------------------------------------------------------------------------------
+# -- other dialects ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", ["path", "subprotocol"])
@@ -107,7 +107,7 @@ async def test_a_dialect_may_begin_with_the_url_and_close_after_an_end(log: Faul
         assert await socket.hear_close() == 1000
 
 
-# -- over Channels' own communicators --------------------------------------------------------------------------------
+# -- over Channels' own communicators ------------------------------------------------------------------------------
 
 # They wait for no more than a second, which has to be one of virtual time.
 
