@@ -30,8 +30,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .asgi import require_asgi, require_framing
-from .chat.engine import ChatEngine, Start
+from .chat.engine import ChatEngine
 from .chat.on_end import OnEnd
+from .chat.start_request import Start
 from .conf import settings
 from .exceptions import (
     GenerationActiveError,

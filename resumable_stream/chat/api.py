@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -18,9 +19,10 @@ from ..limits import releasing
 from ..readers.pages import Wanted
 from ..readers.standing import Check
 from ..runtime import runtime
-from ..types import Delivery
-from .engine import ChatEngine, Start
+from ..types import Delivery, Message
+from .engine import ChatEngine
 from .loading import ChatPage, Form, chat_as_json, load, read_page
+from .start_request import Replaces, Start, StartRequest
 
 
 class ResumableChat(ChatEngine):
@@ -46,25 +48,58 @@ class ResumableChat(ChatEngine):
         source: object,
         *,
         delivery: Delivery | None = None,
-        owner: str = "",
         check: Check | None = None,
         wire: Wire = SSE,
-        **start: Any,
+        generation_id: str | None = None,
+        message_id: str | None = None,
+        user_messages: Sequence[Message] = (),
+        idempotency_key: str = "",
+        run_id: str = "",
+        owner: str = "",
+        chat_id: str = "",
+        actor: str = "",
+        context: Any = None,
+        replaces: Replaces | None = None,
     ) -> HttpResponseBase:
         """Start a generation and stream it, or with ``delivery="replay"`` answer 202 and let another request stream it.
 
-        Which of the two is the default, the format's clients decide. ``source`` and the further arguments are those of
-        :meth:`~resumable_stream.chat.engine.ChatEngine.start`, whose errors it raises. The generation runs on when the
-        client goes away.
+        Without ``delivery`` the format's clients decide which of the two it is. The arguments from ``generation_id`` on
+        are fields of :class:`~resumable_stream.chat.start_request.StartRequest`, which says what each of them means.
+        The generation runs on when the client goes away.
+
+        Raises what :meth:`~resumable_stream.chat.engine.ChatEngine.start_from` does.
         """
-        here = runtime()
+        request = StartRequest(
+            source=source,
+            generation_id=generation_id,
+            message_id=message_id,
+            user_messages=user_messages,
+            idempotency_key=idempotency_key,
+            run_id=run_id,
+            owner=owner,
+            chat_id=chat_id,
+            actor=actor,
+            context=context,
+            replaces=replaces,
+        )
+        return await self.start_response(stream_name, request, delivery=delivery, check=check, wire=wire)
+
+    async def start_response(
+        self,
+        stream_name: str,
+        request: StartRequest,
+        *,
+        delivery: Delivery | None = None,
+        check: Check | None = None,
+        wire: Wire = SSE,
+    ) -> HttpResponseBase:
+        """Start what ``request`` asks for, and answer as :meth:`make_resumable` does."""
         if (delivery or self.default_delivery) == "replay":
-            started = await self.start(stream_name, source, owner=owner, **start)
-            return _marked(plain(HTTPStatus.ACCEPTED), started)
-        place = here.reader_place(owner)
+            return _marked(plain(HTTPStatus.ACCEPTED), await self.start_from(stream_name, request))
+        place = runtime().reader_place(request.owner)
         with releasing(place):
-            is_previewed = settings.deliver == "live"
-            started = await self.start(stream_name, source, owner=owner, is_previewed=is_previewed, **start)
+            previewed = replace(request, is_previewed=settings.deliver == "live")
+            started = await self.start_from(stream_name, previewed)
         reader = self.reader(stream_name, started)
         return _marked(event_stream(reader, self.format, place, check=check, wire=wire), started)
 

@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import Promise
@@ -33,7 +32,6 @@ from ..protocol.layout import Begin, EndFacts, Token, new_generation_id, promise
 from ..protocol.perform import perform, was_cancelled
 from ..readers.history import NO_HISTORY, History, fold_history, read_generations
 from ..readers.plans import Passage, Passages
-from ..readers.preview import Preview
 from ..readers.preview_reader import PreviewReader
 from ..readers.reader import Reader
 from ..readers.run_plans import Runs, note_started
@@ -45,6 +43,7 @@ from ..utils.app_code import call, stays_in_loop
 from ..utils.off_loop import off_loop, size_of
 from ..utils.threads import own_thread
 from .on_end import EndTeller, OnEnd
+from .start_request import Replaces, Start, StartRequest
 
 logger = logging.getLogger(__name__)
 
@@ -56,27 +55,10 @@ STOP_WAIT_SECONDS = 5.0
 """How long a stop waits for its terminal record before it answers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A start that was granted, or that found the generation it asked for already there."""
-
-    generation_id: str
-    cursor: int
-    """Where the generation's first chunk is read from."""
-    is_new: bool
-    """Whether this start began it; otherwise it has the same idempotency key."""
-    preview: Preview | None = None
-    """Where chunks can be seen before they are on the log, if that was asked for."""
-    found: Head | None = None
-    """The generation as it was found, if this start did not begin it: its owner may have died."""
-
-
 # The same for the same name, so that readers of one stream share the frames that were encoded for it.
 _shared_format = lru_cache(maxsize=64)(get_format)
 
 OnError = Callable[[Any, Exception], Awaitable[str] | str]
-Replaces = Callable[[Begin | None], bool]
-"""Decides from what a running generation stated about itself whether another one replaces it."""
 
 
 def default_error_text(error: Exception) -> str:
@@ -88,18 +70,22 @@ async def _default_on_error(_context: Any, error: Exception) -> str:
     return default_error_text(error)
 
 
-class _Terms(NamedTuple):
-    """On what terms a start claims its stream."""
-
-    replaces: Replaces | None
-    guess: str
-
-
 def _asked_by(user_messages: Sequence[Message]) -> str:
     """Return the id of the message that a generation answers, if it is short enough to be stated as a fact."""
     newest = user_messages[-1] if user_messages else {}
     asks = newest.get("id") if newest.get("role") == "user" else None
     return asks if isinstance(asks, str) and len(asks) <= MAX_ASKS_CHARACTERS else ""
+
+
+def _facts_of(request: StartRequest, begin: Begin) -> GenerationFacts:
+    return GenerationFacts(
+        generation_id=begin.generation_id,
+        message_id=begin.message_id,
+        chat_id=begin.chat_id,
+        run_id=begin.run_id or begin.generation_id,
+        protocol_version=begin.protocol_version,
+        user_messages=request.user_messages,
+    )
 
 
 def _words(value: object) -> str:
@@ -161,49 +147,40 @@ class ChatEngine:
         generation_id: str | None = None,
         message_id: str | None = None,
         user_messages: Sequence[Message] = (),
-        history: Sequence[Message] = (),
-        told: Collection[str] = (),
-        page: str = "",
-        guess: str = "",
         idempotency_key: str = "",
         run_id: str = "",
-        run_owner: str = "",
-        protocol_version: str = "",
         owner: str = "",
         chat_id: str = "",
         actor: str = "",
         context: Any = None,
         is_previewed: bool = False,
         replaces: Replaces | None = None,
-        arrival: Arrival | None = None,
     ) -> Start:
         """Claim the stream and run ``source`` in the background, whoever listens.
 
-        Args:
-            stream_name: At most 512 bytes.
-            source: An async or sync iterable of chunks, or a callable that returns one (or a coroutine that gives
-                one). A callable that is neither a coroutine nor a generator function is called in a thread, and any
-                only once the claim is granted: a start that is refused costs nothing.
-            generation_id: 20 characters of ``[A-Za-z0-9_-]``, never used before. Default: random.
-            message_id: Id of the answer. Default: the generation's.
-            user_messages: Stored with the generation, so that the chat can be read back from the log.
-            history: Stored before them, and all of them together in the place of what the stream has of the chat.
-            told: Ids of answers among the stored messages that no generation has written.
-            page: What a request of the same page can be known by.
-            guess: The token that the stream probably has; right, and a start costs one append.
-            idempotency_key: A start with the key of the stream's newest generation returns that one.
-            run_id: The client's own name for the generation, for formats that tell it. Default: the generation's id.
-            run_owner: Under whom ``run_id`` is noted once the start is granted, for readers who know nothing but the
-                run's id. Default: it is not.
-            protocol_version: The version of its protocol that the client has named, for formats that heed it.
-            owner: Whose limit on running generations counts; ``""`` for none.
-            chat_id: Stored as facts of the generation, for ``on_end``.
-            actor: Likewise: who started it.
-            context: Passed to ``on_error`` and ``on_end``.
-            is_previewed: Whether one reader wants chunks before they are on the log.
-            replaces: Decides whether a running generation, of which the log has this ``Begin``, ends as ``stopped`` in
-                the append that claims the stream. Default: none does.
-            arrival: When the request came: a stop that came later stops what it starts. Default: now.
+        The arguments are fields of :class:`~resumable_stream.chat.start_request.StartRequest`, which says what each of
+        them means. Raises as :meth:`start_from` does.
+        """
+        request = StartRequest(
+            source=source,
+            generation_id=generation_id,
+            message_id=message_id,
+            user_messages=user_messages,
+            idempotency_key=idempotency_key,
+            run_id=run_id,
+            owner=owner,
+            chat_id=chat_id,
+            actor=actor,
+            context=context,
+            is_previewed=is_previewed,
+            replaces=replaces,
+        )
+        return await self.start_from(stream_name, request)
+
+    async def start_from(self, stream_name: str, request: StartRequest) -> Start:
+        """Claim the stream and run what ``request`` asks for in the background, whoever listens.
+
+        The stream's name has at most 512 bytes.
 
         Raises:
             GenerationActiveError: Another generation runs, and is not to be replaced.
@@ -214,47 +191,42 @@ class ChatEngine:
 
         Cancelling it once the claim is on its way does not undo the start: the generation runs.
         """
-        generation_id = generation_id or new_generation_id()
-        begin = Begin(
-            generation_id=generation_id,
-            format=self.format.name,
-            message_id=message_id or generation_id,
-            chat_id=chat_id,
-            actor=actor,
-            key=key_hash(idempotency_key),
-            run_id=run_id,
-            asks=_asked_by(user_messages),
-            page=page,
-            whole=len(history) + len(user_messages) if history else 0,
-            protocol_version=protocol_version,
-        )
-        facts = GenerationFacts(
-            generation_id=generation_id,
-            message_id=begin.message_id,
-            chat_id=chat_id,
-            run_id=run_id or generation_id,
-            protocol_version=protocol_version,
-            user_messages=user_messages,
-        )
-        encoder = self.format.encoder(facts)
+        begin = self._begin_of(request)
+        encoder = self.format.encoder(_facts_of(request, begin))
         here = runtime()
-        arrival = arrival or here.arrivals.arrive(chat_id)
+        arrival = request.arrival or here.arrivals.arrive(request.chat_id)
         arrival.stream = self._key(stream_name)
-        brought = [*history, *user_messages]
-        records = await off_loop(size_of(brought), opening_records, begin, brought, encoder, told=told)
-        starting = self._start(
-            stream_name, source, begin, records, encoder, owner, context, is_previewed, _Terms(replaces, guess), arrival
-        )
+        brought = [*request.history, *request.user_messages]
+        records = await off_loop(size_of(brought), opening_records, begin, brought, encoder, told=request.told)
+        starting = self._start(stream_name, request, begin, records, encoder, arrival)
         carried = here.arrivals.carry(arrival, starting)
-        if run_owner:
-            carried = self._noted(carried, run_owner, run_id, chat_id)
+        if request.run_owner:
+            carried = self._noted(carried, request)
         # A client that goes away just now must leave no claim behind that nobody writes under.
         return await here.registry.carry_through(carried)
 
-    async def _noted(self, starting: Coroutine[Any, Any, Start], run_owner: str, run_id: str, chat_id: str) -> Start:
+    def _begin_of(self, request: StartRequest) -> Begin:
+        """Return what the generation states about itself on the log."""
+        generation_id = request.generation_id or new_generation_id()
+        history, user_messages = request.history, request.user_messages
+        return Begin(
+            generation_id=generation_id,
+            format=self.format.name,
+            message_id=request.message_id or generation_id,
+            chat_id=request.chat_id,
+            actor=request.actor,
+            key=key_hash(request.idempotency_key),
+            run_id=request.run_id,
+            asks=_asked_by(user_messages),
+            page=request.page,
+            whole=len(history) + len(user_messages) if history else 0,
+            protocol_version=request.protocol_version,
+        )
+
+    async def _noted(self, starting: Coroutine[Any, Any, Start], request: StartRequest) -> Start:
         started = await starting
         # Also where the start found its generation: the one that began it may have died before it wrote the note.
-        await note_started(self.backend, run_owner, run_id, chat_id)
+        await note_started(self.backend, request.run_owner, request.run_id, request.chat_id)
         return started
 
     def _key(self, stream_name: str) -> StreamKey:
@@ -263,26 +235,22 @@ class ChatEngine:
     async def _start(
         self,
         stream_name: str,
-        source: object,
+        request: StartRequest,
         begin: Begin,
         records: list[Record],
         encoder: ChunkEncoder,
-        owner: str,
-        context: Any,
-        is_previewed: bool,
-        terms: _Terms,
         arrival: Arrival,
     ) -> Start:
         here = runtime()
-        replaced = here.registry.get(self.backend, stream_name) if terms.replaces is not None else None
-        with here.registry.place(owner, instead_of=replaced):
-            granted, rest = await self._claim(stream_name, begin, records, terms)
+        replaced = here.registry.get(self.backend, stream_name) if request.replaces is not None else None
+        with here.registry.place(request.owner, instead_of=replaced):
+            granted, rest = await self._claim(stream_name, request, begin, records)
             if isinstance(granted, Head):
                 assert granted.begin is not None
                 there = granted.begin.generation_id
                 return Start(generation_id=there, cursor=granted.start, is_new=False, found=granted)
             writer = Writer(self.backend, stream_name, granted, here.pacer)
-            if is_previewed:
+            if request.is_previewed:
                 writer.preview = preview_of(granted, records)
             if rest:
                 writer.put_records(rest)
@@ -290,12 +258,12 @@ class ChatEngine:
                 self._let_go(stream_name, granted.ended, replaced, here.registry.get(self.backend, stream_name))
             generation = Generation(
                 stream=stream_name,
-                owner=owner,
+                owner=request.owner,
                 claim=granted,
                 encoder=encoder,
                 writer=writer,
-                producer=self._producer(source, stream_name, granted, begin, context),
-                context=context,
+                producer=self._producer(request, stream_name, granted, begin),
+                context=request.context,
             )
             here.registry.start(self.backend, generation)
             if here.arrivals.is_stopped(arrival):
@@ -318,24 +286,26 @@ class ChatEngine:
         runtime().registry.keep(self._ends.tell_of_stranger(self.backend, stream_name, ended, context))
 
     async def _claim(
-        self, stream_name: str, begin: Begin, records: list[Record], terms: _Terms
+        self, stream_name: str, request: StartRequest, begin: Begin, records: list[Record]
     ) -> tuple[Claim | Head, Sequence[Record]]:
         """Claim with as many of the first records as one append takes; return what is left of them."""
         first, rest = first_append(records)
         token = Token.owner(begin.generation_id, promised_seconds(settings.lease_seconds))
-        replaces = terms.replaces
+        replaces = request.replaces
         may_replace = None if replaces is None else lambda head: replaces(head.begin)
         opening = Opening(token=token, records=first, mode=self.mode, key=begin.key, replaces=may_replace)
         operation = start(
             opening,
             self._encoder_for,
             text=INTERRUPTED_TEXT,
-            guess=terms.guess,
+            guess=request.guess,
             resolution_ms=self.backend.server_time_resolution,
         )
         return await perform(operation, self.backend, stream_name, outlasts_cancellation=True), rest
 
-    def _producer(self, source: object, stream_name: str, claim: Claim, begin: Begin, context: Any) -> Producer:
+    def _producer(self, request: StartRequest, stream_name: str, claim: Claim, begin: Begin) -> Producer:
+        source, context = request.source, request.context
+
         async def describe(error: Exception) -> str:
             try:
                 # With a database connection of its own, as on_end.

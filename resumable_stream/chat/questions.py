@@ -12,7 +12,7 @@ from ..formats.base import ChatRequest, ChunkFormat
 from ..protocol.layout import Begin
 from ..utils.off_loop import off_loop, size_of
 from ..validation import check_stored_id, parse_message_id
-from .engine import Replaces
+from .start_request import Replaces
 
 SERVER_ROLES = ("system", "developer")
 """Roles in which the server speaks to its model."""

@@ -10,6 +10,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from ..formats.base import ChatRequest
+from ..generations.arrivals import Arrival
 from ..protocol.layout import new_generation_id
 from ..runtime import runtime
 from ..types import Delivery
@@ -18,6 +19,7 @@ from .api import ResumableChat
 from .owners import OwnerHooks
 from .page_messages import LogHistory, bring
 from .questions import read_request, replaces
+from .start_request import StartRequest
 from .stream_names import CHAT_PARAMETER
 from .turn import Turn
 
@@ -52,6 +54,10 @@ class StartHooks(OwnerHooks):
     def generate(self, turn: Turn) -> Any:
         """Produce the answer."""
 
+    @abstractmethod
+    async def run_owner(self, request: HttpRequest, run_id: str | None) -> str:
+        """Return the owner by whom a run is found by its id alone."""
+
     @property
     def delivery_of_starts(self) -> Delivery:
         """How the request that starts a turn is answered."""
@@ -61,7 +67,7 @@ class StartHooks(OwnerHooks):
         """Read what the format's clients POST to start a turn; raises as :func:`~.asking.read_request`."""
         return await read_request(self.chat.format, body, allows_system_messages=self.allows_system_messages)
 
-    async def start_options(
+    async def start_request(
         self,
         request: HttpRequest,
         chat_id: str,
@@ -69,9 +75,15 @@ class StartHooks(OwnerHooks):
         asked: ChatRequest,
         body: dict[str, Any],
         *,
-        idempotency_key: str = "",
-    ) -> dict[str, Any]:
-        """Return what :meth:`ResumableChat.start` takes beside the stream's name: the turn, and who answers it."""
+        idempotency_key: str,
+        arrival: Arrival,
+        notes_run: bool = False,
+        is_previewed: bool = False,
+    ) -> StartRequest:
+        """Return what the engine starts: the turn, who answers it, and on what terms.
+
+        With ``notes_run`` the run that the request names is noted, if its readers know nothing but its id.
+        """
         generation_id = new_generation_id()
         owner = await self.owner_of(request)
         limit_key = await self.limit_key_of(request)
@@ -99,24 +111,27 @@ class StartHooks(OwnerHooks):
             # A client that is answered with its own run reads that run alone.
             follows_all=self.chat.holds_sessions_open and self.delivery_of_starts == "replay",
         )
-        return {
-            "source": partial(self.generate, turn),
-            "owner": limit_key,
-            "generation_id": generation_id,
-            "message_id": turn.message_id,
-            "user_messages": brought.messages,
-            "history": brought.history,
-            "told": brought.told,
-            "page": brought.page,
-            "guess": brought.token,
-            "replaces": may_replace if await self.may(request, chat_id, "stop") else None,
-            "idempotency_key": idempotency_key,
-            "run_id": asked.run_id or "",
-            "protocol_version": asked.protocol_version,
-            "chat_id": chat_id,
-            "actor": owner,
-            "context": turn,
-        }
+        return StartRequest(
+            source=partial(self.generate, turn),
+            owner=limit_key,
+            generation_id=generation_id,
+            message_id=turn.message_id,
+            user_messages=brought.messages,
+            history=brought.history,
+            told=brought.told,
+            page=brought.page,
+            guess=brought.token,
+            replaces=may_replace if await self.may(request, chat_id, "stop") else None,
+            idempotency_key=idempotency_key,
+            run_id=asked.run_id or "",
+            run_owner=await self.run_owner(request, asked.run_id) if notes_run else "",
+            protocol_version=asked.protocol_version,
+            chat_id=chat_id,
+            actor=owner,
+            context=turn,
+            is_previewed=is_previewed,
+            arrival=arrival,
+        )
 
 
 def _without_chat_id(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -121,8 +121,24 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
             return await self.join(request, chat_id, stream_name, asked.run_id)
         if (cursor := parse_cursor(request)) is not None:
             return await self._replay(request, chat_id, stream_name, cursor=cursor)
-        options = {"idempotency_key": key, "arrival": arrival}
-        return await self._start(request, chat_id, stream_name, asked, body, options)
+        delivery, is_form = self.delivery_of_starts, self.is_form(request)
+        start = await self.start_request(
+            request,
+            chat_id,
+            stream_name,
+            asked,
+            body,
+            idempotency_key=key,
+            arrival=arrival,
+            notes_run=delivery == "response" and not is_form,
+        )
+        if is_form:
+            return await self.answer_form(request, stream_name, start)
+        if delivery == "response":
+            require_framing(request)
+        check, wire = self.read_check(request, chat_id), self.wire_for(request)
+        response = await self.chat.start_response(stream_name, start, delivery=delivery, check=check, wire=wire)
+        return _resumable_by(chat_id, response)
 
     async def get(self, request: HttpRequest, chat_id: str | None = None, **_: Any) -> HttpResponseBase:
         """Follow a chat or a run, or read a chat's messages."""
@@ -150,31 +166,6 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         """Stop a turn; the body, or the query, names the chat."""
         return await self._stop(request, {**request.GET.dict(), **await self.parse_body(request, required=False)})
 
-    async def _start(
-        self,
-        request: HttpRequest,
-        chat_id: str,
-        stream_name: str,
-        asked: ChatRequest,
-        body: dict[str, Any],
-        given: dict[str, Any],
-    ) -> HttpResponseBase:
-        options = {**await self.start_options(request, chat_id, stream_name, asked, body), **given}
-        if self.is_form(request):
-            return await self.answer_form(request, chat_id, stream_name, options)
-        delivery = self.delivery_of_starts
-        if delivery == "response":
-            require_framing(request)
-            options["run_owner"] = await self.run_owner(request, asked.run_id)
-        response = await self.chat.make_resumable(
-            stream_name,
-            delivery=delivery,
-            check=self.read_check(request, chat_id),
-            wire=self.wire_for(request),
-            **options,
-        )
-        return _resumable_by(chat_id, response)
-
     async def _replay(
         self,
         request: HttpRequest,
@@ -182,14 +173,20 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
         stream_name: str,
         *,
         cursor: int | None,
-        **options: Any,
+        is_live: bool = False,
+        resumes: bool = True,
+        open_runs: Collection[str] = (),
+        wait_seconds: float | None = None,
     ) -> HttpResponseBase:
-        if options.get("wait_seconds") is None:
+        if wait_seconds is None:
             require_framing(request)
         response = await self.chat.replay(
             stream_name,
             cursor=cursor,
-            **options,
+            is_live=is_live,
+            resumes=resumes,
+            open_runs=open_runs,
+            wait_seconds=wait_seconds,
             owner=await self.limit_key_of(request),
             check=self.read_check(request, chat_id),
         )

@@ -10,6 +10,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 
 from ..chat.hooks import ChatHooks
+from ..chat.start_request import StartRequest
 from ..exceptions import RequestTooLargeError
 from ..http.requests import TOO_LARGE_TEXT, parse_body
 from ..http.responses import CURSOR_HEADER, GENERATION_HEADER
@@ -44,16 +45,14 @@ class FormDoors(ChatHooks):
         # An input without a value names no generation.
         return {name: value for name, value in fields.items() if value or self.action != "stop"}
 
-    async def answer_form(
-        self, request: HttpRequest, chat_id: str, stream_name: str, options: dict[str, Any]
-    ) -> HttpResponse:
+    async def answer_form(self, request: HttpRequest, stream_name: str, start: StartRequest) -> HttpResponse:
         """Start a turn, and answer with the user's message and an element that connects to the answer's events.
 
         The URL names where the answer begins, for a client that comes back to it without a cursor.
         """
-        started = await self.chat.start(stream_name, **options)
-        url = f"{request.path.rstrip('/')}/{quote(chat_id)}/stream?from={started.cursor}"
-        html = self.chat.format.render_turn(options["user_messages"], started.generation_id, url)
+        started = await self.chat.start_from(stream_name, start)
+        url = f"{request.path.rstrip('/')}/{quote(start.chat_id)}/stream?from={started.cursor}"
+        html = self.chat.format.render_turn(start.user_messages, started.generation_id, url)
         response = HttpResponse(html, status=HTTPStatus.OK)
         response.headers["Cache-Control"] = "no-store"
         response.headers[GENERATION_HEADER] = started.generation_id

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from django.http import HttpRequest
 
-from ..chat.engine import Start as Started
 from ..chat.hooks import ChatHooks
+from ..chat.start_request import Start as Started
 from ..error_texts import UNAVAILABLE_TEXT, error_text
 from ..exceptions import GenerationActiveError, LimitExceededError, ResumableStreamError, ShuttingDownError
 from ..generations.arrivals import Arrival
@@ -104,8 +104,7 @@ class Service:
     async def start_and_follow(self, subscription: Subscription, command: Start, arrival: Arrival) -> SubscriptionEnd:
         """Start a generation and follow it to its end."""
         with runtime().arrivals.starting(arrival):
-            granted = await self.rights.to_start(command)
-            granted.options["arrival"] = arrival
+            granted = await self.rights.to_start(command, arrival, is_followed=True)
             started = await self._begin(granted)
         try:
             await self._tell_started(command, started)
@@ -117,8 +116,7 @@ class Service:
     async def start(self, command: Start, arrival: Arrival) -> Started:
         """Start a generation that is followed by other means, so that nobody wants to see its chunks early."""
         with runtime().arrivals.starting(arrival):
-            granted = await self.rights.to_start(command)
-            granted.options.update(is_previewed=False, arrival=arrival)
+            granted = await self.rights.to_start(command, arrival, is_followed=False)
             started = await self._begin(granted)
         try:
             await self._tell_started(command, started)
@@ -134,7 +132,7 @@ class Service:
 
     async def _begin(self, granted: Granted) -> Started:
         try:
-            return await self._chat.start(granted.stream_name, **granted.options)
+            return await self._chat.start_from(granted.stream_name, granted.request)
         except BaseException:
             granted.place.release()
             raise

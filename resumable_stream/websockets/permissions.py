@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from django.http import HttpRequest
 
 from ..chat.hooks import ChatHooks
 from ..chat.sessions import as_of_now, copy_of, keep_session
+from ..chat.start_request import StartRequest
 from ..conf import settings
 from ..exceptions import AccessDeniedError, InvalidRequestError, ResumableStreamError
+from ..generations.arrivals import Arrival
 from ..limits import Place
 from ..readers.standing import Standing
 from ..runtime import runtime
@@ -48,8 +49,7 @@ class Granted:
     """A start that may be tried."""
 
     stream_name: str
-    options: dict[str, Any]
-    """For :meth:`~resumable_stream.chat.api.ResumableChat.start`."""
+    request: StartRequest
     place: Place
     """A reader's, to be given back."""
 
@@ -89,8 +89,11 @@ class Rights:
             key = await self._hooks.limit_key_of(request)
         return name, runtime().reader_place(key)
 
-    async def to_start(self, command: Start) -> Granted:
-        """Ask for all that a start needs; raises as :meth:`to_read`, and where the client's request is no good."""
+    async def to_start(self, command: Start, arrival: Arrival, *, is_followed: bool) -> Granted:
+        """Ask for all that a start needs; raises as :meth:`to_read`, and where the client's request is no good.
+
+        Only where the socket itself follows the answer, chunks are wanted before they are on the log.
+        """
         async with self._asking, own_thread():
             request = copy_of(await self._current())
             request.method = "POST"
@@ -98,16 +101,21 @@ class Rights:
             chat_id = parse_chat_id(asked.chat_id)
             run_id = parse_run_id(asked.run_id)
             name = await self._find(request, chat_id, "start")
-            options = await self._hooks.start_options(
-                request, chat_id, name, asked, command.body, idempotency_key=command.idempotency_key or run_id or ""
+            start = await self._hooks.start_request(
+                request,
+                chat_id,
+                name,
+                asked,
+                command.body,
+                idempotency_key=command.idempotency_key or run_id or "",
+                arrival=arrival,
+                notes_run=True,
+                is_previewed=is_followed and settings.deliver == "live",
             )
             if not await keep_session(request):
                 # A visitor who is new, and no response to set a cookie: nobody would find the chat again.
                 raise RefusedError(NO_SESSION_TEXT)
-            options["run_owner"] = await self._hooks.run_owner(request, run_id)
-        place = runtime().reader_place(options["owner"])
-        options["is_previewed"] = settings.deliver == "live"
-        return Granted(stream_name=name, options=options, place=place)
+        return Granted(stream_name=name, request=start, place=runtime().reader_place(start.owner))
 
     async def to_stop(self, chat_id: str) -> str:
         """Return the stream's name; raises as :meth:`to_read`."""
