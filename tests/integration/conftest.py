@@ -30,6 +30,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import NODE_PROJECT
+from tests.support.node_suites import CLIENT
 
 from .log import Log, s2_log, sqlite_log
 from .node_host import NodeHost
@@ -131,8 +132,10 @@ async def control(server: Server) -> AsyncIterator[Visitor]:
 
 @pytest.fixture(scope="session")
 def node_project(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the scripts of ``tests/node`` beside the packages that they import."""
+    """A directory with the scripts of ``tests/node`` beside the packages, and the app's scripts, that they import."""
     project = tmp_path_factory.mktemp("node")
+    shutil.copytree(CLIENT, project / "resumable_stream")
+    (project / "resumable_stream" / "package.json").write_text('{"type": "module"}')
     for script in NODE_PROJECT.glob("*.mjs"):
         shutil.copy(script, project)
     (project / "node_modules").symlink_to(node_modules)

@@ -92,6 +92,11 @@ class Tab:
         """Do what the library's own ``stop()`` does: leave the response."""
         await self._host.call("stop", tab=self._name)
 
+    async def stop_answer(self) -> bool:
+        """Stop the answer on the server by our transport; return whether one was running."""
+        was_running: bool = await self._host.call("stopAnswer", tab=self._name)
+        return was_running
+
     async def shows(self, text: str) -> None:
         """Wait until the answer shows ``text``."""
         await self._host.call("shows", tab=self._name, text=text)
@@ -124,14 +129,17 @@ class Browser:
         *,
         messages: list[Message] | None = None,
         base: str | None = None,
-        by_socket: bool = False,
+        way: str = "stock",
         queues: bool = False,
         options: str = "",
     ) -> Tab:
-        """Open a tab on ``chat`` with the messages that the page was rendered with."""
+        """Open a tab on ``chat`` with the messages that the page was rendered with.
+
+        ``way`` names the transport: ``stock``, ``socket`` for the stock one over websockets, ``resumable`` for ours.
+        """
         name = new_id()
         api = (base or self._base) + self._prefix
-        given = {"visitor": self._name, "api": api, "id": chat, "messages": messages or [], "bySocket": by_socket}
+        given = {"visitor": self._name, "api": api, "id": chat, "messages": messages or [], "way": way}
         given |= {"queues": queues, "options": options}
         await self._host.call("open", tab=name, **given)
         return Tab(self._host, name)

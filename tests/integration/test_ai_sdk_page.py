@@ -35,7 +35,7 @@ const ways = {
 };
 export default (way, ...given) => ways[way](...given);
 """
-(PAGE,) = code_blocks("docs/clients/ai-sdk.md", "javascript")
+_, PAGE = code_blocks("docs/clients/ai-sdk.md", "javascript")
 SCRIPT = PAGE + USE
 
 

@@ -231,10 +231,10 @@ async def browser(server: Server, ai7: NodeHost) -> Browser:
 async def test_the_stock_websocket_transport_sends_resumes_and_leaves(browser: Browser, server: Server) -> None:
     chat = new_id()
     async with Visitor(server.base) as control:
-        first = await browser.open(chat, by_socket=True)
+        first = await browser.open(chat, way="socket")
         await first.send("One ", {"gate": chat}, "two.")
         await first.shows("One ")
-        second = await browser.open(chat, by_socket=True)
+        second = await browser.open(chat, way="socket")
         await second.resume()
         await second.shows("One ")
         await first.stop()
@@ -249,14 +249,14 @@ async def test_the_stock_websocket_transport_sends_resumes_and_leaves(browser: B
         assert told[-1] == state.answer
         # A page that has it all keeps it, and one that was away when the answer ended gets it.
         for held in (told, told[:-1]):
-            again = await browser.open(chat, by_socket=True, messages=held)
+            again = await browser.open(chat, way="socket", messages=held)
             await again.resume()
             assert (await again.settled()).messages == told
 
 
 async def test_the_stock_websocket_transport_shows_failures_and_refusals(browser: Browser, server: Server) -> None:
     chat = new_id()
-    tab = await browser.open(chat, by_socket=True)
+    tab = await browser.open(chat, way="socket")
     await tab.send("Then ", {"fail": "secret"})
     failed = await tab.settled()
     assert (failed.status, failed.error, failed.text) == ("error", "An error occurred.", "Then ")
@@ -264,7 +264,7 @@ async def test_the_stock_websocket_transport_shows_failures_and_refusals(browser
     async with Visitor(server.base) as control:
         busy = new_id()
         await tab_that_waits(browser, busy)
-        late = await browser.open(busy, by_socket=True)
+        late = await browser.open(busy, way="socket")
         await late.send("Me too.")
         refused = await late.settled()
         assert refused.status == "error"
@@ -273,6 +273,6 @@ async def test_the_stock_websocket_transport_shows_failures_and_refusals(browser
 
 
 async def tab_that_waits(browser: Browser, chat: str) -> None:
-    tab = await browser.open(chat, by_socket=True)
+    tab = await browser.open(chat, way="socket")
     await tab.send("One ", {"gate": chat})
     await tab.shows("One ")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.support.node_suites import CLIENT
 
 from .log import Log
 from .node_host import NodeHost
@@ -32,21 +28,12 @@ Connect = Callable[[Visitor, str], Awaitable[Client]]
 
 
 @pytest.fixture(scope="module")
-def scripts(node_project: Path) -> Path:
-    """A directory with the client beside the scripts that use it."""
-    installed = node_project / "resumable_stream"
-    shutil.copytree(CLIENT, installed, dirs_exist_ok=True)
-    (installed / "package.json").write_text('{"type": "module"}')
-    return node_project
-
-
-@pytest.fixture(scope="module")
-def host(scripts: Path, start_node: Callable[..., NodeHost]) -> NodeHost:
+def host(start_node: Callable[..., NodeHost]) -> NodeHost:
     return start_node("client.mjs")
 
 
 @pytest.fixture
-async def page(scripts: Path, browser: NodeHost) -> AsyncIterator[Page]:
+async def page(browser: NodeHost) -> AsyncIterator[Page]:
     page = Page(browser, new_id())
     yield page
     problems = await page.call("problems")

@@ -24,7 +24,7 @@ def shown(page: str) -> list[str]:
     return [f"{script}\n{hook}" for script, hook in zip(scripts, hooks, strict=True)]
 
 
-(AI_SDK_CODE,) = shown("ai-sdk")
+RESUMABLE_CODE, AI_SDK_CODE = shown("ai-sdk")
 LIVE_CODE, NATIVE_CODE = shown("tanstack")
 
 AI_SDK = """
@@ -89,6 +89,7 @@ def readme() -> str:
 
 CLIENTS = {
     **{f"aisdk{version}": ai_sdk(AI_SDK.format(shown=AI_SDK_CODE), version) for version in (5, 6, 7)},
+    **{f"resumable{version}": ai_sdk(AI_SDK.format(shown=RESUMABLE_CODE), version) for version in (5, 6, 7)},
     "aisdk7-socket": by_socket(ai_sdk(AI_SDK.format(shown=AI_SDK_CODE), 7)),
     "readme": ai_sdk(readme(), 7),
     "tanstack-live": LIVE.format(shown=LIVE_CODE).replace("/api/chat", "/api/tanstack"),
@@ -97,7 +98,7 @@ CLIENTS = {
 # A page on a server takes some seconds: older versions are tried on one of the two.
 SITES = {
     "daphne-s2": ("aisdk5", "aisdk7", "tanstack-live", "tanstack-native"),
-    "uvicorn-sqlite": ("aisdk6", "aisdk7-socket", "readme", "tanstack-live", "tanstack-native"),
+    "uvicorn-sqlite": ("aisdk6", "resumable7", "aisdk7-socket", "readme", "tanstack-live", "tanstack-native"),
 }
 PAGES = [(server, name) for server, names in SITES.items() for name in names]
 IN_EVERY_PAGE = pytest.mark.parametrize(("server", "name"), PAGES, indirect=True)

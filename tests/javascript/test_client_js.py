@@ -60,7 +60,7 @@ def test_the_manual_names_every_option_with_its_default() -> None:
     options = re.findall(r"^  (\w+)\??:", types.split("interface ClientOptions {")[1].split("}")[0], re.MULTILINE)
     table = MANUAL.split("## Options of a client")[1]
     assert set(options) <= set(re.findall(r"`(\w+)`", table))
-    timing = (CLIENT / "client.js").read_text().split("const TIMING = {")[1].split("};")[0]
+    timing = (CLIENT / "timing.js").read_text().split("const TIMING = {")[1].split("};")[0]
     defaults = {name: value.replace("_", "") for name, value in re.findall(r"^  (\w+): (\w+),$", timing, re.MULTILINE)}
     told = dict(re.findall(r"`(\w+)` (\d+|Infinity)\b", table))
 

@@ -1,5 +1,6 @@
 // Tabs of a chat page: the stock chat class and transport of the AI SDK, in the version named by the first argument.
 // What `useChat` adds is React's state; here it is the smallest state that the class takes.
+import { ResumableChatTransport } from "./resumable_stream/aisdk.js";
 import { serve } from "./rpc.mjs";
 import { Visitor } from "./visitor.mjs";
 import { WebSocket } from "ws";
@@ -98,7 +99,7 @@ await serve({
   },
   cookies: ({ visitor }) => visitors.get(visitor).cookies,
 
-  open({ tab: name, visitor, api, id, messages, bySocket, queues, options }) {
+  open({ tab: name, visitor, api, id, messages, way, queues, options }) {
     const tab = { problems: [], running: Promise.resolve() };
     const fetch = async (...request) => {
       if (tab.isOffline) throw new TypeError("fetch failed");
@@ -106,10 +107,14 @@ await serve({
       tab.responded();
       return response;
     };
-    const transport = bySocket
-      ? socketTransport(`${api}/socket/aisdk`, visitors.get(visitor), tab)
-      : new DefaultChatTransport({ api, fetch, headers: visitors.get(visitor).headers, ...optionsOf(options) });
-    tab.chat = new Chat({ id, transport, messages, experimental_queue: queues });
+    const init = { api, fetch, headers: visitors.get(visitor).headers, ...optionsOf(options) };
+    const transports = {
+      stock: () => new DefaultChatTransport(init),
+      socket: () => socketTransport(`${api}/socket/aisdk`, visitors.get(visitor), tab),
+      resumable: () => new ResumableChatTransport(init),
+    };
+    tab.transport = transports[way]();
+    tab.chat = new Chat({ id, transport: tab.transport, messages, experimental_queue: queues });
     tabs.set(name, tab);
   },
   send: ({ tab, text, messageId, body }) => run(tab, (chat) => chat.sendMessage({ text, messageId }, { body })),
@@ -141,6 +146,12 @@ await serve({
     const tab = tabs.get(name);
     await tab.chat.stop();
     await tab.running;
+  },
+
+  // Stops the answer on the server, as our own transport does.
+  stopAnswer({ tab: name }) {
+    const { transport, chat } = tabs.get(name);
+    return transport.stop(chat.id);
   },
 
   // Waits until the server has answered the running request, be it with a stream.

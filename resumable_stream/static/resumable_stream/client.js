@@ -13,20 +13,10 @@ import { RequestError } from "./errors.js";
 import { Following } from "./following.js";
 import { Ladder } from "./ladder.js";
 import { SharedSocket } from "./socket.js";
-import { Requests, eventStream, longPolls, startedStream } from "./ways.js";
+import { TIMING, whenItMayHelp } from "./timing.js";
+import { Requests, eventStream, longPolls, randomKey, startedStream } from "./ways.js";
 
 export { END, Following, RequestError };
-
-const TIMING = {
-  longestDelayMs: 30_000,
-  giveUpAfter: Infinity,
-  // The server comments on an idle stream every 15 s; after two and a half of those the connection is dead.
-  silenceMs: 40_000,
-  openMs: 10_000,
-  pingMs: 20_000,
-  pollSeconds: 25,
-  random: Math.random,
-};
 
 export class StreamClient {
   #requests;
@@ -44,7 +34,7 @@ export class StreamClient {
     const hasSocket = websocket !== null && WebSocket !== undefined;
     this.#ladder = new Ladder(transports.filter((name) => name !== "websocket" || hasSocket));
     if (hasSocket) this.#socket = new SharedSocket({ url: socketUrl(websocket), WebSocket, timing: this.#timing });
-    this.#reconnectWhenItMayHelp();
+    whenItMayHelp(() => this.reconnect(), this.#listening.signal);
   }
 
   /**
@@ -112,18 +102,6 @@ export class StreamClient {
       poll: (options) => longPolls({ ...shared, ...options }),
     };
   }
-
-  #reconnectWhenItMayHelp() {
-    const options = { signal: this.#listening.signal };
-    const reconnect = () => this.reconnect();
-    globalThis.addEventListener?.("online", reconnect, options);
-    globalThis.document?.addEventListener("visibilitychange", () => document.hidden || reconnect(), options);
-  }
-}
-
-/** A browser has `randomUUID` only on pages that came encrypted. */
-function randomKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Makes a websocket's URL of one that may be relative to the page. */

@@ -57,6 +57,11 @@ export async function* eventStream({ requests, stream, from, live, timing, signa
   yield* eventsOf(response, { live, timing, signal });
 }
 
+/** Makes an idempotency key. A browser has `randomUUID` only on pages that came encrypted. */
+export function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** Starts an answer, or attaches to the one that was started with the same key, and follows it. */
 export async function* startedStream({ requests, body, key, timing, signal }) {
   const request = requests.send("", { method: "POST", body, headers: { "Idempotency-Key": key }, signal });
