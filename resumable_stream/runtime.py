@@ -134,6 +134,14 @@ def begin_anew() -> None:
         del _runtimes[loop]
 
 
+async def abandon() -> None:
+    """End the running event loop's work at once, wait for no reader, and forget it: a test has ended."""
+    found = _runtimes.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.registry.drain(0)
+        found.hub.close()
+
+
 def runtime() -> Runtime:
     """Return the runtime of the running event loop."""
     loop = asyncio.get_running_loop()

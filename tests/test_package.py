@@ -139,7 +139,19 @@ def test_the_public_names_are_there_and_are_what_they_seem() -> None:
     assert resumable_stream.ResumableChatView is ResumableChatView
 
 
-DOCUMENTED = {"asgi", "client", "conf", "consumers", "exceptions", "records", "routing", "runtime", "signals", "urls"}
+DOCUMENTED = {
+    "asgi",
+    "client",
+    "conf",
+    "consumers",
+    "exceptions",
+    "records",
+    "routing",
+    "runtime",
+    "signals",
+    "testing",
+    "urls",
+}
 """Modules that the documentation names, beside the package itself."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import importlib
 import json
 import os
@@ -14,13 +13,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.checks import run_checks
-from django.test import AsyncClient, AsyncRequestFactory, override_settings
+from django.test import AsyncRequestFactory, override_settings
 from django.urls import include, path
 
 from resumable_stream import checks, exceptions
 from resumable_stream.backends.s2.backend import CHECK_UNENCRYPTED
 from resumable_stream.backends.sqlite.backend import CHECK_UNWRITABLE
 from resumable_stream.conf import Settings, known_settings
+from resumable_stream.testing.app import ChatClient, ChatKit
 
 from .support.manual import ROOT, UrlConf, code_blocks
 
@@ -82,24 +82,30 @@ def openai_client() -> Any:
     return openai.AsyncOpenAI(api_key="x", http_client=http.AsyncClient(transport=http.MockTransport(answer)))
 
 
-async def test_the_ten_lines_at_the_top_make_a_chat_that_the_test_below_passes() -> None:
+def run_test_answers() -> None:
+    names: dict[str, Any] = {}
+    exec(block_with("def test_answers"), names)
+    with ChatKit("README") as kit:
+        names["test_answers"](ChatClient(), kit)
+
+
+def test_the_ten_lines_at_the_top_make_a_chat_that_the_test_below_passes() -> None:
     names: dict[str, object] = {
         "client": openai_client(),
         "to_openai": lambda messages: messages,
     }
     exec(block_with("class SupportChat"), names)
-    exec(block_with("async def test_answers"), names)
     routes = {"include": include, "path": path, **names}
     exec(block_with("SupportChat.urls()"), routes)
     with override_settings(ROOT_URLCONF=UrlConf(*routes["urlpatterns"])):
-        await names["test_answers"](AsyncClient())
+        run_test_answers()
 
 
-async def test_a_chat_that_saves_its_answers_is_told_of_each() -> None:
-    saved: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+def test_a_chat_that_saves_its_answers_is_told_of_each() -> None:
+    saved: list[dict[str, Any]] = []
 
     async def save(**given: Any) -> None:
-        saved.set_result(given)
+        saved.append(given["defaults"])
 
     names: dict[str, Any] = {
         "client": openai_client(),
@@ -108,11 +114,10 @@ async def test_a_chat_that_saves_its_answers_is_told_of_each() -> None:
     }
     exec(block_with("class SupportChat"), names)
     exec(block_with("class SavedChat"), names)
-    exec(block_with("async def test_answers"), names)
     with override_settings(ROOT_URLCONF=UrlConf(path("api/chat", include(names["SavedChat"].urls())))):
-        await names["test_answers"](AsyncClient())
-        values = (await saved)["defaults"]
+        run_test_answers()
 
+    (values,) = saved
     assert (values["chat_id"], values["reason"]) == ("c1", "finished")
     assert values["message"]["parts"][-1]["text"] == "Hello reader"
 

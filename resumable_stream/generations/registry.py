@@ -128,18 +128,20 @@ class Registry:
         Returns when all have their terminal record on the log, or five seconds after they were told.
         """
         self.is_draining = True
-        await self._wait_for_tasks(grace_seconds)
+        await self.settle(grace_seconds)
         self._is_closing = True
         for generation in self:
             generation.interrupt()
-        await self._wait_for_tasks(LAST_WORDS_SECONDS)
+        await self.settle(LAST_WORDS_SECONDS)
 
-    async def _wait_for_tasks(self, seconds: float) -> None:
+    async def settle(self, seconds: float) -> bool:
+        """Wait until every generation has ended and its ``on_end`` has returned; return whether that was in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # A claim that is granted meanwhile adds its generation.
                 while self._tasks:
                     await asyncio.wait(self._tasks)
+        return not self._tasks
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

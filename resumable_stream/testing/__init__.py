@@ -1,32 +1,28 @@
-"""The contract of a log as tests, for whoever writes a backend.
+"""For those who test: the contract of a log, for whoever writes a backend, and a kit for the tests of a project.
 
-Subclass :class:`BackendContract` and say what to test; pytest, pytest-asyncio (``asyncio_mode = auto``) and hypothesis
-have to be installed::
+:mod:`.contract` is the contract, whose names can be imported from here; it needs pytest, pytest-asyncio and hypothesis.
+:mod:`.app` (for ``TestCase``) and :mod:`.plugin` (for pytest) are the kit, which needs none of them.
 
-    class TestMyBackend(BackendContract):
-        @pytest.fixture
-        async def backend(self):
-            backend = MyBackend("default", {})
-            yield backend
-            await backend.close()
-
-    TestMyBackendAsModel = backend_state_machine(lambda: MyBackend("default", {})).TestCase
-
-The suite runs unchanged on every backend. It assumes nothing about time: what the contract lets happen later (a trim is
-seen, a deletion ends) is waited for, up to ``WAIT_SECONDS``.
-
-May import ``backends`` and what is below it; nothing of the package imports it.
+The contract may import ``backends`` and what is below it, the kit all but the doors; nothing of the package imports
+them.
 """
 
 from __future__ import annotations
 
-from .appends import AppendContract, ConditionContract
-from .cancellation import CancellationContract
-from .follows import FollowContract
-from .helpers import WAIT_SECONDS, Probe, bodies, eventually, read_all, texts
-from .model import backend_state_machine
-from .reads import ReadContract, StreamContract
-from .trims import TrimContract
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .contract import (
+        WAIT_SECONDS,
+        BackendContract,
+        Probe,
+        backend_state_machine,
+        bodies,
+        eventually,
+        read_all,
+        texts,
+    )
 
 __all__ = [
     "WAIT_SECONDS",
@@ -40,13 +36,8 @@ __all__ = [
 ]
 
 
-class BackendContract(
-    AppendContract,
-    ConditionContract,
-    TrimContract,
-    ReadContract,
-    StreamContract,
-    FollowContract,
-    CancellationContract,
-):
-    """All of it. A subclass gives the fixture ``backend``; each test uses streams of its own."""
+def __getattr__(name: str) -> Any:
+    """Import the contract when it is asked for: a project's tests may have no hypothesis."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(".contract", __name__), name)

@@ -173,9 +173,30 @@ def _call(usage: _Usage, idle_seconds: float, function: Callable[[], T]) -> T:
         usage.release(idle_seconds=idle_seconds)
 
 
+_is_shared = False
+
+
+@contextmanager
+def shared_thread() -> Iterator[None]:
+    """Run synchronous code of generations where that of requests runs, for a test whose data lies in a transaction.
+
+    Holds for the whole process. Nobody else can see what lies in a transaction that has not been committed, and the
+    transaction belongs to the thread of the test.
+    """
+    global _is_shared
+    before, _is_shared = _is_shared, True
+    try:
+        yield
+    finally:
+        _is_shared = before
+
+
 @asynccontextmanager
 async def own_thread() -> AsyncIterator[None]:
     """Give synchronous code that is called inside a thread which it shares with nobody."""
+    if _is_shared:
+        yield
+        return
     thread = IdleThread()
     context = ThreadSensitiveContext()
     token = SyncToAsync.thread_sensitive_context.set(context)

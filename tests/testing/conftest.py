@@ -1,0 +1,3 @@
+"""The scenarios are run in a project of their own."""
+
+collect_ignore = ["scenarios"]
