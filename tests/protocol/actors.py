@@ -75,19 +75,27 @@ class Actor(ABC):
         """Check what the operation has told against the log, and say what the actor does next."""
 
 
+Drawn = tuple[str, int]
+"""For whom random values were drawn, and how many."""
+
+
 class Randomness:
     """Takes the place of ``secrets``, so that an operation that is fed the same answers does the same."""
 
     def __init__(self) -> None:
-        self._name = ""
-        self._count = 0
+        self.drawn: Drawn = ("", 0)
 
     def begin(self, name: str) -> None:
-        self._name, self._count = name, 0
+        self.drawn = (name, 0)
+
+    def go_on(self, drawn: Drawn) -> None:
+        """Go on with an operation that has drawn so many values."""
+        self.drawn = drawn
 
     def token_hex(self, length: int) -> str:
-        self._count += 1
-        return f"{self._name}{self._count}"
+        name, count = self.drawn
+        self.drawn = (name, count + 1)
+        return f"{name}{count + 1}"
 
 
 randomness = Randomness()

@@ -2,7 +2,8 @@
 
 A state is the log, where each actor stands, which requests are still under way, and how many faults may yet happen.
 Generators cannot be copied, so where an actor stands is the stage it is in and the answers its operation has had there:
-a new generator that is fed the same answers stands in the same place.
+a new generator that is fed the same answers stands in the same place. The first answer that a place meets goes to the
+generator that stands there; only further ones need a new generator.
 
 One kind of fault covers all that can happen to an append. Its sender is told that the outcome is unknown, and the
 request stays under way, to be applied at any later moment, or never. Applied at once, it is a reply that was lost;
@@ -27,9 +28,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from resumable_stream.exceptions import AppendConditionError, AppendOutcomeUnknownError, ResumableStreamError
-from resumable_stream.protocol.effects import Append, Effect, Read, Tail
+from resumable_stream.protocol.effects import Append, Effect, Operation, Read, Tail
 
-from .actors import Actor, Outcome, Stage, require
+from .actors import Actor, Drawn, Outcome, Stage, randomness, require
 from .model_log import LONG_AGO_MS, Log, perform
 
 MAX_ANSWERS = 60
@@ -50,6 +51,13 @@ class _Refusal(NamedTuple):
 _UNKNOWN = _Refusal(AppendOutcomeUnknownError, "The reply was lost.")
 
 
+class _Paused(NamedTuple):
+    """A generator that waits for an answer, and what it has drawn of the random values by now."""
+
+    operation: Operation[Any]
+    drawn: Drawn
+
+
 @dataclass(slots=True)
 class _Place:
     """Where an actor stands: what it wants done next, or what its operation came to."""
@@ -61,6 +69,8 @@ class _Place:
     outcome: Outcome | None = None
     after: dict[int, int] = field(default_factory=dict)
     """The place that each answer leads to."""
+    paused: _Paused | None = None
+    """The generator that stands here, until it is fed an answer."""
 
 
 T = TypeVar("T", bound=Hashable)
@@ -251,26 +261,31 @@ class Explorer:
         place = self._places[number]
         after = place.after.get(answer)
         if after is None:
-            after = place.after[answer] = self._place(place.actor, place.stage, (*place.history, answer))
+            paused, place.paused = place.paused, None
+            after = place.after[answer] = self._place(place.actor, place.stage, (*place.history, answer), paused)
         return after
 
-    def _place(self, actor: int, stage: Stage, history: tuple[int, ...]) -> int:
+    def _place(self, actor: int, stage: Stage, history: tuple[int, ...], paused: _Paused | None = None) -> int:
         number = self._place_numbers.get((actor, stage, history))
         if number is None:
             number = self._place_numbers[actor, stage, history] = len(self._places)
             place = _Place(actor, stage, history)
             self._places.append(place)
             if stage.doing:
-                self._replay(place)
+                self._bring_to(place, paused)
         return number
 
-    def _replay(self, place: _Place) -> None:
-        """Bring an operation to ``place`` and see what it does there."""
+    def _bring_to(self, place: _Place, paused: _Paused | None) -> None:
+        """Bring an operation to ``place`` and see what it does there; ``paused`` is one that lacks the last answer."""
         require(len(place.history) <= MAX_ANSWERS, "every operation comes to an end")
-        operation = self._actors[place.actor].operation(place.stage)
         try:
-            effect = next(operation)
-            for number in place.history:
+            if paused is None:
+                operation, missing = self._actors[place.actor].operation(place.stage), place.history
+                effect = next(operation)
+            else:
+                operation, missing = paused.operation, place.history[-1:]
+                randomness.go_on(paused.drawn)
+            for number in missing:
                 answer = self._answers.values[number]
                 if isinstance(answer, _Refusal):
                     effect = operation.throw(answer.kind(answer.fact))
@@ -283,7 +298,7 @@ class Explorer:
         else:
             if isinstance(effect, Append):
                 effect = effect._replace(records=tuple(effect.records))
-            place.effect = self._effects.of(effect)
+            place.effect, place.paused = self._effects.of(effect), _Paused(operation, randomness.drawn)
 
     def _perform(self, log: int, effect: int, silent: bool) -> tuple[int, int]:
         """Give the log after an effect, and the answer."""
