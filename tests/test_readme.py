@@ -24,8 +24,11 @@ from resumable_stream.testing.app import ChatClient, ChatKit
 
 from .support.manual import ROOT, UrlConf, code_blocks
 
-README = (ROOT / "README.md").read_text()
-PYTHON_BLOCKS = code_blocks("README.md", "python")
+PYTHON_BLOCKS = [
+    block
+    for page in ("README.md", "docs/chat-views.md", "docs/settings.md", "docs/http.md")
+    for block in code_blocks(page, "python")
+]
 
 
 def block_with(text: str) -> str:
@@ -33,8 +36,8 @@ def block_with(text: str) -> str:
     return found
 
 
-def table_under(heading: str) -> dict[str, list[str]]:
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+def table_under(page: str, heading: str) -> dict[str, list[str]]:
+    section = (ROOT / page).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in section.splitlines() if row.startswith("|")]
     return {row[0].strip("`"): row[1:] for row in rows[2:]}
 
@@ -45,7 +48,7 @@ def test_every_python_block_is_valid_python(block: str) -> None:
 
 
 def test_the_settings_table_names_every_setting_with_its_default() -> None:
-    table = table_under("Settings")
+    table = table_under("docs/settings.md", "Table of settings")
     assert set(table) == set(known_settings())
     for name, (default, _) in table.items():
         if name != "BACKENDS":
@@ -56,11 +59,11 @@ def test_the_checks_table_names_every_check() -> None:
     ids = {CHECK_UNENCRYPTED, CHECK_UNWRITABLE} | {
         value for name, value in vars(checks).items() if re.match(r"[EWI]\d{3}_", name)
     }
-    assert set(table_under("System checks")) == ids
+    assert set(table_under("docs/checks.md", "Table of checks")) == ids
 
 
-def test_the_errors_table_tells_the_true_status_codes() -> None:
-    for name, (status, _) in table_under("Errors").items():
+def test_the_errors_table_has_the_status_codes_of_the_classes() -> None:
+    for name, (status, _) in table_under("docs/http.md", "Error classes").items():
         assert getattr(exceptions, name).status_code == int(status), name
 
 
@@ -125,7 +128,7 @@ def test_a_chat_that_saves_its_answers_is_told_of_each() -> None:
 SETTINGS = [block for block in PYTHON_BLOCKS + code_blocks("docs/s2.md", "python") if "RESUMABLE_STREAM" in block]
 
 
-@pytest.mark.parametrize("block", SETTINGS, ids=lambda block: re.findall(r"(\w+Backend)\"", block)[0])
+@pytest.mark.parametrize("block", SETTINGS, ids=lambda block: (re.findall(r"(\w+Backend)\"", block) or ["settings"])[0])
 def test_the_settings_that_it_shows_find_nothing_to_complain_of(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_S2_TOKEN", "t")
     names: dict[str, Any] = {"os": os}

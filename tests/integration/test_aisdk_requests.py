@@ -191,7 +191,7 @@ async def test_a_deep_output_is_taken_back(browser: Browser) -> None:
 
 
 async def test_a_page_that_sends_only_its_newest_message_has_the_same_chat(browser: Browser) -> None:
-    (options,) = [block for block in code_blocks("README.md", "js") if "prepareSendMessagesRequest" in block]
+    (options,) = [block for block in code_blocks("docs/chat-views.md", "js") if "prepareSendMessagesRequest" in block]
     chat = new_id()
     tab = await browser.open(chat, options=options)
     await asked(tab, "One.")

@@ -79,7 +79,8 @@ def by_socket(code: str) -> str:
 
 def readme() -> str:
     """Make a page of README's transport, which sends the newest message alone as README shows further down."""
-    block, newest_message = code_blocks("README.md", "js")
+    (block,) = code_blocks("README.md", "js")
+    (newest_message,) = code_blocks("docs/chat-views.md", "js")
     imports, use = block.split("\n\n", 1)
     assert '  api: "/api/chat",\n' in use
     use = use.replace('  api: "/api/chat",\n', f'  api: "/api/chat",\n  {newest_message.strip()},\n')
