@@ -1,10 +1,11 @@
-"""For those who test: the contract of a log, for whoever writes a backend, and a kit for the tests of a project.
+"""For those who test: the contracts of a log and of a format, and a kit for the tests of a project.
 
-:mod:`.contract` is the contract, whose names can be imported from here; it needs pytest, pytest-asyncio and hypothesis.
+:mod:`.contract` (for people who write a backend) and :mod:`.formats` (for people who write a format) are the contracts,
+whose names can be imported from here; they need pytest, pytest-asyncio and hypothesis.
 :mod:`.app` (for ``TestCase``) and :mod:`.plugin` (for pytest) are the kit, which needs none of them.
 
-The contract may import ``backends`` and what is below it, the kit all but the doors; nothing of the package imports
-them.
+The contracts may import ``backends``, ``formats`` and what is below them, the kit all but the doors; nothing of the
+package imports them.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
         read_all,
         texts,
     )
+    from .formats import FormatContract
 
 __all__ = [
     "WAIT_SECONDS",
     "BackendContract",
+    "FormatContract",
     "Probe",
     "backend_state_machine",
     "bodies",
@@ -37,7 +40,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the contract when it is asked for: a project's tests may have no hypothesis."""
+    """Import a contract when it is asked for: a project's tests may have no hypothesis."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".contract", __name__), name)
+    module = ".formats" if name == "FormatContract" else ".contract"
+    return getattr(import_module(module, __name__), name)

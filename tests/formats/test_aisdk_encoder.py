@@ -345,26 +345,6 @@ def is_whole(chunks: list[Any], version: int) -> bool:
 
 
 @given(data=st.data())
-@settings(max_examples=100)
-def test_every_chunk_is_one_line_of_utf8(data: st.DataObject):
-    for chunk in encode_all(make_encoder(), data.draw(items(7)), data.draw(st.sampled_from(ENDINGS))):
-        assert chunk.splitlines() == [chunk]
-        assert isinstance(json.loads(chunk.encode())["type"], str)
-
-
-@given(data=st.data())
-@settings(max_examples=100)
-def test_a_stranger_ends_a_generation_as_its_writer_would_have(data: st.DataObject):
-    writer, stranger = make_encoder(), make_encoder()
-    stored = encode_all(writer, data.draw(items(7)))
-    for chunk in stored:
-        stranger.observe(chunk)
-    ending = data.draw(st.sampled_from(("stop", "fail", "interrupt")))
-    assert stranger.end == writer.end
-    assert end(stranger, ending) == end(writer, ending)
-
-
-@given(data=st.data())
 @settings(max_examples=80)
 def test_clients_take_what_is_encoded_however_it_ends(ai: AIClient, data: st.DataObject):
     encoder = make_encoder()

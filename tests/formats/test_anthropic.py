@@ -272,11 +272,6 @@ def test_cut_json_is_completed_as_the_client_does(anthropic: NodeClient, value: 
     assert json.loads(json.dumps(parse_cut_json(text)), parse_int=float) == made["message"]["content"][0]["input"]
 
 
-def _broken(event: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """A raw event that has lost its fields, or has them of the wrong type."""
-    return {"type": event["type"]} | {name: other.get("a") for name in event if name != "type" and "b" in other}
-
-
 class TestRequests:
     def test_the_body_of_the_sdk_is_read_with_the_chats_id(self):
         image = {"role": "user", "content": [{"type": "image", "source": {}}, {"type": "text", "text": "?"}]}
@@ -321,15 +316,3 @@ class TestFolding:
         assert folded(["no JSON", "[]", '{"type": 1}', *map(encode, [block_start(0), *RAW])]) == folded(
             list(map(encode, RAW))
         )
-
-    @given(
-        st.lists(st.one_of(st.sampled_from(RAW), json_objects, st.builds(_broken, st.sampled_from(RAW), json_objects)))
-    )
-    def test_no_record_of_another_program_breaks_it(self, events: list[Any]):
-        chunks = [encode(event) for event in events]
-        FORMAT.fold([StoredGeneration(generation_id="g1", chunks=chunks)])
-        making = encoder()
-        for chunk in chunks:
-            making.observe(chunk)
-            FORMAT.event(chunk)
-        making.stop()

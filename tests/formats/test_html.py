@@ -144,19 +144,6 @@ class TestFragments:
             assert FORMAT.data(chunk) == ""
         assert FORMAT.fold_answer(stored(["no JSON"])) is None
 
-    @given(st.lists(st.sampled_from(generated(*ITEMS)), max_size=8), json_objects)
-    def test_chunks_in_no_order_at_all_break_nothing(self, chunks: list[str], other: dict[str, Any]):
-        foreign = [
-            json.dumps({**json.loads(chunk), name: other.get("a")}) for chunk in chunks for name in ("part", "parts")
-        ]
-        for some in (chunks, foreign, [*chunks, *foreign]):
-            FORMAT.fold([stored(some)])
-            stranger = encoder()
-            for chunk in some:
-                FORMAT.data(chunk)
-                stranger.observe(chunk)
-            assert FORMAT.data(stranger.stop()[-1])
-
     def test_the_last_fragment_says_how_it_ended(self):
         assert "aria-busy" in FORMAT.data(generated()[0])
         assert 'data-end="finished"' in FORMAT.data(generated("x")[-1])
