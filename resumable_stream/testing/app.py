@@ -90,6 +90,10 @@ class ChatKit:
         # The test runner owns the signals of its process.
         return {**given, "BACKENDS": logs, "HANDLE_SIGNALS": False}
 
+    def settings(self, **values: Any) -> override_settings:
+        """Return a context manager in which ``RESUMABLE_STREAM`` has these values too; its log is another empty one."""
+        return override_settings(**{SETTING_NAME: {**getattr(project_settings, SETTING_NAME), **values}})
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the event loop of the synchronous test, and return its result."""
         return self._loop.run(coroutine)
@@ -253,6 +257,11 @@ class ChatTestMixin:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         finally:
             delattr(self, self._testMethodName)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Django sends tests with failed subtests from one process to another.
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        return {name: value for name, value in state.items() if name not in ("chat_kit", self._testMethodName)}
 
     def run(self, result: Any = None) -> Any:
         """Run the test with a log of its own."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,12 +34,21 @@ def chat_log() -> Log:
 def chat_kit(request: pytest.FixtureRequest, chat_log: Log) -> Iterator[ChatKit]:
     """Give the test an empty log, and wait for its answers; a test that leaves one running fails."""
     from .app import ChatKit  # noqa: PLC0415
+    from .connections import shared_connections  # noqa: PLC0415
 
     if request.node.get_closest_marker("django_db") or "db" in request.fixturenames:
         # Before it, so that answers end in the transaction that begins there.
         request.getfixturevalue("db")
-    with ChatKit(request.node.nodeid, log=chat_log) as kit:
+    is_async = inspect.iscoroutinefunction(request.function)
+    with shared_connections() if is_async else nullcontext(), ChatKit(request.node.nodeid, log=chat_log) as kit:
         yield kit
+
+
+@pytest.fixture(autouse=True)
+def _chat_kit_first(request: pytest.FixtureRequest) -> None:
+    """Let the other fixtures of the test find its log, and its database connections."""
+    if "chat_kit" in request.fixturenames:
+        request.getfixturevalue("chat_kit")
 
 
 @pytest.fixture
@@ -67,8 +77,5 @@ def pytest_runtest_call(item: Any) -> Generator[None, object, object]:
         result = yield
         kit.end()
         return result
-    from .connections import shared_connections  # noqa: PLC0415
-
     item.obj = kit.ending(item.obj)
-    with shared_connections():
-        return (yield)
+    return (yield)

@@ -91,7 +91,8 @@ def test_mixin_keeps_what_the_manual_promises(project: Path) -> None:
 
 def test_plugin_keeps_what_the_manual_promises(project: Path) -> None:
     # Without the plugins of everything else that is installed, which take longer to load than the tests to run.
-    options = ["-q", "-p", "no:cacheprovider", "-p", "pytest_django.plugin", "-p", "pytest_asyncio.plugin"]
+    plugins = ("no:cacheprovider", "pytest_django.plugin", "pytest_asyncio.plugin", "anyio.pytest_plugin")
+    options = ["-q", *(option for plugin in plugins for option in ("-p", plugin))]
     tests = ["support", "scenarios/test_pytest.py"]
     done = run(project, "-m", "pytest", *options, *tests, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 

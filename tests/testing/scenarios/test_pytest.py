@@ -1,6 +1,7 @@
 """What the manual promises of the plugin."""
 
 import pytest
+import pytest_asyncio
 from django.db import connection
 from support.models import Answer
 
@@ -32,6 +33,26 @@ async def test_answer_of_an_asynchronous_test_in_the_transaction(async_client, c
     assert b"1 answers" in b"".join([block async for block in response.streaming_content])
     await chat_kit.afinish()
     assert await Answer.objects.acount() == 2
+
+
+@pytest_asyncio.fixture
+async def earlier(db):
+    return await Answer.objects.acreate(chat_id="c0", message_id="m0", reason="finished", message={})
+
+
+@pytest.mark.asyncio
+async def test_asynchronous_fixture_writes_in_the_transaction(earlier, async_client):
+    response = await async_client.post("/async", QUESTION, **JSON)
+    assert b"1 answers" in b"".join([block async for block in response.streaming_content])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_answer_of_a_test_that_anyio_runs(async_client, chat_kit, db, anyio_backend):
+    response = await async_client.post("/async", QUESTION, **JSON)
+    assert b"0 answers" in b"".join([block async for block in response.streaming_content])
+    await chat_kit.afinish()
+    assert await Answer.objects.acount() == 1
 
 
 @pytest.mark.asyncio

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 import unittest
 from unittest import mock
 
+from channels.auth import AuthMiddlewareStack
+from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client, TestCase, TransactionTestCase
 from support.models import Answer
 
 from resumable_stream.backends import backends
+from resumable_stream.consumers import StreamConsumer
 from resumable_stream.testing.app import ChatClient, ChatKit, ChatTestMixin
+
+from .views import SyncChat
 
 QUESTION = {"id": "c1", "message": "Hello"}
 
@@ -103,6 +109,39 @@ class InTransaction(Asking, TestCase):
         with self.assertRaisesMessage(Exception, "ASGI"):
             Client().post("/async", QUESTION, content_type="application/json")
 
+    async def test_test_can_be_sent_to_another_process(self):
+        self.assertIsInstance(pickle.loads(pickle.dumps(self)), InTransaction)
+
+    def test_settings_are_changed_for_a_while(self):
+        with self.chat_kit.settings(MAX_GENERATIONS_PER_OWNER=1):
+            self.assertEqual(self.ask("/endless").status_code, 200)
+            self.assertEqual(self.ask("/endless", {**QUESTION, "id": "c2"}).status_code, 429)
+            self.client.post("/endless/c1/stop")
+            self.chat_kit.finish()
+
+    async def test_synchronous_client_in_an_asynchronous_test_says_what_to_use(self):
+        with self.assertRaisesMessage(RuntimeError, "await the asynchronous client"):
+            self.client.get("/count")
+
+    async def test_websocket_of_a_chat(self):
+        await Answer.objects.acreate(chat_id="c0", message_id="m0", reason="finished", message={})
+        user = await User.objects.acreate(username="ann")
+        await self.async_client.aforce_login(user)
+        cookie = f"sessionid={self.async_client.cookies['sessionid'].value}".encode()
+        application = AuthMiddlewareStack(StreamConsumer.as_asgi(view=SyncChat))
+        socket = WebsocketCommunicator(application, "/socket", headers=[(b"cookie", cookie)])
+        self.assertTrue((await socket.connect())[0])
+        await socket.send_json_to({"type": "start", "stream": "c1", "body": QUESTION})
+        frames = [await socket.receive_json_from()]
+        while frames[-1]["type"] != "end":
+            frames.append(await socket.receive_json_from())
+        await socket.disconnect()
+        await self.chat_kit.afinish()
+        self.assertIn("1 answers", str(frames))
+        self.assertEqual(await Answer.objects.filter(reason="finished").acount(), 2)
+        messages = (await self.async_client.get("/sync/c1/messages")).json()["messages"]
+        self.assertEqual(len(messages), 2)
+
     def test_answer_that_nobody_waits_for_may_end_after_the_test(self):
         self.ask("/async")
 
@@ -136,6 +175,12 @@ class OnSQLite(InTransaction):
     def test_log_is_a_file(self):
         b"".join(self.ask("/async").streaming_content)
         self.assertGreater(backends["default"].path.stat().st_size, 0)
+
+
+class OutsideOfTestsTests(TestCase):
+    def test_client_without_a_kit_says_what_is_missing(self):
+        with self.assertRaisesMessage(RuntimeError, "add ChatTestMixin"):
+            ChatClient().get("/count")
 
 
 class Left(ChatTestMixin, TestCase):
