@@ -49,7 +49,7 @@ MANUAL = (Path(__file__).parents[2] / "docs" / "javascript-client.md").read_text
 
 def test_the_manual_names_every_end_reason() -> None:
     reasons = re.findall(r'^  [A-Z_]+: "(\w+)",$', (CLIENT / "ends.js").read_text(), re.MULTILINE)
-    table = MANUAL.split("## How it ends")[1].split("| Reason | Means |")[1].split("\n\n")[0]
+    table = MANUAL.split("## End reasons")[1].split("| Reason | Means |")[1].split("\n\n")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
 
     assert re.findall(r"`(\w+)`", "".join(rows)) == reasons
