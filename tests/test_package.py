@@ -145,6 +145,7 @@ DOCUMENTED = {
     "conf",
     "consumers",
     "exceptions",
+    "formats",
     "records",
     "routing",
     "runtime",

@@ -101,6 +101,15 @@ def decode(text: str) -> Any:
     return _DECODER.decode(text)
 
 
+def decode_object(text: str) -> dict[str, Any]:
+    """Decode a JSON object; an empty one stands for everything else that another program may have written."""
+    try:
+        data = decode(text)
+    except (ValueError, TypeError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def is_json(text: str) -> bool:
     """Return whether a text is JSON, as other programs' records need not be."""
     try:
