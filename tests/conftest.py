@@ -160,3 +160,12 @@ def _install_node_modules(project: Path, names: tuple[str, ...]) -> None:
         draft.rename(project)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@pytest.fixture
+def sessions(settings: Any) -> Any:
+    """The class of sessions that live in the server."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    from django.contrib.sessions.backends.cache import SessionStore  # noqa: PLC0415 - of this setting
+
+    return SessionStore

@@ -110,6 +110,7 @@ class ChatHooks(StartHooks):
         """
         await call(self.limit, request, action)
         await require_right(self.authorize, request, chat_id, action)
+        self.forget_owner(request)
         return await self.stream_of(request, chat_id)
 
     async def tell_refused(self, request: HttpRequest, action: str, error: ResumableStreamError) -> None:
@@ -151,6 +152,7 @@ class ChatHooks(StartHooks):
 
     async def chat_of_run(self, request: HttpRequest, run_id: str) -> str | None:
         """Return the id of the chat in which the client has begun a run; ``None`` if nothing is known of it."""
+        self.forget_owner(request)
         chat_id = await find_run(self.chat.backend, await self.owner_here(request), run_id)
         for guest in await self.guests_here(request) if chat_id is None else ():
             chat_id = chat_id or await find_run(self.chat.backend, guest, run_id)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import weakref
 from collections.abc import Awaitable, Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -28,12 +30,25 @@ _VISITOR = "visitor-"
 async def owner_of(request: HttpRequest) -> str:
     """Name who is asking, for names of your own: ``user-<primary key>`` or ``visitor-<random id>``, never nobody.
 
-    An anonymous visitor's id is kept in the session, and begins with a POST.
+    An anonymous visitor's id is kept in the session, and begins with a POST, or with a start over a websocket.
 
     Raises:
         ImproperlyConfigured: There is neither a user nor a session.
     """
-    return await default_owner(request, begins=request.method == "POST")
+    return await default_owner(request, begins=may_begin_to_own(request))
+
+
+_MAY_BEGIN = "_resumable_stream_may_begin_to_own"
+
+
+def let_begin_to_own(request: HttpRequest) -> None:
+    """Say that the request may begin to own a chat, though it is no POST: a start over a websocket."""
+    setattr(request, _MAY_BEGIN, True)
+
+
+def may_begin_to_own(request: HttpRequest) -> bool:
+    """Return whether the request may begin to own a chat, so that its visitor must be known again after it."""
+    return request.method == "POST" or getattr(request, _MAY_BEGIN, False)
 
 
 async def default_owner(request: HttpRequest, *, begins: bool) -> str:
@@ -136,7 +151,7 @@ class OwnerHooks:
 
     def begins_to_own(self, request: HttpRequest) -> bool:
         """Return whether an anonymous visitor is to be known again after this request."""
-        return request.method == "POST"
+        return may_begin_to_own(request)
 
     async def remember_visitor(self, request: HttpRequest) -> None:
         """Give an anonymous visitor an id now, in the view of a page whose chats start over a websocket.
@@ -156,13 +171,25 @@ class OwnerHooks:
         """
         return check_name(cls.name, cls) if cls.name else default_name(cls)
 
+    @cached_property
+    def _owners(self) -> weakref.WeakKeyDictionary[HttpRequest, str]:
+        # A view serves one request, but that of a websocket serves all requests of its socket.
+        return weakref.WeakKeyDictionary()
+
     async def owner_of(self, request: HttpRequest) -> str:
-        """Return who is asking.
+        """Return who is asking; ``get_owner`` is called once for a request, until :meth:`forget_owner`.
 
         Raises:
             ImproperlyConfigured: ``get_owner`` names nobody.
         """
-        return owner_text(await call(self.get_owner, request), type(self))
+        owner = self._owners.get(request)
+        if owner is None:
+            owner = self._owners[request] = owner_text(await call(self.get_owner, request), type(self))
+        return owner
+
+    def forget_owner(self, request: HttpRequest) -> None:
+        """Have ``get_owner`` called again: ``authorize`` may have signed somebody in, or a session has got an id."""
+        self._owners.pop(request, None)
 
     async def limit_key_of(self, request: HttpRequest) -> str:
         """Return for whom the request counts.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest
 
 from ..chat.hooks import ChatHooks
+from ..chat.owners import let_begin_to_own
 from ..chat.sessions import as_of_now, copy_of, keep_session
 from ..chat.start_request import StartRequest
 from ..conf import settings
@@ -96,7 +97,7 @@ class Rights:
         """
         async with self._asking, own_thread():
             request = copy_of(await self._current())
-            request.method = "POST"
+            let_begin_to_own(request)
             asked = await self._hooks.read_request(command.body)
             chat_id = parse_chat_id(asked.chat_id)
             run_id = parse_run_id(asked.run_id)
