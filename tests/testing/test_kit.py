@@ -104,6 +104,16 @@ def test_plugin_keeps_what_the_manual_promises(project: Path) -> None:
     assert not list(project.glob("never-made*"))
 
 
+@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
+def test_live_server_of_channels_serves_the_manual(project: Path) -> None:
+    settings = ("--settings", "project.live_settings")
+    done = run(project, "manage.py", "test", "support.live_tests", *settings, "--noinput", TMPDIR=str(project))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ran 1 test" in done.stderr
+    assert (project / "live-test-log.sqlite3").exists()
+
+
 def test_kit_needs_neither_pytest_nor_hypothesis(tmp_path: Path) -> None:
     code = "import sys, resumable_stream.testing.app; print({'pytest', 'hypothesis'} & sys.modules.keys() or 'neither')"
     assert run(tmp_path, "-c", code).stdout == "neither\n"

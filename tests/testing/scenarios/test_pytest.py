@@ -1,5 +1,8 @@
 """What the manual promises of the plugin."""
 
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
 import pytest
 import pytest_asyncio
 from django.db import connection
@@ -69,6 +72,12 @@ def test_answer_of_a_synchronous_test_without_a_transaction(client, chat_kit, tr
     client.post("/async", QUESTION, **JSON)
     chat_kit.finish()
     assert Answer.objects.count() == 1
+
+
+def test_live_server_of_django_refuses_chats(live_server, transactional_db, chat_kit, caplog):
+    with pytest.raises(HTTPError, match="500"):
+        urlopen(f"{live_server.url}/async/c1/messages")
+    assert "needs an ASGI server" in caplog.text
 
 
 def test_nothing_is_left_of_the_others(client, db):
