@@ -1,4 +1,4 @@
-"""The built-in model: it answers from this project's README, word by word, at the pace of a person reading along.
+"""The built-in model: it answers from this project's manual, word by word, at the pace of a person reading along.
 
 It stands in for a language model where there is none, and yields what one would: reasoning, a tool call with its
 result, sources, and text. See https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol for the chunks.
@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .markdown_text import Section, split_blocks
-from .readme_search import Hit, SearchIndex, terms
+from .manual_search import Hit, SearchIndex, terms
+from .markdown_text import Section, split_blocks, split_sections
 
 Item = str | dict[str, Any]
 """What ``generate`` may yield: a piece of text, or a chunk as it is."""
@@ -26,7 +26,7 @@ _SECTION_WORDS = 220
 _SECOND_SECTION_SHARE = 0.6
 """Share of the best section's score that earns the next one a place in the answer."""
 
-GREETING = """Hello! I am the **demo model** of this project. I search its README and read the fitting sections aloud, \
+GREETING = """Hello! I am the **demo model** of this project. I search its manual and read the fitting sections aloud, \
 slowly enough that you can interrupt me. Things to ask:
 
 {suggestions}
@@ -34,7 +34,7 @@ slowly enough that you can interrupt me. Things to ask:
 While I answer, **reload the page**, open it in a **second tab**, press **Stop**, or open the **log** and cut the \
 connection: the answer goes on where it was, because every piece of it is a record on a durable log."""
 
-NOTHING_FOUND = """I found **nothing about that** in the README, and it is all I know. It has these sections:
+NOTHING_FOUND = """I found **nothing about that** in the manual, and it is all I know. Its first page has sections on:
 
 {sections}
 
@@ -43,16 +43,16 @@ takes my place."""
 
 
 class DemoModel:
-    """Answers questions about the Markdown file at ``readme``, one word each ``word_seconds`` on average."""
+    """Answers questions about Markdown ``pages``, the README first, one word each ``word_seconds`` on average."""
 
-    def __init__(self, readme: Path, *, word_seconds: float) -> None:
-        self._readme = readme
+    def __init__(self, pages: Sequence[Path], *, word_seconds: float) -> None:
+        self._pages = pages
         self._word_seconds = word_seconds
 
     async def answer(self, messages: Sequence[Mapping[str, Any]]) -> AsyncGenerator[Item]:
         """Yield the answer to the last of ``messages`` (UI messages) as text and AI SDK chunks."""
         question = last_question(messages)
-        index = load_index(self._readme)
+        index = load_index(self._pages)
         if not terms(question):
             async for word in self._spoken(GREETING.format(suggestions=_bullets(_suggestions(index)))):
                 yield word
@@ -70,7 +70,7 @@ class DemoModel:
     async def _reasoning(self, question: str, index: SearchIndex) -> AsyncIterator[Item]:
         part = "reasoning-1"
         thought = (
-            f"The question is “{_shortened(question)}”. The README has {len(index.sections)} sections. "
+            f"The question is “{_shortened(question)}”. The manual has {len(index.sections)} sections. "
             "I search them for the words that tell the most, and read out what fits best."
         )
         yield {"type": "reasoning-start", "id": part}
@@ -79,7 +79,7 @@ class DemoModel:
         yield {"type": "reasoning-end", "id": part}
 
     async def _search_call(self, question: str, hits: Sequence[Hit]) -> AsyncIterator[Item]:
-        call = {"toolCallId": f"call-{uuid.uuid4().hex}", "toolName": "search_readme"}
+        call = {"toolCallId": f"call-{uuid.uuid4().hex}", "toolName": "search_manual"}
         yield {"type": "tool-input-start", **call}
         yield {"type": "tool-input-available", **call, "input": {"query": _shortened(question)}}
         await asyncio.sleep(self._word_seconds * 12)
@@ -110,17 +110,15 @@ def split_words(text: str) -> Iterator[str]:
     return (match[0] for match in re.finditer(r"\s*\S+\s*", text))
 
 
-def load_index(readme: Path) -> SearchIndex:
-    """Return the index of the file, made anew whenever the file has changed; an absent file has no sections."""
-    try:
-        return _index(readme, readme.stat().st_mtime_ns)
-    except FileNotFoundError:
-        return SearchIndex("")
+def load_index(pages: Sequence[Path]) -> SearchIndex:
+    """Return the index of the files, made anew whenever one has changed; an absent file has no sections."""
+    return _index(tuple((page, page.stat().st_mtime_ns) for page in pages if page.is_file()))
 
 
 @lru_cache(maxsize=1)
-def _index(readme: Path, _modified: int) -> SearchIndex:
-    return SearchIndex(readme.read_text(encoding="utf-8"))
+def _index(pages: tuple[tuple[Path, int], ...]) -> SearchIndex:
+    texts = [(page.name, page.read_text(encoding="utf-8")) for page, _ in pages]
+    return SearchIndex([section for name, text in texts for section in split_sections(text, name)])
 
 
 def compose_answer(index: SearchIndex, hits: Sequence[Hit]) -> str:
@@ -143,7 +141,7 @@ def _passage(index: SearchIndex, section: Section) -> str:
     body, is_whole = excerpt(section.body, _SECTION_WORDS)
     passage = f"### {section.title}\n\n{body}"
     if not is_whole:
-        passage += "\n\n*(The section goes on in the README.)*"
+        passage += f"\n\n*(The section goes on in `{section.page}`.)*"
     if below := index.subsections(section):
         passage += "\n\nMore on: " + ", ".join(f"*{other.title}*" for other in below) + "."
     return passage
@@ -171,17 +169,18 @@ def _source(number: int, section: Section) -> dict[str, Any]:
         "sourceId": f"source-{number}",
         "mediaType": "text/markdown",
         "title": section.title,
-        "filename": "README.md",
+        "filename": section.page,
     }
 
 
 def _suggestions(index: SearchIndex) -> list[str]:
-    return [f"What does the README say about “{title}”?" for title in _main_titles(index)[:6]]
+    return [f"What does the manual say about “{title}”?" for title in _main_titles(index)[:6]]
 
 
 def _main_titles(index: SearchIndex) -> list[str]:
-    titles = [section.title for section in index.sections if len(section.path) == 2]
-    return titles or [section.title for section in index.sections] or ["(the README is empty)"]
+    first = [section for section in index.sections if section.page == index.sections[0].page]
+    titles = [section.title for section in first if len(section.path) == 2]
+    return titles or [section.title for section in first] or ["(the manual is empty)"]
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -20,6 +20,8 @@ class Section:
     path: tuple[str, ...]
     """The headings from the document's title down to the section's own; empty for a text before any heading."""
     body: str
+    page: str = ""
+    """The name of the file that it is in."""
 
     @property
     def title(self) -> str:
@@ -27,7 +29,7 @@ class Section:
         return self.path[-1] if self.path else "Introduction"
 
 
-def split_sections(markdown: str) -> list[Section]:
+def split_sections(markdown: str, page: str = "") -> list[Section]:
     """Cut a Markdown text at its headings; whatever text stands in a code block is not a heading."""
     sections: list[Section] = []
     path: list[tuple[int, str]] = []
@@ -36,7 +38,7 @@ def split_sections(markdown: str) -> list[Section]:
     def close() -> None:
         text = "\n".join(body).strip("\n")
         if path or text:
-            sections.append(Section(path=tuple(title for _, title in path), body=text))
+            sections.append(Section(path=tuple(title for _, title in path), body=text, page=page))
         body.clear()
 
     for level, line in _lines(markdown):

@@ -42,7 +42,8 @@ USE_TZ = True
 
 # Seconds between two words of the built-in demo model: about the pace at which people read along.
 DEMO_WORD_SECONDS = float(os.environ.get("DEMO_WORD_SECONDS", "0.045"))
-DEMO_README = BASE_DIR / "README.md"
+# What the demo model reads.
+DEMO_PAGES = [BASE_DIR / "README.md", *sorted((BASE_DIR / "docs").rglob("*.md"))]
 
 # With a base URL or a key, answers come from a server that speaks OpenAI's chat completions API instead.
 OPENAI_BASE_URL = os.environ.get("OPENAI_BASE_URL", "")

@@ -70,7 +70,7 @@ def chosen_model() -> DemoModel | OpenAIModel:
         return OpenAIModel(
             model=settings.OPENAI_MODEL, base_url=settings.OPENAI_BASE_URL, api_key=settings.OPENAI_API_KEY
         )
-    return DemoModel(settings.DEMO_README, word_seconds=settings.DEMO_WORD_SECONDS)
+    return DemoModel(settings.DEMO_PAGES, word_seconds=settings.DEMO_WORD_SECONDS)
 
 
 async def _stream_name(request: HttpRequest, chat_id: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from example_project import settings
 from example_project.demo_model import DemoModel, Item, excerpt, last_question, load_index, message_text, split_words
 
 README = """\
@@ -42,7 +43,7 @@ def user(text: str) -> dict[str, Any]:
 
 
 async def ask(readme: Path, question: str) -> list[Item]:
-    return [item async for item in DemoModel(readme, word_seconds=0).answer([user(question)])]
+    return [item async for item in DemoModel([readme], word_seconds=0).answer([user(question)])]
 
 
 def text_of(items: list[Item]) -> str:
@@ -104,22 +105,38 @@ async def test_a_greeting_is_answered_with_suggestions_and_no_search(readme: Pat
     items = await ask(readme, greeting)
 
     assert types_of(items) == []
-    assert "What does the README say about “Boiling”?" in text_of(items)
+    assert "What does the manual say about “Boiling”?" in text_of(items)
 
 
 async def test_without_a_readme_it_says_so(tmp_path: Path) -> None:
     text = text_of(await ask(tmp_path / "absent.md", "cleaning"))
 
-    assert "(the README is empty)" in text
+    assert "(the manual is empty)" in text
 
 
 def test_a_readme_is_read_again_only_when_it_has_changed(readme: Path) -> None:
-    before = load_index(readme)
-    again = load_index(readme)
+    before = load_index([readme])
+    again = load_index([readme])
     readme.write_text("# Teapot\n\n## Cosy\n\nKnit one.\n")
 
     assert again is before
-    assert [hit.section.title for hit in load_index(readme).search("cosy")] == ["Cosy"]
+    assert [hit.section.title for hit in load_index([readme]).search("cosy")] == ["Cosy"]
+
+
+def test_sections_of_every_page_are_found_and_name_their_page(tmp_path: Path) -> None:
+    readme, settings = tmp_path / "README.md", tmp_path / "settings.md"
+    readme.write_text("# Kettle\n\n## Boiling\n\nIt boils water.\n")
+    settings.write_text("# Settings\n\n## Seconds\n\nHow long it whistles.\n")
+    index = load_index([readme, settings, tmp_path / "absent.md"])
+
+    assert [hit.section.page for hit in index.search("whistles")] == ["settings.md"]
+    assert [hit.section.page for hit in index.search("boils")] == ["README.md"]
+
+
+def test_the_settings_are_found_in_the_projects_own_manual() -> None:
+    hits = load_index(settings.DEMO_PAGES).search("Show me the settings")
+
+    assert "settings.md" in [hit.section.page for hit in hits]
 
 
 def test_the_last_user_message_is_the_question() -> None:

@@ -1,4 +1,4 @@
-"""The example project's search through a README."""
+"""The example project's search through the manual."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from example_project.manual_search import SearchIndex, terms
 from example_project.markdown_text import split_blocks, split_sections
-from example_project.readme_search import SearchIndex, terms
 
 README = """\
 Text before any heading.
@@ -43,7 +43,7 @@ Put the kettle behind a proxy that does not buffer steam.
 
 
 def titles(question: str) -> list[str]:
-    return [hit.section.title for hit in SearchIndex(README).search(question)]
+    return [hit.section.title for hit in SearchIndex(split_sections(README)).search(question)]
 
 
 def test_sections_carry_the_headings_above_them() -> None:
@@ -126,14 +126,14 @@ def test_a_question_about_something_else_finds_nothing(question: str) -> None:
 
 
 def test_a_name_is_found_by_the_words_in_it() -> None:
-    index = SearchIndex("# A\nUse `ResumableChatView`.\n# B\nNothing.\n")
+    index = SearchIndex(split_sections("# A\nUse `ResumableChatView`.\n# B\nNothing.\n"))
 
     assert [hit.section.title for hit in index.search("chat view")] == ["A"]
     assert [hit.section.title for hit in index.search("resumablechatview")] == ["A"]
 
 
 def test_subsections_are_those_directly_below() -> None:
-    index = SearchIndex(README)
+    index = SearchIndex(split_sections(README))
     kettle, settings = index.sections[1], index.sections[3]
 
     assert [section.title for section in index.subsections(kettle)] == ["Installation", "Settings", "Deployment"]

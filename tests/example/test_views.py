@@ -42,7 +42,7 @@ def example_settings(settings: Any, tmp_path: Path) -> None:
     settings.INSTALLED_APPS = [name for name in example.INSTALLED_APPS if name != "daphne"]
     # A machine that stands still for a while must not add a heartbeat to what the log shows.
     settings.RESUMABLE_STREAM = {**settings.RESUMABLE_STREAM, "LEASE_SECONDS": 3600}
-    settings.DEMO_README = readme
+    settings.DEMO_PAGES = [readme]
     settings.DEMO_WORD_SECONDS = 0
     settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = ""
 
@@ -134,7 +134,7 @@ async def test_an_answer_is_kept_with_its_rich_parts() -> None:
 
     assert [part["type"] for part in messages[1]["parts"]] == [
         "reasoning",
-        "tool-search_readme",
+        "tool-search_manual",
         "source-document",
         "text",
     ]

@@ -1,6 +1,6 @@
-"""Find the sections of a Markdown text that fit a question: BM25 over headings and bodies, in memory.
+"""Find the sections of Markdown pages that fit a question: BM25 over headings and bodies, in memory.
 
-A README is small. What matters is that a question in everyday words finds the section a person would have opened, and
+A manual is small. What matters is that a question in everyday words finds the section a person would have opened, and
 that a question about something else finds nothing.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .markdown_text import Section, split_sections
+from .markdown_text import Section
 
 _WORD = re.compile(r"[^\W_]+")
 _PART = re.compile(r"[A-Z][a-z]+|[A-Z]+(?![a-z])")
@@ -56,11 +57,11 @@ def _indexed_terms(text: str) -> list[str]:
 
 
 class SearchIndex:
-    """The sections of one text, ready to be searched."""
+    """Sections, ready to be searched."""
 
-    def __init__(self, markdown: str) -> None:
-        self.sections = split_sections(markdown)
-        """All sections, in the order of the text."""
+    def __init__(self, sections: Sequence[Section]) -> None:
+        self.sections = sections
+        """All sections, page after page, in the order of the text."""
         self._counts = [Counter(_indexed_terms("\n".join((*one.path, one.body)))) for one in self.sections]
         self._lengths = [sum(counts.values()) for counts in self._counts]
         self._mean_length = max(1.0, sum(self._lengths) / max(1, len(self._lengths)))
@@ -79,7 +80,11 @@ class SearchIndex:
     def subsections(self, section: Section) -> list[Section]:
         """Return the sections directly below ``section``."""
         depth = len(section.path)
-        return [other for other in self.sections if len(other.path) == depth + 1 and other.path[:depth] == section.path]
+        return [
+            other
+            for other in self.sections
+            if other.page == section.page and len(other.path) == depth + 1 and other.path[:depth] == section.path
+        ]
 
     def _covers(self, wanted: list[str], number: int) -> bool:
         whole = sum(self._weight(term) for term in wanted)
