@@ -20,7 +20,7 @@ const chatId = new URLSearchParams(location.search).get("chat");
 const given = await loadFirst();
 
 function Chat() {{
-  const {{ messages, isBusy, send, stop }} = useShown(chatId, given);
+  const {{ messages, isBusy, error, send, stop }} = useShown(chatId, given);
   const submit = (event) => {{
     event.preventDefault();
     send(event.target.text.value);
@@ -37,6 +37,7 @@ function Chat() {{
         <button>Send</button>
       </form>
       <button onClick={{stop}}>Stop</button>
+      {{error && <p role="alert">{{error.message}}</p>}}
     </main>
   );
 }}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,11 @@ from .node_host import NodeHost
 from .proxy import cutting_proxy
 from .servers import Server
 from .tabs import AI_SDKS, Browser, Tab, TabState
+from .test_aisdk_continuation import call, shown_parts
 from .visitor import Visitor, new_id
 
-VERSIONS = pytest.mark.parametrize(
-    ("server", "version"), [("uvicorn-sqlite", one) for one in AI_SDKS], indirect=["server"]
-)
+ON_A_SERVER = pytest.mark.parametrize("server", ["uvicorn-sqlite"], indirect=True)
+IN_EVERY_VERSION = pytest.mark.parametrize("version", AI_SDKS)
 QUICK = "timing: { firstDelayMs: 20, longestDelayMs: 200 }"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -50,7 +51,14 @@ async def assert_shows_the_log(browser: Browser, chat: str, state: TabState, tex
     assert in_log == shown
 
 
-@VERSIONS
+async def browser_messages(browser: Browser, chat: str) -> list[dict[str, Any]]:
+    async with await browser.visitor() as visitor:
+        messages: list[dict[str, Any]] = (await visitor.messages(chat))["messages"]
+        return messages
+
+
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_answer_is_whole_after_two_cuts(browser: Browser, server: Server, control: Visitor) -> None:
     chat, gates = new_id(), (new_id(), new_id())
     async with cutting_proxy(server.port) as proxy:
@@ -65,7 +73,8 @@ async def test_answer_is_whole_after_two_cuts(browser: Browser, server: Server, 
         await assert_shows_the_log(browser, chat, await tab.settled(), "One, two, three.")
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_answer_that_ended_meanwhile_is_whole(browser: Browser, server: Server, control: Visitor) -> None:
     chat = new_id()
     async with cutting_proxy(server.port) as proxy:
@@ -85,20 +94,29 @@ async def test_answer_that_ended_meanwhile_is_whole(browser: Browser, server: Se
     assert (state.status, state.error, state.text) == ("ready", None, "Half and whole.")
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_question_whose_response_is_lost_is_answered_once(browser: Browser, proxy: FaultProxy) -> None:
     chat = new_id()
+    # The first answer brings the visitor's session, to which the chat belongs.
+    first = await opened(browser, new_id())
+    await first.send("Hello.")
+    await first.settled()
     tab = await opened(browser, chat, proxy.url)
     proxy.fault = Fault.CUT_AFTER
 
-    await tab.send("Only once.")
+    await tab.send({"gate": chat}, "Only once.")
     await proxy.hit.wait()
-    proxy.fault = Fault.NONE
+    async with await browser.visitor() as visitor:
+        assert len((await visitor.messages(chat))["generations"]) == 1
+        proxy.fault = Fault.NONE
+        await visitor.open_gate(chat)
 
     await assert_shows_the_log(browser, chat, await tab.settled(), "Only once.")
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_question_asked_offline_is_sent_later(browser: Browser) -> None:
     chat = new_id()
     tab = await opened(browser, chat)
@@ -109,7 +127,8 @@ async def test_question_asked_offline_is_sent_later(browser: Browser) -> None:
     await assert_shows_the_log(browser, chat, await tab.settled(), "Here I am.")
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_busy_server_is_asked_again(browser: Browser, proxy: FaultProxy, control: Visitor) -> None:
     chat = new_id()
     tab = await opened(browser, chat, proxy.url)
@@ -127,7 +146,8 @@ async def test_busy_server_is_asked_again(browser: Browser, proxy: FaultProxy, c
     await assert_shows_the_log(browser, chat, await tab.settled(), "Half and whole.")
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_tab_that_opens_in_mid_answer_follows_it_over_a_cut(
     browser: Browser, server: Server, control: Visitor
 ) -> None:
@@ -148,13 +168,35 @@ async def test_tab_that_opens_in_mid_answer_follows_it_over_a_cut(
     assert (await first.settled()).text == "Half and whole."
 
 
-async def browser_messages(browser: Browser, chat: str) -> list[dict[str, object]]:
-    async with await browser.visitor() as visitor:
-        messages: list[dict[str, object]] = (await visitor.messages(chat))["messages"]
-        return messages
+@ON_A_SERVER
+@IN_EVERY_VERSION
+async def test_continued_answer_is_whole_after_a_cut(browser: Browser, server: Server, control: Visitor) -> None:
+    chat, gate = new_id(), new_id()
+    steps = call("It says ", {"gate": gate}, "yes.")
+    async with cutting_proxy(server.port) as proxy:
+        first = await opened(browser, chat, proxy.base)
+        await first.send(*steps)
+        await first.settled()
+        await first.put_output("c1", "yes")
+        await first.go_on()
+        await first.shows("It says ")
+        (question, _) = await browser_messages(browser, chat)
+        second = await browser.open(chat, base=proxy.base, way="resumable", options=QUICK, messages=[question])
+        await second.resume()
+        await second.shows("It says ")
+        proxy.go_down()
+        proxy.is_down = False
+        await control.open_gate(gate)
+        states = [await first.settled(), await second.settled()]
+
+    told = await browser_messages(browser, chat)
+    for state in states:
+        assert (state.status, state.error, state.text) == ("ready", None, "Let me ask.It says yes.")
+        assert shown_parts(state.messages) == shown_parts(told)
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_tab_of_a_chat_in_which_nothing_runs_stays_ready(browser: Browser) -> None:
     tab = await opened(browser, new_id())
 
@@ -164,7 +206,8 @@ async def test_tab_of_a_chat_in_which_nothing_runs_stays_ready(browser: Browser)
     assert (state.status, state.messages) == ("ready", [])
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_stop_ends_the_answer_and_leaving_does_not(browser: Browser, control: Visitor) -> None:
     left, stopped = new_id(), new_id()
     for chat in (left, stopped):
@@ -184,7 +227,8 @@ async def test_stop_ends_the_answer_and_leaving_does_not(browser: Browser, contr
         assert [await visitor.ended(chat) for chat in (left, stopped)] == ["finished", "stopped"]
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_stop_while_the_connection_is_lost_leaves_the_chat_ready(
     browser: Browser, server: Server, control: Visitor
 ) -> None:
@@ -202,7 +246,8 @@ async def test_stop_while_the_connection_is_lost_leaves_the_chat_ready(
     assert (state.status, state.error, state.text) == ("ready", None, "Half ")
 
 
-@VERSIONS
+@ON_A_SERVER
+@IN_EVERY_VERSION
 async def test_refusals_and_failures_are_shown(browser: Browser, server: Server, control: Visitor) -> None:
     chat = new_id()
     tab = await opened(browser, chat)

@@ -31,9 +31,9 @@ AI_SDK = """
 {shown}
 const loadFirst = () => load(chatId);
 function useShown(chatId, loaded) {{
-  const {{ messages, sendMessage, status }} = useAnswers(chatId, loaded);
+  const {{ messages, sendMessage, status, error }} = useAnswers(chatId, loaded);
   const isBusy = status !== "ready";
-  return {{ messages, isBusy, send: (text) => sendMessage({{ text }}), stop: () => stopAnswer(chatId) }};
+  return {{ messages, isBusy, error, send: (text) => sendMessage({{ text }}), stop: () => stopAnswer(chatId) }};
 }}
 """
 LIVE = """
@@ -99,7 +99,7 @@ CLIENTS = {
 # A page on a server takes some seconds: older versions are tried on one of the two.
 SITES = {
     "daphne-s2": ("aisdk5", "aisdk7", "tanstack-live", "tanstack-native"),
-    "uvicorn-sqlite": ("aisdk6", "resumable7", "aisdk7-socket", "readme", "tanstack-live", "tanstack-native"),
+    "uvicorn-sqlite": ("aisdk6", "resumable6", "aisdk7-socket", "readme", "tanstack-live", "tanstack-native"),
 }
 PAGES = [(server, name) for server, names in SITES.items() for name in names]
 IN_EVERY_PAGE = pytest.mark.parametrize(("server", "name"), PAGES, indirect=True)
@@ -225,6 +225,51 @@ async def test_a_page_whose_connection_broke_comes_again_by_itself(
         await control.open_gate(chat)
 
         await page.shows(*hello, question, whole)
+
+
+NO_ERROR = """
+const shown = [];
+const look = () => shown.push(...[...document.querySelectorAll('[role="alert"]')].map((one) => one.textContent));
+new MutationObserver(look).observe(document, { childList: true, subtree: true });
+window.errorsShown = () => shown;
+"""
+ERRORS_SHOWN = "export default () => window.errorsShown();"
+
+
+@pytest.mark.parametrize("name", ["resumable5", "resumable7"], indirect=True)
+async def test_a_page_with_our_transport_goes_on_over_breaks_offline_and_asleep_without_an_error(
+    browser: NodeHost, make_server: Callable[..., Server], name: str
+) -> None:
+    server = make_server("uvicorn")
+    chat, gates = new_id(), [new_id() for _ in range(3)]
+    steps = ("One, ", {"gate": gates[0]}, "two, ", {"gate": gates[1]}, "three, ", {"gate": gates[2]}, "four.")
+    question = ("user", json.dumps(steps))
+    async with cutting_proxy(server.port) as proxy, Visitor(server.base) as control:
+        page = await ReactPage(browser, new_id()).open(f"{proxy.base}/pages/react/{name}?chat={chat}", before=NO_ERROR)
+        await page.say(*steps)
+        await page.shows(question, ("assistant", "One, "), is_busy=True)
+        proxy.go_down()
+        proxy.is_down = False
+        await control.open_gate(gates[0])
+        await page.shows(question, ("assistant", "One, two, "), is_busy=True)
+        await page.call("goOffline", isOffline=True)
+        proxy.go_down()
+        await control.open_gate(gates[1])
+        await page.shows(question, ("assistant", "One, two, "), is_busy=True)
+        proxy.is_down = False
+        await page.call("goOffline", isOffline=False)
+        await page.shows(question, ("assistant", "One, two, three, "), is_busy=True)
+        await page.call("putToSleep", isAsleep=True)
+        proxy.go_down()
+        await control.open_gate(gates[2])
+        proxy.is_down = False
+        await page.call("putToSleep", isAsleep=False)
+        whole = (question, ("assistant", "One, two, three, four."))
+        await page.shows(*whole)
+
+        assert await page.call("run", script=ERRORS_SHOWN, given=[]) == []
+        await page.call("reload")
+        await page.shows(*whole)
 
 
 @IN_A_LIVE_PAGE

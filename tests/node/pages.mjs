@@ -77,6 +77,16 @@ await serve({
     async ([module, name, given]) => (await import(module))[name](given),
     [module, name, given],
   ),
+  // Takes the network away from the page, and its time, as of a tab that sleeps; or gives both back.
+  async putToSleep({ page: name, isAsleep }) {
+    const { page } = pages.get(name);
+    const devtools = await page.context().newCDPSession(page);
+    if (!isAsleep) await devtools.send("Page.setWebLifecycleState", { state: "active" });
+    await page.context().setOffline(isAsleep);
+    if (isAsleep) await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
+    await devtools.detach();
+  },
+  goOffline: ({ page, isOffline }) => pages.get(page).page.context().setOffline(isOffline),
   url: ({ page }) => pages.get(page).page.url(),
   screenshot: async ({ page, path }) => {
     await pages.get(page).page.screenshot({ path });
