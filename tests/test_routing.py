@@ -10,9 +10,11 @@ from channels.routing import URLRouter
 from channels.testing import HttpCommunicator
 from django.urls import path
 
-from resumable_stream.routing import http_urlpatterns, websocket_urlpatterns
+from resumable_stream.chat.turn import Turn
+from resumable_stream.routing import http_urlpatterns, http_urls, websocket_urlpatterns, websocket_urls
 
 from .support.logs import FaultyLog
+from .support.producers import of
 from .support.sockets import Socket, chunks_of
 from .support.virtual_time import in_virtual_time
 from .websockets.chats import QUESTION, Chat, SDKChat
@@ -46,3 +48,40 @@ async def test_the_ai_sdk_has_a_path_of_its_own(log: FaultyLog, settings: Any) -
 async def test_other_paths_are_left_to_other_routes(log: FaultyLog) -> None:
     with pytest.raises(ValueError, match="No route found"):
         await HttpCommunicator(events, "GET", "/api/chat").get_response()
+
+
+class SupportChat(Chat):
+    name = "support"
+
+
+class SalesChat(Chat):
+    name = "sales"
+
+    def generate(self, turn: Turn) -> Any:
+        return of("Buy", " now")()
+
+
+VIEWS = {"support": SupportChat, "sales": SalesChat, "sdk": SDKChat}
+several_sockets = URLRouter([path(f"{name}/", URLRouter(websocket_urls(view))) for name, view in VIEWS.items()])
+several_events = URLRouter([path(f"{name}/", URLRouter(http_urls(view))) for name, view in VIEWS.items()])
+
+
+@in_virtual_time
+async def test_each_view_of_a_project_has_its_own_sockets_and_event_streams(log: FaultyLog, settings: Any) -> None:
+    settings.RESUMABLE_STREAM |= {"CHAT_VIEW": None}
+    for name, chunks in [("support", ["Hello", " world"]), ("sales", ["Buy", " now"])]:
+        async with Socket(several_sockets, path=f"/{name}/socket") as socket:
+            socket.say("start", "c1", body=QUESTION)
+            assert chunks_of(await socket.hear_until("end")) == chunks
+    for name, chunk in [("support", b"Hello"), ("sales", b"Buy")]:
+        url, headers = f"/{name}/replay?id=c1&from=0", [(b"host", b"testserver")]
+        response = await HttpCommunicator(several_events, "GET", url, headers=headers).get_response()
+        assert (response["status"], chunk in response["body"]) == (200, True)
+
+
+@in_virtual_time
+async def test_paths_of_other_clients_lead_to_the_view_of_their_prefix(log: FaultyLog) -> None:
+    async with Socket(several_sockets, path="/sdk/socket/aisdk") as socket:
+        socket.send({"type": "resume", "requestId": "r", "id": "c1"})
+        assert (await socket.hear())["type"] == "no-active"
+    assert not await Socket(several_sockets, path="/sales/socket/aisdk").connect()  # This view's format is another one.

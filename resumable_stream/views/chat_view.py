@@ -44,12 +44,14 @@ class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
     http_method_names = ["get", "post", "delete", "options"]  # noqa: RUF012 - an instance attribute to Django
 
     @classmethod
-    def urls(cls) -> tuple[list[URLPattern], str]:
+    def urls(cls, namespace: str | None = None) -> tuple[list[URLPattern], str]:
         """Return what ``include()`` takes: the chat's routes, to be mounted at a prefix like ``api/chat``.
 
-        Their namespace is the view's name: ``reverse("support.SupportChat:stop", …)``.
+        Their namespace is the view's name: ``reverse("support.SupportChat:stop", …)``. A project that mounts one view
+        at several places gives each place a ``namespace`` of its own, because Django refuses to reverse one that
+        occurs twice.
         """
-        return routes(cls), cls.chat_name()
+        return routes(cls), namespace or cls.chat_name()
 
     def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         """Take GET on the prefix only from clients who have a use for it."""

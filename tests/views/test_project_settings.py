@@ -85,7 +85,7 @@ urlpatterns = [
     path("staff", include(StaffChat.urls())),
     path("decorated", include(DecoratedChat.urls())),
     path("projects/<int:project_id>/chat", include(ProjectChat.urls()), {"kind": "open"}),
-    path("plain-projects/<int:project_id>/chat", include(ProjectChat.urls(), namespace="plain")),
+    path("plain-projects/<int:project_id>/chat", include(ProjectChat.urls(namespace="plain"))),
     path("story", Story.as_view()),
 ]
 
@@ -193,6 +193,7 @@ async def test_views_of_one_project_share_no_chats() -> None:
 
 def test_each_view_has_a_namespace_of_its_own() -> None:
     assert reverse("projects:stop", kwargs={"project_id": 7, "chat_id": "42"}) == "/projects/7/chat/42/stop"
+    assert reverse("plain:stop", kwargs={"project_id": 7, "chat_id": "42"}) == "/plain-projects/7/chat/42/stop"
     assert reverse("tests.views.test_project_settings.LoginChat:chat") == "/login"
     assert run_checks(tags=["urls"]) == []
 
