@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from channels.testing import HttpCommunicator
 
+from resumable_stream.protocol.layout import Cause
 from resumable_stream.websockets import connection
 from resumable_stream.websockets.subprotocols import base as dialect
 from resumable_stream.websockets.subprotocols.native import StreamDialect
@@ -30,7 +31,7 @@ def routed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the manual's code defines, in a project whose chats are those of the consumers' tests."""
     use_faulty_log(settings, CHAT_VIEW=f"{Chat.__module__}.Chat")
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"SupportChat": Chat, "SalesChat": Chat}
     for block in BLOCKS:
         exec(compile(block, "channels.md", "exec"), names)  # The manual's own code.
         exec("from resumable_stream.routing import http_urlpatterns\nfrom django.urls import re_path", names)
@@ -43,6 +44,14 @@ def routed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 async def test_the_routing_serves_websockets(routed: dict[str, Any], application: str) -> None:
     headers = {"host": "testserver", "origin": "http://testserver"}
     async with Socket(routed[application], path="/api/chat/socket", headers=headers) as socket:
+        socket.say("start", "c1", body=QUESTION)
+        assert chunks_of(await socket.hear_until("end")) == ["Hello", " world"]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("prefix", ["support", "sales"])
+async def test_the_routing_of_several_chats_serves_each(routed: dict[str, Any], prefix: str) -> None:
+    async with Socket(routed["several_sockets"], path=f"/api/{prefix}/socket") as socket:
         socket.say("start", "c1", body=QUESTION)
         assert chunks_of(await socket.hear_until("end")) == ["Hello", " world"]
 
@@ -77,6 +86,8 @@ def test_every_frame_of_a_client_is_understood() -> None:
 def test_every_reason_and_close_code_is_told() -> None:
     for name in ("NOTHING", "FORBIDDEN", "SHUTDOWN", "UNAVAILABLE"):
         assert f"| `{getattr(dialect, name)}` |" in MANUAL
+    for cause in Cause:
+        assert re.search(rf"^\| `{cause}` \| `\w+` \|", MANUAL, re.MULTILINE), cause
     for name, code in vars(connection).items():
         if name.startswith("CLOSE_"):
             assert re.search(rf"^\|[\d, ]*\b{code}\b", MANUAL, re.MULTILINE), name

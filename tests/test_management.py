@@ -21,8 +21,9 @@ from resumable_stream.backends import backends
 from resumable_stream.chat.api import ResumableChat
 from resumable_stream.management.commands.resumable_stream import _time
 from resumable_stream.protocol.claim import Opening, claim
-from resumable_stream.protocol.layout import Begin, Token
+from resumable_stream.protocol.layout import Begin, Cause, EndFacts, Token, terminal_records
 from resumable_stream.protocol.perform import perform
+from resumable_stream.types import EndReason
 
 SQLITE = "resumable_stream.backends.sqlite.SQLiteBackend"
 
@@ -87,6 +88,30 @@ def test_show_tells_how_the_newest_generation_ended(capsys: pytest.CaptureFixtur
     assert facts["chat_id"] == "c"
     assert facts["records"] == {"claim": 1, "begin": 1, "chunk": 6, "end": 1, "fence": 1}
     assert "finished" in run(capsys, "show", "chat/a/1")
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (EndReason.INTERRUPTED, {"cause": Cause.LEASE_EXPIRED, "text": "Please try again."}),
+        (EndReason.FAILED, {"cause": Cause.LIMIT_EXCEEDED, "text": "It took too long."}),
+        (EndReason.FINISHED, {"finish_reason": "length"}),
+    ],
+)
+def test_show_tells_why_the_newest_generation_ended(
+    capsys: pytest.CaptureFixture[str], reason: EndReason, told: dict[str, Any]
+) -> None:
+    async def write() -> None:
+        facts = EndFacts(generation_id="g" * 20, reason=reason, **told)
+        begin = Begin(generation_id="g" * 20, format="aisdk", message_id="m")
+        await backends["default"].append("chat/a/1", [begin.record(), *terminal_records([], facts, back=None)])
+        await backends["default"].close()
+
+    asyncio.run(write())
+    facts = json.loads(run(capsys, "show", "chat/a/1", "--json"))
+    expected = {"error" if name == "text" else name: str(value) for name, value in told.items()}
+
+    assert {name: facts[name] for name in ("cause", "error", "finish_reason") if name in facts} == expected
 
 
 def test_stop_ends_the_generation_of_a_writer_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,9 +105,10 @@ class EndTeller:
         """
         facts = ending.facts
         logger.info(
-            "generation ended from outside stream=%s generation=%s reason=%s",
+            "generation ended from outside stream=%s generation=%s reason=%s cause=%s",
             stream,
             facts.generation_id,
             facts.reason.value,
+            facts.cause or "",
         )
         await self.tell(backend, stream, ending.start, ending.begin, facts, context)

@@ -281,8 +281,10 @@ class Generation:
             logger.exception("writer failed stream=%s generation=%s", self.stream, self.id)
         else:
             assert self._facts is not None
-            reason = self._facts.reason.value
-            logger.info("generation ended stream=%s generation=%s reason=%s", self.stream, self.id, reason)
+            reason, cause = self._facts.reason.value, self._facts.cause
+            logger.info(
+                "generation ended stream=%s generation=%s reason=%s cause=%s", self.stream, self.id, reason, cause or ""
+            )
             return self._facts
         return None
 

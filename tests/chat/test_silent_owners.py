@@ -83,8 +83,9 @@ async def test_a_waiting_reader_ends_what_was_abandoned_once(log: FaultyLog, lis
 @pytest.mark.parametrize("silent_for", [11, 9_000])
 @in_virtual_time
 async def test_a_reader_of_an_answer_whose_owner_died_longer_ago_than_its_lease_is_told_at_once(
-    log: FaultyLog, listener: Listener, silent_for: int
+    log: FaultyLog, listener: Listener, silent_for: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     await abandon(log)
     await asyncio.sleep(silent_for)
     reader = await make_engine(listener).locate("s")
@@ -97,6 +98,7 @@ async def test_a_reader_of_an_answer_whose_owner_died_longer_ago_than_its_lease_
     assert (bodies(seen), ends(seen)) == (['"half"'], ["interrupted"])
     assert told_at - before < 1
     assert [end.cause for end in listener.ends] == [Cause.LEASE_EXPIRED]
+    assert "reason=interrupted cause=lease-expired" in caplog.text
 
 
 @in_virtual_time

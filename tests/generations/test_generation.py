@@ -443,8 +443,11 @@ async def stays_away(call: Call) -> None:
 
 
 @pytest.mark.parametrize("fault", [None, never_answered, stays_away], ids=["idle", "append lost", "reply lost"])
-def test_a_generation_whose_event_loop_ends_ends_as_interrupted(log: FaultyLog, fault: Fault | None) -> None:
+def test_a_generation_whose_event_loop_ends_ends_as_interrupted(
+    log: FaultyLog, fault: Fault | None, caplog: pytest.LogCaptureFixture
+) -> None:
     """As with ``asyncio.run`` that returns, or a server that ends without a signal."""
+    caplog.set_level("INFO")
     ends: list[End] = []
     producer = Producer("1")
 
@@ -465,6 +468,7 @@ def test_a_generation_whose_event_loop_ends_ends_as_interrupted(log: FaultyLog, 
     assert log.ends("s") == ["interrupted"]
     assert producer.is_closed
     assert [(end.reason.value, end.cause) for end in ends] == [("interrupted", Cause.SHUTDOWN)]
+    assert "reason=interrupted cause=shutdown" in caplog.text
 
 
 @pytest.mark.parametrize("fault", [never_answered, stays_away])

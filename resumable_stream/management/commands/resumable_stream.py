@@ -192,6 +192,9 @@ def _facts(head: Head) -> dict[str, Any]:
     }
     if head.begin is not None:
         facts |= {name: value for name, value in dataclasses.asdict(head.begin).items() if value}
+    if head.end is not None:
+        told = {"cause": head.end.cause, "error": head.end.text, "finish_reason": head.end.finish_reason}
+        facts |= {name: str(value) for name, value in told.items() if value}
     return facts
 
 
