@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from resumable_stream import ResumableChatView, Turn
 from resumable_stream.backends import backends
-from resumable_stream.chat.engine import default_error_text
+from resumable_stream.chat.on_error import default_error_text
 from resumable_stream.conf import settings as stream_settings
 from resumable_stream.exceptions import RecordsTrimmedError, ResumableStreamError, StreamNotFoundError
 from resumable_stream.http.responses import EventStreamResponse, error_response

@@ -87,6 +87,11 @@ def test_imports_point_down(module: str) -> None:
         ("http.sse", "readers.hub"),
         ("generations.writer", "readers.hub"),
         ("generations.writer", "readers.reader"),
+        # Each of its verbs has a module of its own.
+        ("chat.engine", "generations.writer"),
+        ("chat.engine", "generations.generation"),
+        ("chat.engine", "protocol.claim"),
+        ("chat.engine", "protocol.ending"),
     ],
 )
 def test_layers_stay_apart_that_have_nothing_to_say_to_each_other(importing: str, never: str) -> None:

@@ -20,9 +20,10 @@ from ..readers.standing import Check, Standing
 from ..signals import refused
 from ..utils.app_code import call, stays_in_loop
 from .api import ResumableChat
-from .engine import Mode, default_error_text
+from .chat_stream import Mode
 from .hook_values import require_right
 from .on_end import End
+from .on_error import default_error_text
 from .sessions import as_of_now
 from .start_rules import StartHooks
 from .turn import Turn

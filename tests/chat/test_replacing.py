@@ -140,7 +140,7 @@ async def test_an_owner_that_writes_meanwhile_delays_its_replacement_and_loses_n
 
     assert log.chunks("s") == ['"1"', '"2"', '"3"', '"new"']
     assert log.ends("s") == ["stopped", "finished"]
-    assert await perform(stop(None, engine._encoder_for), log, "s") is None
+    assert await perform(stop(None, engine._stream("s").encoder_for), log, "s") is None
 
 
 @in_virtual_time

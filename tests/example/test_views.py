@@ -21,7 +21,7 @@ from example_project import settings as example
 from example_project.demo_model import DemoModel
 from example_project.openai_model import ModelServerError, OpenAIModel
 from example_project.views import DemoChat, chosen_model
-from resumable_stream.chat.engine import DEFAULT_ERROR_TEXT
+from resumable_stream.chat.on_error import DEFAULT_ERROR_TEXT
 from resumable_stream.chat.turn import Turn
 from resumable_stream.runtime import runtime
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from django.http.response import HttpResponseBase
 
 from resumable_stream.chat.api import ResumableChat
-from resumable_stream.chat.engine import Mode
+from resumable_stream.chat.chat_stream import Mode
 from resumable_stream.chat.on_end import End
 from resumable_stream.exceptions import GenerationActiveError, RecordsTrimmedError, ResumableStreamError
 from resumable_stream.protocol.layout import Begin

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.urls import include, path
 
-from resumable_stream.chat.engine import STOP_WAIT_SECONDS, ChatEngine
+from resumable_stream.chat.engine import ChatEngine
+from resumable_stream.chat.stopping import STOP_WAIT_SECONDS
 from resumable_stream.chat.turn import Turn
 from resumable_stream.consumers import StreamConsumer
 from resumable_stream.generations.arrivals import Arrivals

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from resumable_stream.backends.s2 import S2Backend
-from resumable_stream.chat.engine import Mode
+from resumable_stream.chat.chat_stream import Mode
 from resumable_stream.exceptions import GenerationActiveError
 from resumable_stream.protocol import head
 from resumable_stream.protocol.layout import Ended, Entry
