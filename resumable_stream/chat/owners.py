@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import weakref
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,11 @@ from .hook_values import checked_stream_name, owner_text
 from .sessions import OWNER_SESSION_KEY
 from .stream_names import check_name, default_name, place_segments, stream_name, url_parameters
 
-Owner = str | int | UUID
+FromHook = Any
+"""A ``str``, an ``int`` or a UUID, or a coroutine that gives one.
+
+No union, so that type checkers accept ``await super().limit_key(request)`` in a subclass. What an app's hook returns is
+checked where it is used."""
 _USER = "user-"
 _VISITOR = "visitor-"
 
@@ -100,7 +104,7 @@ class OwnerHooks:
     ``self.kwargs["project_id"]``."""
 
     @stays_in_loop
-    def get_stream_name(self, request: HttpRequest, chat_id: str) -> str | Awaitable[str]:
+    def get_stream_name(self, request: HttpRequest, chat_id: str) -> FromHook:
         """Name the stream of a chat: ``chat/<view>/<URL parameters>/<owner>/<chat id>``.
 
         So somebody else's id leads nowhere, nor does that of another kind of chat, or of another project's page.
@@ -123,7 +127,7 @@ class OwnerHooks:
         return self.follows_guests and not names_owners and owner.startswith(_USER)
 
     @stays_in_loop
-    def get_owner(self, request: HttpRequest) -> Owner | Awaitable[Owner]:
+    def get_owner(self, request: HttpRequest) -> FromHook:
         """Name who is asking: the signed-in user, or a random id kept in the visitor's session.
 
         Limits count per owner. The session's own key would not do: it changes at login, and with signed cookies it is
@@ -132,7 +136,7 @@ class OwnerHooks:
         return default_owner(request, begins=self.begins_to_own(request))
 
     @stays_in_loop
-    def limit_key(self, request: HttpRequest) -> Owner | Awaitable[Owner]:
+    def limit_key(self, request: HttpRequest) -> FromHook:
         """Name for whom a request counts against the limits of each owner; ``""`` for nobody.
 
         By default it counts for its owner, but as long as an anonymous visitor has no session, for the client's
