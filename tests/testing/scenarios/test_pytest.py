@@ -5,6 +5,7 @@ from urllib.request import urlopen
 
 import pytest
 import pytest_asyncio
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from support.models import Answer
 
@@ -72,6 +73,34 @@ def test_answer_of_a_synchronous_test_without_a_transaction(client, chat_kit, tr
     client.post("/async", QUESTION, **JSON)
     chat_kit.finish()
     assert Answer.objects.count() == 1
+
+
+def test_client_that_goes_away_closes_no_transaction(client, chat_kit, db):
+    response = client.post("/endless", QUESTION, **JSON)
+    assert next(iter(response.streaming_content))
+    response.close()
+    assert Answer.objects.count() == 0
+    client.post("/endless/c1/stop")
+    chat_kit.finish()
+    assert Answer.objects.get().reason == "stopped"
+
+
+@pytest.mark.asyncio
+async def test_asynchronous_client_that_goes_away_closes_no_transaction(async_client, chat_kit, db):
+    response = await async_client.post("/endless", QUESTION, **JSON)
+    assert await anext(aiter(response.streaming_content))
+    response.close()
+    assert await Answer.objects.acount() == 0
+    await async_client.post("/endless/c1/stop")
+    await chat_kit.afinish()
+    assert (await Answer.objects.aget()).reason == "stopped"
+
+
+def test_forms_files_and_missing_pages_are_as_with_the_usual_client(client, db):
+    assert client.post("/count", {"word": "é"}).wsgi_request.POST["word"] == "é"
+    sent = client.post("/count", {"file": SimpleUploadedFile("words.txt", b"words")})
+    assert sent.wsgi_request.FILES["file"].size == 5
+    assert client.get("/nowhere").status_code == 404
 
 
 def test_live_server_of_django_refuses_chats(live_server, transactional_db, chat_kit, caplog):
