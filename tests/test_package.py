@@ -259,3 +259,21 @@ print(threading.active_count(), signal.getsignal(signal.SIGTERM) == signal.SIG_D
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+SAME_NAMES = {
+    "End": "of an answer for on_end, and of a stream for those who follow it with the Python client",
+    "Start": "what the chat returns of a start, and what a client says on a websocket",
+}
+"""Names that two public classes share, and what each of them is."""
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    found: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    shared = {name: modules for name, modules in found.items() if len(modules) > 1}
+
+    assert set(shared) == set(SAME_NAMES), shared

@@ -20,7 +20,7 @@ MAILBOX_CHARACTERS = MAX_BATCH_BYTES
 """Bounds of what waits for one follower; one append always fits."""
 
 
-class Page(NamedTuple):
+class RecordPage(NamedTuple):
     """What a backend reads for a follower."""
 
     stream_id: int
@@ -39,7 +39,7 @@ class Committed(NamedTuple):
     characters: int
 
 
-class Growth(NamedTuple):
+class StreamGrowth(NamedTuple):
     """A stream's new tail, without the records."""
 
     stream: str
@@ -76,7 +76,7 @@ class Mailbox:
             self._batches.append(batch)
         self._wake()
 
-    def announce(self, growth: Growth) -> None:
+    def announce(self, growth: StreamGrowth) -> None:
         """Take note of a tail whose records have to be read."""
         if growth.stream_id != self.stream_id:
             self.look()
@@ -109,7 +109,7 @@ class Mailbox:
         must_look, self._must_look = self._must_look, False
         return must_look or position < self.target
 
-    def saw(self, page: Page) -> None:
+    def saw(self, page: RecordPage) -> None:
         """Take note of what a page told about the stream."""
         self.stream_id = page.stream_id
         self.target = max(self.target, page.tail)
@@ -131,7 +131,7 @@ class Mailbox:
         self._records = self._characters = 0
 
 
-ReadPage = Callable[[str, int, int | None], Awaitable[Page]]
+ReadPage = Callable[[str, int, int | None], Awaitable[RecordPage]]
 """``(stream, position, stream_id)`` -> the next page; waits for nothing. Raises what a follow raises, also
 :exc:`StreamNotFoundError` where the stream no longer has that ``stream_id``."""
 
@@ -190,7 +190,7 @@ class Followers:
         for loop, deliveries in by_loop.items():
             call_soon(loop, _deliver, deliveries)
 
-    def announce(self, growths: Iterable[Growth]) -> None:
+    def announce(self, growths: Iterable[StreamGrowth]) -> None:
         """Tell, from any thread, that streams have grown."""
         for growth in growths:
             for mailbox in self._mailboxes.get(growth.stream, ()):

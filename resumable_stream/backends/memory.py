@@ -23,7 +23,7 @@ from ..records import (
     validate_stream_name,
 )
 from .base import BaseBackend
-from .followers import Committed, Followers, Page, characters_of
+from .followers import Committed, Followers, RecordPage, characters_of
 from .state import (
     StreamState,
     now_ms,
@@ -55,7 +55,7 @@ class _Stream(StreamState):
         del self.records[: self.first - first]
         return added
 
-    def page(self, start: int, limit: int = 1000) -> Page:
+    def page(self, start: int, limit: int = 1000) -> RecordPage:
         """Return up to ``limit`` records from ``start`` that fit into one read."""
         require_readable(start, first=self.first, tail=self.tail)
         found = self.records[start - self.first : start - self.first + limit]
@@ -65,7 +65,7 @@ class _Stream(StreamState):
             if index and size > MAX_BATCH_BYTES:
                 del found[index:]
                 break
-        return Page(self.stream_id, tuple(found), self.tail)
+        return RecordPage(self.stream_id, tuple(found), self.tail)
 
 
 class MemoryBackend(BaseBackend):
@@ -154,7 +154,7 @@ class MemoryBackend(BaseBackend):
             del self._streams[stream]
         self._followers.look([stream])
 
-    async def _page(self, stream: str, position: int, stream_id: int | None) -> Page:
+    async def _page(self, stream: str, position: int, stream_id: int | None) -> RecordPage:
         await asyncio.sleep(0)
         with self._lock:
             found = self._find(stream)

@@ -8,7 +8,7 @@ _OTHER_FIELDS = (b"", b"id", b"retry")
 """Fields that carry nothing for us; the one without a name is a comment."""
 
 
-class Event(NamedTuple):
+class ParsedEvent(NamedTuple):
     """One event of a stream."""
 
     kind: str
@@ -34,7 +34,7 @@ class EventParser:
         self._kind = ""
         self._data: list[str] = []
 
-    def feed(self, part: bytes) -> list[Event]:
+    def feed(self, part: bytes) -> list[ParsedEvent]:
         """Take what came next, broken off wherever it may be, and return the events that are complete with it."""
         if self._after_cr:
             part = part.removeprefix(b"\n")
@@ -54,13 +54,13 @@ class EventParser:
         """Return whether nothing has come since the end of the last event."""
         return not self._data and not any(self._pieces)
 
-    def _take(self, line: bytes) -> Event | None:
+    def _take(self, line: bytes) -> ParsedEvent | None:
         """Take a line, and return the event that ends with it."""
         if self._is_first_line:
             self._is_first_line = False
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line:
-            event = Event(self._kind, "\n".join(self._data)) if self._data else None
+            event = ParsedEvent(self._kind, "\n".join(self._data)) if self._data else None
             self._kind, self._data = "", []
             return event
         field, _, value = line.partition(b":")

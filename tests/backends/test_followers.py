@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from resumable_stream.backends import followers as module
-from resumable_stream.backends.followers import Committed, Followers, Growth, Page, call_soon
+from resumable_stream.backends.followers import Committed, Followers, RecordPage, StreamGrowth, call_soon
 from resumable_stream.exceptions import StreamNotFoundError
 from resumable_stream.records import FollowBatch, SequencedRecord
 
@@ -29,16 +29,16 @@ class Log:
             self.followers.deliver([Committed("a", self.stream_id, added, characters)])
 
     def announce(self) -> None:
-        self.followers.announce([Growth("a", self.stream_id, len(self.records)), Growth("unknown", 7, 1)])
+        self.followers.announce([StreamGrowth("a", self.stream_id, len(self.records)), StreamGrowth("unknown", 7, 1)])
 
-    async def read(self, stream: str, position: int, stream_id: int | None) -> Page:
+    async def read(self, stream: str, position: int, stream_id: int | None) -> RecordPage:
         self.readings += 1
         if stream_id not in (None, self.stream_id):
             raise StreamNotFoundError(stream)
         found = tuple(self.records[position : position + 1000])
         tail = len(self.records)
         await asyncio.sleep(0)
-        return Page(self.stream_id, found, tail)
+        return RecordPage(self.stream_id, found, tail)
 
     def follow(self, start: int = 0) -> Any:
         return self.followers.follow("a", start, self.read)
@@ -180,7 +180,7 @@ async def test_a_successor_of_the_same_name_ends_the_follow(log: Log, how: str) 
     log.stream_id, log.records = 2, []
     log.commit(3, deliver=how == "deliver")
     if how != "deliver":
-        getattr(log.followers, how)(*([[Growth("a", 2, 3)]] if how == "announce" else []))
+        getattr(log.followers, how)(*([[StreamGrowth("a", 2, 3)]] if how == "announce" else []))
     with pytest.raises(StreamNotFoundError):
         await anext(follow)
 

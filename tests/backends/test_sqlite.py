@@ -15,7 +15,7 @@ import pytest
 
 from resumable_stream.backends import state
 from resumable_stream.backends.sqlite import SQLiteBackend, watcher, writer
-from resumable_stream.backends.sqlite.file import Connection, LogFile
+from resumable_stream.backends.sqlite.file import LogConnection, LogFile
 from resumable_stream.backends.sqlite.housekeeping import Housekeeper
 from resumable_stream.backends.sqlite.transaction import Transaction
 from resumable_stream.exceptions import (
@@ -65,10 +65,10 @@ def failing(
     monkeypatch: pytest.MonkeyPatch, statement: str, code: int, *, after: bool = False, passing: int = 0
 ) -> None:
     """Make SQLite fail once at ``statement``, before or after it has taken effect, and after some that pass."""
-    execute = Connection.execute
+    execute = LogConnection.execute
     failures = iter([False] * passing + [True])
 
-    def fail(connection: Connection, sql: str, *parameters: Any) -> sqlite3.Cursor:
+    def fail(connection: LogConnection, sql: str, *parameters: Any) -> sqlite3.Cursor:
         if sql != statement or not next(failures, False):
             return execute(connection, sql, *parameters)
         if after:
@@ -77,7 +77,7 @@ def failing(
         error.sqlite_errorcode = code
         raise error
 
-    monkeypatch.setattr(Connection, "execute", fail)
+    monkeypatch.setattr(LogConnection, "execute", fail)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from resumable_stream.backends.sqlite import SQLiteBackend
-from resumable_stream.backends.sqlite.file import Connection, LogFile
+from resumable_stream.backends.sqlite.file import LogConnection, LogFile
 from resumable_stream.exceptions import BackendUnavailableError, InvalidBackendError, StreamNotFoundError
 from resumable_stream.records import Record
 from resumable_stream.testing import Probe, bodies, read_all, texts
@@ -171,13 +171,13 @@ class TestFile:
         asyncio.run(self._expect_invalid(path, "is a directory"))
 
     async def test_a_place_without_shared_memory_is_refused(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        execute = Connection.execute
+        execute = LogConnection.execute
 
-        def refuse(connection: Connection, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        def refuse(connection: LogConnection, sql: str, *parameters: Any) -> sqlite3.Cursor:
             # What SQLite answers on a network's file system: the mode stays as it was.
             return execute(connection, sql.replace("= WAL", "= DELETE"), *parameters)
 
-        monkeypatch.setattr(Connection, "execute", refuse)
+        monkeypatch.setattr(LogConnection, "execute", refuse)
         await self._expect_invalid(path, "must be on a local disk")
 
     async def test_a_directory_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:

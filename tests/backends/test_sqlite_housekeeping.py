@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resumable_stream.backends.sqlite import SQLiteBackend, housekeeping
-from resumable_stream.backends.sqlite.file import Connection, LogFile
+from resumable_stream.backends.sqlite.file import LogConnection, LogFile
 from resumable_stream.backends.sqlite.housekeeping import expire, sweep
 from resumable_stream.backends.state import now_ms
 from resumable_stream.exceptions import FencingTokenMismatchError, RecordsTrimmedError
@@ -35,7 +35,7 @@ async def backend(path: Path) -> AsyncIterator[SQLiteBackend]:
 
 
 @pytest.fixture
-def connection(path: Path) -> Iterator[Connection]:
+def connection(path: Path) -> Iterator[LogConnection]:
     with closing(LogFile(path, 5).connect()) as connection:
         yield connection
 
@@ -46,7 +46,7 @@ def rows(path: Path, table: str = "records") -> int:
     return int(count)
 
 
-def add_stream(connection: Connection, name: str, timestamps: list[int], first: int = 0) -> int:
+def add_stream(connection: LogConnection, name: str, timestamps: list[int], first: int = 0) -> int:
     stream_id = connection.execute(
         "INSERT INTO streams (name, created_at, tail, first, timestamp, fencing_token, changed) "
         "VALUES (?, 0, ?, ?, ?, 'owner', 1)",
@@ -60,7 +60,7 @@ def add_stream(connection: Connection, name: str, timestamps: list[int], first: 
     return stream_id
 
 
-def first_of(connection: Connection, stream_id: int) -> int:
+def first_of(connection: LogConnection, stream_id: int) -> int:
     (first,) = connection.execute("SELECT first FROM streams WHERE id = ?", (stream_id,)).fetchone()
     return int(first)
 
@@ -153,19 +153,19 @@ async def test_nothing_expires_unless_it_is_asked_for(backend: SQLiteBackend) ->
 
 
 @pytest.mark.parametrize(("cutoff", "kept"), [(0, 0), (10, 0), (11, 1), (20, 1), (21, 4), (30, 4), (31, 5), (99, 5)])
-def test_expiry_keeps_what_arrived_at_the_cutoff_or_later(connection: Connection, cutoff: int, kept: int) -> None:
+def test_expiry_keeps_what_arrived_at_the_cutoff_or_later(connection: LogConnection, cutoff: int, kept: int) -> None:
     stream_id = add_stream(connection, "a", [10, 20, 20, 20, 30])
     assert expire(connection, cutoff, 0) is None
     assert first_of(connection, stream_id) == kept
 
 
-def test_expiry_begins_at_what_is_kept(connection: Connection) -> None:
+def test_expiry_begins_at_what_is_kept(connection: LogConnection) -> None:
     stream_id = add_stream(connection, "a", [10, 20, 30, 40], first=2)
     expire(connection, 31, 0)
     assert first_of(connection, stream_id) == 3
 
 
-def test_expiry_goes_through_all_streams_in_slices(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expiry_goes_through_all_streams_in_slices(connection: LogConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "EXAMINED_STREAMS", 3)
     ids = [add_stream(connection, f"s{number}", [10, 20]) for number in range(8)]
     after: int | None = 0
@@ -177,7 +177,7 @@ def test_expiry_goes_through_all_streams_in_slices(connection: Connection, monke
     assert [first_of(connection, stream_id) for stream_id in ids] == [1] * 8
 
 
-def test_a_sweep_takes_one_slice_at_a_time(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_takes_one_slice_at_a_time(connection: LogConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "SWEPT_RECORDS", 4)
     stream_id = add_stream(connection, "a", list(range(10)))
     connection.execute("INSERT INTO garbage VALUES (?, 9, 0)", (stream_id,))
@@ -189,7 +189,7 @@ def test_a_sweep_takes_one_slice_at_a_time(connection: Connection, monkeypatch: 
 
 
 def test_what_was_discarded_a_moment_ago_is_not_swept_yet(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: LogConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "GRACE_MS", 3_600_000)
     stream_id = add_stream(connection, "a", list(range(10)))
@@ -206,7 +206,7 @@ async def test_a_fault_puts_housekeeping_off_and_disturbs_no_append(
 ) -> None:
     monkeypatch.setattr(housekeeping, "GRACE_MS", 0)
 
-    def fail(connection: Connection) -> None:
+    def fail(connection: LogConnection) -> None:
         raise sqlite3.OperationalError("a fault")
 
     monkeypatch.setattr(housekeeping, "sweep", fail)

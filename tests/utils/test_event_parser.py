@@ -9,7 +9,7 @@ from httpx_sse import EventSource
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_stream.utils.event_parser import Event, EventParser
+from resumable_stream.utils.event_parser import EventParser, ParsedEvent
 
 LINES = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=8)
 """With U+2028, U+0085 and NUL among them, at which other splitters break lines."""
@@ -19,7 +19,7 @@ EVENTS = st.lists(
 ENDS = st.sampled_from(["\n", "\r", "\r\n"])
 
 
-def parse(*parts: bytes) -> list[Event]:
+def parse(*parts: bytes) -> list[ParsedEvent]:
     parser = EventParser()
     return [event for part in parts for event in parser.feed(part)]
 

@@ -15,18 +15,18 @@ import httpx
 from ... import __version__
 from ...exceptions import AppendOutcomeUnknownError, StreamNotFoundError
 from ..frames import without_frames
-from .backoff import Backoff
+from .backoff import RetryDelays
 from .client import REQUEST_ERRORS, S2Client, describe, has_no_files_left, was_never_sent
 from .client import Exchange as RawExchange
 from .codec import AppendContent
 from .config import S2Config
-from .errors import Answer, Fault, Judge, Kind
+from .errors import ErrorAnswer, Fault, Judge, Kind
 from .http_transport import Reply
 from .loop_local import LoopLocal
 from .read_session import ReadSession, body_of
 
 T = TypeVar("T")
-Exchange = Callable[[int], Awaitable[Answer | Fault]]
+Exchange = Callable[[int], Awaitable[ErrorAnswer | Fault]]
 """Sends a request, for the so-many-th time."""
 
 NOT_FOUND_TRIES = 3
@@ -54,7 +54,7 @@ class S2Http:
         # Putting a head together costs as much as sending it.
         self._append_heads = lru_cache(maxsize=4096)(self._append_head)
 
-    async def append(self, stream: str, append: AppendContent) -> Answer:
+    async def append(self, stream: str, append: AppendContent) -> ErrorAnswer:
         """Send an append, again only while it surely was not applied.
 
         Raises:
@@ -65,7 +65,7 @@ class S2Http:
 
     async def call(
         self, method: str, path: str, *, stream: str = "", json: object = None, accept: Collection[int] = (200,)
-    ) -> Answer:
+    ) -> ErrorAnswer:
         """Send a request that may be repeated, and return the answer if its status is one of ``accept``.
 
         Raises:
@@ -121,12 +121,12 @@ class S2Http:
 
     async def _send(
         self, exchange: Exchange, stream: str, accept: Collection[int], *, is_append: bool = False
-    ) -> Answer:
-        backoff: Backoff | None = None
+    ) -> ErrorAnswer:
+        backoff: RetryDelays | None = None
         attempt = 1
         while True:
             outcome = await exchange(attempt)
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, ErrorAnswer):
                 if outcome.status in accept:
                     return outcome
                 outcome = self.judge.answer(outcome, stream=stream, reading=not is_append)
@@ -136,12 +136,12 @@ class S2Http:
                 raise AppendOutcomeUnknownError(f"The append may have been applied. {outcome.error}")
             may_be_coming = is_append and isinstance(outcome.error, StreamNotFoundError) and attempt < NOT_FOUND_TRIES
             is_final = outcome.kind is Kind.FINAL and not may_be_coming
-            backoff = backoff or Backoff(self.config.retry_seconds)
+            backoff = backoff or RetryDelays(self.config.retry_seconds)
             if is_final or not await backoff.wait(outcome.retry_after):
                 raise outcome.error
             attempt += 1
 
-    async def _append(self, stream: str, append: AppendContent, attempt: int) -> Answer | Fault:
+    async def _append(self, stream: str, append: AppendContent, attempt: int) -> ErrorAnswer | Fault:
         client = await self._clients.get()
         async with client.append_slots:
             if client.exchange is None:
@@ -151,20 +151,20 @@ class S2Http:
                     reply = await _guarded(self._post(client.exchange, stream, append))
             except REQUEST_ERRORS as error:
                 return self.fault(error)
-        return Answer(*reply, attempt)
+        return ErrorAnswer(*reply, attempt)
 
     async def _post(self, exchange: RawExchange, stream: str, append: AppendContent) -> Reply:
         head = self._append_heads(stream, append.is_base64)
         return await exchange(b"%b%d\r\n\r\n%b" % (head, len(append.content), append.content))
 
-    async def _exchange(self, request: httpx.Request, attempt: int) -> Answer | Fault:
+    async def _exchange(self, request: httpx.Request, attempt: int) -> ErrorAnswer | Fault:
         client = await self._clients.get()
         try:
             async with asyncio.timeout(self.config.timeout):
                 response, content = await _guarded(_whole(client, request))
         except REQUEST_ERRORS as error:
             return self.fault(error)
-        return Answer(response.status_code, response.headers, content, attempt)
+        return ErrorAnswer(response.status_code, response.headers, content, attempt)
 
     async def _refused(self, response: httpx.Response, stream: str) -> Fault:
         try:
@@ -172,7 +172,9 @@ class S2Http:
                 content = await _guarded(_content(response))
         except REQUEST_ERRORS as error:
             return self.fault(error)
-        return self.judge.answer(Answer(response.status_code, response.headers, content), stream=stream, reading=True)
+        return self.judge.answer(
+            ErrorAnswer(response.status_code, response.headers, content), stream=stream, reading=True
+        )
 
     def _append_request(self, stream: str, append: AppendContent) -> httpx.Request:
         headers = self._base64 if append.is_base64 else self._json

@@ -37,12 +37,12 @@ from ..base import BaseBackend
 from ..state import validate_append, validate_limit, validate_listing, validate_position
 from .codec import decode_ack, decode_date, decode_listing, decode_records, encode_append, first_gap
 from .config import S2Config
-from .errors import Answer
+from .errors import ErrorAnswer
 
 try:
     from .api import S2Http, records_path, stream_path
     from .basin import basin_config, ensure_basin
-    from .follow import Follower
+    from .follow import S2Follower
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in {"aiohappyeyeballs", "httptools", "httpx"}:
         raise
@@ -143,7 +143,7 @@ class S2Backend(BaseBackend):
         """See :meth:`BaseBackend.follow`; keeps one connection open."""
         validate_stream_name(stream)
         validate_position(start)
-        return Follower(self._http, stream, start, self._check_kept).batches()
+        return S2Follower(self._http, stream, start, self._check_kept).batches()
 
     async def list_streams(self, prefix: str = "", *, start_after: str = "", limit: int = 1000) -> StreamList:
         """See :meth:`BaseBackend.list_streams`; streams that are being deleted are left out."""
@@ -200,7 +200,7 @@ class S2Backend(BaseBackend):
             )
         ]
 
-    async def _records(self, stream: str, **query: int) -> tuple[Answer, tuple[SequencedRecord, ...]]:
+    async def _records(self, stream: str, **query: int) -> tuple[ErrorAnswer, tuple[SequencedRecord, ...]]:
         answer = await self._http.call("GET", records_path(stream, **query), stream=stream)
         return answer, self._decode(answer, lambda data: decode_records(data["records"]))
 
@@ -210,7 +210,7 @@ class S2Backend(BaseBackend):
         return self._tail_at(answer, position, timestamp, ())
 
     def _tail_at(
-        self, answer: Answer, position: int, timestamp: int, records: tuple[SequencedRecord, ...]
+        self, answer: ErrorAnswer, position: int, timestamp: int, records: tuple[SequencedRecord, ...]
     ) -> StreamTail:
         date = decode_date(answer.headers.get("date"))
         if date is None:
@@ -239,7 +239,7 @@ class S2Backend(BaseBackend):
         _, records = await self._records(stream, seq_num=start, count=1)
         return records[0].seq_num if records else tail.seq_num
 
-    def _decode(self, answer: Answer, decode: Callable[[Any], T]) -> T:
+    def _decode(self, answer: ErrorAnswer, decode: Callable[[Any], T]) -> T:
         try:
             return decode(json.loads(answer.content))
         except (ValueError, KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ STEADY_SECONDS = 5.0
 """After this long without a failure the next one counts as the first again."""
 
 
-class Backoff:
+class RetryDelays:
     """Waits between tries: a little longer each time, never in step with others, and not for ever.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .api import S2Http
 from .config import S2Config
-from .errors import Answer
+from .errors import ErrorAnswer
 
 
 async def basin_config(config: S2Config) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _path(config: S2Config) -> str:
     return f"/basins/{config.basin}"
 
 
-def _configuration(account: S2Http, answer: Answer) -> dict[str, Any]:
+def _configuration(account: S2Http, answer: ErrorAnswer) -> dict[str, Any]:
     found = answer.json_object()
     if "create_stream_on_append" not in found:
         raise account.judge.malformed("no configuration of a basin").error

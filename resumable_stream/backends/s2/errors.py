@@ -58,7 +58,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorAnswer:
     """A response of S2, read to its end."""
 
     status: int
@@ -95,7 +95,7 @@ class Judge:
         self._endpoint_option = endpoint_option
         self._endpoint = getattr(config, endpoint_option)
 
-    def answer(self, answer: Answer, *, stream: str = "", reading: bool = False) -> Fault:
+    def answer(self, answer: ErrorAnswer, *, stream: str = "", reading: bool = False) -> Fault:
         """Judge an answer that is not a success.
 
         Args:
@@ -158,7 +158,7 @@ class Judge:
             return self._setting(problem, self._endpoint_option)
         return None
 
-    def _refusal(self, answer: Answer, code: str, detail: str) -> Fault:
+    def _refusal(self, answer: ErrorAnswer, code: str, detail: str) -> Fault:
         if answer.status == 429 or code in _NOT_APPLIED or code == "stream_deletion_pending":
             return self._unavailable(Kind.PASSING, f"S2 refuses for now ({detail}).", retry_after(answer.headers))
         if answer.status in _OUTCOME_UNKNOWN:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from ...exceptions import ReadUnwrittenError, RecordsTrimmedError, StreamNotFoundError
 from ...records import FollowBatch, SequencedRecord
-from ...utils.event_parser import Event
+from ...utils.event_parser import ParsedEvent
 from .api import NOT_FOUND_TRIES, S2Http
-from .backoff import Backoff
+from .backoff import RetryDelays
 from .client import REQUEST_ERRORS
 from .codec import decode_records, first_gap
 from .errors import Fault, Kind
@@ -25,7 +25,7 @@ CheckKept = Callable[[str, int], Awaitable[None]]
 """Raises :exc:`RecordsTrimmedError` if a stream's record at a position is gone."""
 
 
-class Delivery(NamedTuple):
+class FollowedBatch(NamedTuple):
     """What one event tells."""
 
     records: tuple[SequencedRecord, ...]
@@ -33,7 +33,7 @@ class Delivery(NamedTuple):
     """Where the stream ends, if the event says so."""
 
 
-class Follower:
+class S2Follower:
     """One reader of one stream, with its position."""
 
     def __init__(self, http: S2Http, stream: str, start: int, check_kept: CheckKept) -> None:
@@ -46,7 +46,7 @@ class Follower:
         self._not_found = 0
         self._fault: Fault
         """Why the last session ended."""
-        self._backoff = Backoff(http.config.follow_retry_seconds, first=0.02)
+        self._backoff = RetryDelays(http.config.follow_retry_seconds, first=0.02)
 
     async def batches(self) -> AsyncGenerator[FollowBatch, None]:
         """Yield batches for ever, over as many sessions as it takes."""
@@ -65,7 +65,7 @@ class Follower:
                     await opened.close()
             await self._recover()
 
-    async def _next(self, session: ReadSession) -> Delivery | None:
+    async def _next(self, session: ReadSession) -> FollowedBatch | None:
         """Wait for what a session brings next; at its end, leave the reason in ``_fault``."""
         try:
             event = await session.next_event()
@@ -82,7 +82,7 @@ class Follower:
             return delivery
         return None
 
-    async def _take(self, delivery: Delivery) -> FollowBatch | None:
+    async def _take(self, delivery: FollowedBatch) -> FollowBatch | None:
         records, tail = delivery
         gap = first_gap(records, self._position)
         if gap is not None:
@@ -114,11 +114,11 @@ class Follower:
             raise error
 
 
-def _decode(event: Event) -> Delivery | None:
+def _decode(event: ParsedEvent) -> FollowedBatch | None:
     """Decode an event; ``None`` for one that ends the session (``error``, ``[DONE]``)."""
     if event.kind == "batch":
         data = json.loads(event.data)
-        return Delivery(decode_records(data["records"]), data["tail"]["seq_num"] if "tail" in data else None)
+        return FollowedBatch(decode_records(data["records"]), data["tail"]["seq_num"] if "tail" in data else None)
     if event.kind == "ping":
-        return Delivery((), json.loads(event.data)["tail"]["seq_num"])
+        return FollowedBatch((), json.loads(event.data)["tail"]["seq_num"])
     return None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 
-from ...utils.event_parser import Event, EventParser
+from ...utils.event_parser import EventParser, ParsedEvent
 from ..frames import without_frames
 
 
@@ -26,7 +26,7 @@ class ReadSession:
         self._response: httpx.Response | None = None
         self._parts: AsyncIterator[bytes] | None = None
         self._parser = EventParser()
-        self._events: list[Event] = []
+        self._events: list[ParsedEvent] = []
         """That came and were not handed out; the next one last."""
         self._due: float | None = None
         self._waiting: asyncio.Timeout | None = None
@@ -45,7 +45,7 @@ class ReadSession:
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(when)
 
-    async def next_event(self) -> Event | None:
+    async def next_event(self) -> ParsedEvent | None:
         """Wait for the next event; ``None`` after the last one.
 
         Raises:

@@ -17,17 +17,17 @@ from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's na
 from ...exceptions import BackendUnavailableError, InvalidBackendError
 from ...records import AppendAck, FollowBatch, ReadBatch, Record, StreamList, StreamTail, validate_stream_name
 from ..base import BaseBackend
-from ..followers import Followers, Page
+from ..followers import Followers, RecordPage
 from ..state import validate_append, validate_limit, validate_listing, validate_position
 from . import reader
 from .backup import Contents, back_up
 from .file import LogFile
 from .forking import close_before_fork
 from .reader import Readers
-from .requests import Append, Delete
+from .requests import AppendRequest, Delete
 from .restoring import Restored, restore
 from .watcher import Watcher
-from .writer import Writer
+from .writer import LogWriter
 
 CHECK_UNWRITABLE = "resumable_stream.W102"
 DEFAULT_NAME = "resumable_stream.sqlite3"
@@ -61,7 +61,7 @@ class SQLiteBackend(BaseBackend):
         """Where the log is."""
         self._followers = Followers()
         self._watcher = Watcher(file, self._followers)
-        self._writer = Writer(file, self._followers, retention_seconds=retention, on_commit=self._watcher.committed)
+        self._writer = LogWriter(file, self._followers, retention_seconds=retention, on_commit=self._watcher.committed)
         self._readers = Readers(file)
         close_before_fork(self._watcher, self._writer, self._readers)
         _open.add(self)
@@ -91,7 +91,7 @@ class SQLiteBackend(BaseBackend):
     ) -> AppendAck:
         """See :meth:`BaseBackend.append`."""
         validate_append(stream, records, fencing_token)
-        request = Append(stream, records, fencing_token, match_seq_num)
+        request = AppendRequest(stream, records, fencing_token, match_seq_num)
         self._writer.submit(request)
         ack: AppendAck = await request.future
         return ack
@@ -159,7 +159,7 @@ class SQLiteBackend(BaseBackend):
         """
         return restore(self._file, source, filler=filler)
 
-    async def _read_page(self, stream: str, position: int, stream_id: int | None) -> Page:
+    async def _read_page(self, stream: str, position: int, stream_id: int | None) -> RecordPage:
         # Before reading, so that whatever is committed after it is noticed.
         self._watcher.start()
         query = partial(reader.read_page, stream, position, stream_id)
@@ -200,7 +200,7 @@ class SQLiteBackend(BaseBackend):
 _open: weakref.WeakSet[SQLiteBackend] = weakref.WeakSet()
 
 
-def _abandon(watcher: Watcher, writer: Writer, readers: Readers) -> None:
+def _abandon(watcher: Watcher, writer: LogWriter, readers: Readers) -> None:
     """End the threads of a backend that nobody can use any more."""
     watcher.abandon()
     writer.abandon()

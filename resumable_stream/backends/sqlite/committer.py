@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from ...exceptions import AppendOutcomeUnknownError, BackendUnavailableError, ResumableStreamError
-from .file import Connection, LogFile, primary_code
+from .file import LogConnection, LogFile, primary_code
 from .housekeeping import Housekeeper
 from .requests import Request
 from .transaction import StreamCache, Transaction
@@ -29,7 +29,7 @@ class Committer:
         self._file = file
         self._housekeeper = housekeeper
         self._cache = StreamCache()
-        self._connection: Connection | None = None
+        self._connection: LogConnection | None = None
 
     def commit(self, group: Sequence[Request]) -> int | None:
         """Apply the requests in their order with one commit; each one then has its answer or its error.
@@ -75,7 +75,7 @@ class Committer:
                 connection.rollback()
             connection.close()
 
-    def _begin(self) -> Connection:
+    def _begin(self) -> LogConnection:
         if self._connection is not None and not self._connection.is_current(self._file.path):
             self.close()
         if self._connection is None:

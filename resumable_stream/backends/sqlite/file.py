@@ -85,7 +85,7 @@ ADVICE = {
 }
 
 
-class Connection(sqlite3.Connection):
+class LogConnection(sqlite3.Connection):
     """A connection that knows which file it opened."""
 
     identity: tuple[int, int] | None = None
@@ -112,7 +112,7 @@ class LogFile:
         directory = next(parent for parent in self.path.absolute().parents if parent.exists())
         return None if directory.is_dir() and _is_accessible(directory, os.W_OK | os.X_OK) else directory
 
-    def connect(self) -> Connection:
+    def connect(self) -> LogConnection:
         """Open the file, make it if there is none.
 
         Raises:
@@ -128,7 +128,7 @@ class LogFile:
             timeout=self.timeout_seconds,
             isolation_level=None,
             check_same_thread=False,  # Each is used by one thread at a time.
-            factory=Connection,
+            factory=LogConnection,
         )
         try:
             # SQLite's own patience does not cover the switch to WAL mode: of several processes that make the file at
@@ -201,7 +201,7 @@ class LogFile:
             finally:
                 os.unlink(name)
 
-    def _prepare(self, connection: Connection) -> None:
+    def _prepare(self, connection: LogConnection) -> None:
         if not self._has_schema(connection):
             self._create(connection)
         lineage.name(connection)
@@ -211,7 +211,7 @@ class LogFile:
         # What a burst has made of the WAL file is given back.
         connection.execute("PRAGMA journal_size_limit = 67108864")
 
-    def _has_schema(self, connection: Connection) -> bool:
+    def _has_schema(self, connection: LogConnection) -> bool:
         application_id, version, tables = connection.execute(CONTENT).fetchone()
         if application_id == APPLICATION_ID and version == SCHEMA_VERSION:
             return True
@@ -224,7 +224,7 @@ class LogFile:
             raise self._invalid("is the database of another application")
         return False
 
-    def _create(self, connection: Connection) -> None:
+    def _create(self, connection: LogConnection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             if not self._has_schema(connection):  # Another process may have been faster.

@@ -10,7 +10,7 @@ import time
 from bisect import bisect_left
 
 from ..state import now_ms
-from .file import Connection
+from .file import LogConnection
 from .transaction import DISCARD
 
 GRACE_MS = 2000
@@ -57,7 +57,7 @@ class Housekeeper:
         self._sweep_at = max(self._sweep_at, later)
         self._expire_at = max(self._expire_at, later)
 
-    def step(self, connection: Connection) -> None:
+    def step(self, connection: LogConnection) -> None:
         """Do one slice of what is due. Used inside ``BEGIN IMMEDIATE``."""
         now = time.monotonic()
         connection.execute(COUNT)
@@ -68,7 +68,7 @@ class Housekeeper:
             (since,) = connection.execute("SELECT min(since) FROM garbage").fetchone()
             self._sweep_at = NEVER if since is None else now + (since + GRACE_MS - now_ms()) / 1000
 
-    def _expire(self, connection: Connection, retention_seconds: float, now: float) -> None:
+    def _expire(self, connection: LogConnection, retention_seconds: float, now: float) -> None:
         examined_id = expire(connection, now_ms() - int(retention_seconds * 1000), self._examined_id)
         self._examined_id = examined_id or 0
         if examined_id is None:
@@ -76,7 +76,7 @@ class Housekeeper:
         self.garbage_made()
 
 
-def sweep(connection: Connection) -> None:
+def sweep(connection: LogConnection) -> None:
     """Delete some discarded records. Used inside ``BEGIN IMMEDIATE``."""
     garbage = connection.execute(NEXT_GARBAGE, (now_ms() - GRACE_MS,)).fetchone()
     if garbage is None:
@@ -88,7 +88,7 @@ def sweep(connection: Connection) -> None:
         connection.execute("DELETE FROM garbage WHERE stream_id = ? AND before <= ?", garbage)
 
 
-def expire(connection: Connection, cutoff: int, after_id: int) -> int | None:
+def expire(connection: LogConnection, cutoff: int, after_id: int) -> int | None:
     """Trim what arrived before ``cutoff`` from some streams, the next ones after ``after_id``.
 
     Used inside ``BEGIN IMMEDIATE``. Returns where to go on; ``None`` at the end. Tails and tokens stay.
@@ -102,7 +102,7 @@ def expire(connection: Connection, cutoff: int, after_id: int) -> int | None:
     return streams[-1][0] if len(streams) == EXAMINED_STREAMS else None
 
 
-def _first_since(connection: Connection, stream_id: int, first: int, tail: int, cutoff: int) -> int:
+def _first_since(connection: LogConnection, stream_id: int, first: int, tail: int, cutoff: int) -> int:
     def timestamp(seq_num: int) -> int:
         row = connection.execute(TIMESTAMP, (stream_id, seq_num)).fetchone()
         return int(row[0]) if row else 0

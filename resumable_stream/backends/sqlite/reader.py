@@ -25,9 +25,9 @@ from ...records import (
     StreamList,
     StreamTail,
 )
-from ..followers import Page
+from ..followers import RecordPage
 from ..state import now_ms, require_readable
-from .file import Connection, LogFile
+from .file import LogConnection, LogFile
 from .transaction import decode_headers
 
 T = TypeVar("T")
@@ -51,9 +51,9 @@ class Readers:
         """Begin anew: a forked child has none of its parent's threads."""
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[LogConnection] = deque()
 
-    async def run(self, query: Callable[[Connection], T]) -> T:
+    async def run(self, query: Callable[[LogConnection], T]) -> T:
         """Run ``query`` in a thread.
 
         Raises:
@@ -96,7 +96,7 @@ class Readers:
         while self._idle:
             self._idle.pop().close()
 
-    def _run(self, query: Callable[[Connection], T]) -> T:
+    def _run(self, query: Callable[[LogConnection], T]) -> T:
         connection = None
         try:
             connection = self._take()
@@ -111,13 +111,13 @@ class Readers:
             if connection is not None:
                 self._give_back(connection)
 
-    def _give_back(self, connection: Connection) -> None:
+    def _give_back(self, connection: LogConnection) -> None:
         if self._executor is None:  # Stopped meanwhile.
             connection.close()
         else:
             self._idle.append(connection)
 
-    def _take(self) -> Connection:
+    def _take(self) -> LogConnection:
         try:
             while True:
                 connection = self._idle.pop()
@@ -129,7 +129,7 @@ class Readers:
 
 
 @contextmanager
-def _snapshot(connection: Connection) -> Iterator[None]:
+def _snapshot(connection: LogConnection) -> Iterator[None]:
     connection.execute("BEGIN")
     try:
         yield
@@ -137,14 +137,14 @@ def _snapshot(connection: Connection) -> Iterator[None]:
         connection.rollback()
 
 
-def read(stream: str, start: int, limit: int, connection: Connection) -> ReadBatch:
+def read(stream: str, start: int, limit: int, connection: LogConnection) -> ReadBatch:
     """Select what ``BaseBackend.read`` returns."""
     stream_id, first, tail, _ = _find(connection, stream)
     require_readable(start, first=first, tail=tail)
     return ReadBatch(records=_select(connection, stream_id, start, limit, tail), tail=tail)
 
 
-def read_page(stream: str, start: int, expected_id: int | None, connection: Connection) -> Page:
+def read_page(stream: str, start: int, expected_id: int | None, connection: LogConnection) -> RecordPage:
     """Select the next records for a follower.
 
     One that goes on (it names the stream's id) still gets records that were discarded a moment ago.
@@ -159,10 +159,10 @@ def read_page(stream: str, start: int, expected_id: int | None, connection: Conn
         if start < first:
             raise RecordsTrimmedError(first) from None
         raise
-    return Page(stream_id, records, tail)
+    return RecordPage(stream_id, records, tail)
 
 
-def tail(stream: str, last: int, connection: Connection) -> StreamTail:
+def tail(stream: str, last: int, connection: LogConnection) -> StreamTail:
     """Select what ``BaseBackend.tail`` returns."""
     stream_id, first, end, timestamp = _find(connection, stream)
     start = max(first, end - last)
@@ -172,21 +172,23 @@ def tail(stream: str, last: int, connection: Connection) -> StreamTail:
     )
 
 
-def list_streams(prefix: str, start_after: str, limit: int, connection: Connection) -> StreamList:
+def list_streams(prefix: str, start_after: str, limit: int, connection: LogConnection) -> StreamList:
     """Select what ``BaseBackend.list_streams`` returns; SQLite compares texts by their UTF-8 bytes."""
     rows = connection.execute(LIST, (prefix, start_after, limit + 1)).fetchall()
     found = [StreamInfo(name=name, created_at=created_at) for name, created_at in rows if name.startswith(prefix)]
     return StreamList(streams=tuple(found[:limit]), has_more=len(found) > limit)
 
 
-def _find(connection: Connection, stream: str) -> tuple[int, int, int, int]:
+def _find(connection: LogConnection, stream: str) -> tuple[int, int, int, int]:
     row: tuple[int, int, int, int] | None = connection.execute(FIND_STREAM, (stream,)).fetchone()
     if row is None:
         raise StreamNotFoundError(stream)
     return row
 
 
-def _select(connection: Connection, stream_id: int, start: int, limit: int, tail: int) -> tuple[SequencedRecord, ...]:
+def _select(
+    connection: LogConnection, stream_id: int, start: int, limit: int, tail: int
+) -> tuple[SequencedRecord, ...]:
     """Return what fits into one read, without a gap.
 
     Raises:

@@ -45,7 +45,7 @@ class Request(ABC):
             self.future.set_result(self.answer)
 
 
-class Append(Request):
+class AppendRequest(Request):
     """Append records under conditions."""
 
     def __init__(

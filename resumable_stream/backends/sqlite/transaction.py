@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...records import Headers, Record
 from ..state import StreamState, now_ms
-from .file import Connection
+from .file import LogConnection
 
 EVERYTHING = 2**63 - 1
 CACHED_STREAMS = 10_000
@@ -39,7 +39,7 @@ class StreamCache:
         self.commits = 0
         self._data_version: int | None = None
 
-    def validate(self, connection: Connection) -> None:
+    def validate(self, connection: LogConnection) -> None:
         """Forget everything if another connection has committed since the last time."""
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version or len(self.streams) > CACHED_STREAMS:
@@ -56,7 +56,7 @@ class StreamCache:
 class Transaction:
     """Effects that wait for :meth:`store`. Used inside ``BEGIN IMMEDIATE``."""
 
-    def __init__(self, connection: Connection, cache: StreamCache) -> None:
+    def __init__(self, connection: LogConnection, cache: StreamCache) -> None:
         cache.validate(connection)
         self._connection = connection
         self._cache = cache

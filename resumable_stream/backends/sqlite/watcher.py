@@ -12,8 +12,8 @@ import threading
 import time
 
 from ...exceptions import ResumableStreamError
-from ..followers import Followers, Growth
-from .file import Connection, LogFile
+from ..followers import Followers, StreamGrowth
+from .file import LogConnection, LogFile
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class _Watch:
     def __init__(self, file: LogFile, followers: Followers) -> None:
         self._file = file
         self._followers = followers
-        self._connection: Connection | None = None
+        self._connection: LogConnection | None = None
         self._last_deletion = 0
         self._known_deletion = 0
         self._looked_at = 0.0
@@ -153,7 +153,7 @@ class _Watch:
         """Tell followers of the streams that changed after commit ``seen``."""
         assert self._connection is not None
         changed = self._connection.execute(CHANGED, (seen,)).fetchall()
-        self._followers.announce(Growth(*row) for row in changed)
+        self._followers.announce(StreamGrowth(*row) for row in changed)
 
     def look_for_deleted(self) -> None:
         """Tell followers whose stream is gone, now and then."""

@@ -31,7 +31,7 @@ Queue = SimpleQueue[Request | None]
 """``None`` ends the thread."""
 
 
-class Writer:
+class LogWriter:
     """Starts its thread with the first request; may be stopped and used again at any time."""
 
     def __init__(

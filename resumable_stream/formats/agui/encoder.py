@@ -26,7 +26,7 @@ from ..item_types import (
 from ..jsontext import encode, encode_text
 from ..producers.reader import ItemReader
 from ..refusals import unknown_chunk, unknown_type
-from .events import EVENT_TYPES, REQUIRED_TEXTS, REQUIRED_VALUES, Event
+from .events import EVENT_TYPES, REQUIRED_TEXTS, REQUIRED_VALUES, AGUIEvent
 from .run import Run
 from .versions import for_older_clients
 
@@ -56,11 +56,11 @@ class AGUIEncoder(ItemEncoder):
         self._encode_own = delta_encoder("", "")
         self._calls: dict[str, bool] = {}
         """The calls of our own, and whether their input has been sent."""
-        self.finished: Event | None = None
+        self.finished: AGUIEvent | None = None
         """The producer's own last ``RUN_FINISHED``, unless more came after it."""
-        self._final: Event | None = None
+        self._final: AGUIEvent | None = None
         """The same, when the producer had come to its end."""
-        self._error: Event | None = None
+        self._error: AGUIEvent | None = None
         """The producer's own first error, which is put off to the end: clients take nothing after it."""
 
     @property
@@ -108,11 +108,11 @@ class AGUIEncoder(ItemEncoder):
         else:
             self.run.finish(self.finished_event(self._final or {}), self.end or reason)
 
-    def end_with_error(self, event: Event, reason: EndReason) -> None:
+    def end_with_error(self, event: AGUIEvent, reason: EndReason) -> None:
         """Close what is open, and end the run with an error that says what ``event`` does."""
         self.run.finish(self.error_event(event), reason)
 
-    def finished_event(self, event: Event) -> dict[str, Any]:
+    def finished_event(self, event: AGUIEvent) -> dict[str, Any]:
         """Make the ``RUN_FINISHED`` of the run, of what the producer says with its own."""
         ids = {"runId": self.run.run_id, "threadId": self.run.thread_id}
         return dict(self.adapt({"type": "RUN_FINISHED", **ids, **self.finish_fields(), **event, **ids}))
@@ -122,7 +122,7 @@ class AGUIEncoder(ItemEncoder):
         finish = self.model_finish
         return {"result": {"finishReason": finish.reason}} if finish is not None and finish.is_unusual else {}
 
-    def adapt(self, event: Event) -> Event:
+    def adapt(self, event: AGUIEvent) -> AGUIEvent:
         """Return the event as the client takes it: the same object if it does so as it is."""
         return for_older_clients(event) if self.is_for_older_clients else event
 
@@ -130,11 +130,11 @@ class AGUIEncoder(ItemEncoder):
         """Make the ``RUN_FINISHED`` of a run that was stopped."""
         return self.finished_event({"outcome": {"type": "cancelled"}})
 
-    def error_event(self, event: Event) -> dict[str, Any]:
+    def error_event(self, event: AGUIEvent) -> dict[str, Any]:
         """Make the ``RUN_ERROR`` of the run, of what it has to say."""
         return {"type": "RUN_ERROR", **event, "message": str(event.get("message") or "An error occurred.")}
 
-    def note(self, event: Event) -> None:
+    def note(self, event: AGUIEvent) -> None:
         """Take note of an event that is part of the run."""
         if event["type"] == "TOOL_CALL_RESULT":
             self._has_result = True
@@ -156,7 +156,7 @@ class AGUIEncoder(ItemEncoder):
         elif kind != "RUN_FINISHED":
             self.pass_on(event, chunk.text if event is chunk.data else None)
 
-    def pass_on(self, event: Event, text: str | None) -> None:
+    def pass_on(self, event: AGUIEvent, text: str | None) -> None:
         """Send an event of the producer's own."""
         if event["type"] == "MESSAGES_SNAPSHOT":
             # It takes the place of all messages; text that came after it would take the place of what ours had.
@@ -269,7 +269,7 @@ class AGUIEncoder(ItemEncoder):
         return self.result_event(call_id, encode({"error": error_text}))
 
 
-def check_event(chunk: FormatChunk) -> Event:
+def check_event(chunk: FormatChunk) -> AGUIEvent:
     """Check a producer's own event, and complete it where a model's dump leaves a value out.
 
     Raises:
@@ -286,7 +286,7 @@ def check_event(chunk: FormatChunk) -> Event:
         if not isinstance(data.get(name), str):
             raise TypeError(f"The event {kind} needs {name!r}, a str.")
     required = REQUIRED_VALUES.get(kind)
-    complete: Event = data if required is None or required in data else {**data, required: None}
+    complete: AGUIEvent = data if required is None or required in data else {**data, required: None}
     return complete
 
 

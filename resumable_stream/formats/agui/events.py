@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-Event = Mapping[str, Any]
+AGUIEvent = Mapping[str, Any]
 
 # The fields without which clients cannot take an event; all of them hold text.
 _FIELDS = {
@@ -91,7 +91,7 @@ _RANKS = ("call", "reasoning", "span", "text", "step", "subagent")
 """In this order things are closed: what may lie within another comes first."""
 
 
-def _key(table: Mapping[str, tuple[str, str]], event: Event) -> Key | None:
+def _key(table: Mapping[str, tuple[str, str]], event: AGUIEvent) -> Key | None:
     entry = table.get(event["type"])
     if entry is None:
         return None
@@ -114,7 +114,7 @@ class OpenEvents:
         """Tell whether something is open."""
         return (kind, name) in self._open
 
-    def note(self, event: Event) -> None:
+    def note(self, event: AGUIEvent) -> None:
         """Take note of an event that is part of the stream."""
         if (opened := _key(_OPENERS, event)) is not None:
             self._open[opened] = None
@@ -123,7 +123,7 @@ class OpenEvents:
             if closed[0] == "subagent":
                 self._spent.add(closed)
 
-    def has_place(self, event: Event) -> bool:
+    def has_place(self, event: AGUIEvent) -> bool:
         """Tell whether an event may come next: what is open is not opened, what is not open not closed."""
         if (opened := _key(_OPENERS, event)) is not None:
             return opened not in self._open and opened not in self._spent
@@ -144,7 +144,7 @@ def _closing_event(key: Key) -> dict[str, Any]:
     return {"type": kind, field: key[1], **owner}
 
 
-def opener_of(event: Event) -> dict[str, Any] | None:
+def opener_of(event: AGUIEvent) -> dict[str, Any] | None:
     """Return what opens the message that an event continues; ``None`` where only the producer could know."""
     opening = _OPENING_OF.get(event["type"])
     if opening is None:

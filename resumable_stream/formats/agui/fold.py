@@ -14,10 +14,10 @@ from ..base import StoredGeneration
 from ..conversation import is_broken_off
 from ..javascript import MISSING
 from ..jsontext import decode, mend_surrogates
-from .messages import Call, MessageList
+from .messages import AGUICall, MessageList
 from .patch import Budget, Document, PatchError
 
-Event = dict[str, Any]
+JSONEvent = dict[str, Any]
 
 MOST_KEPT = 1000
 """Messages that survive a snapshot which does not have them: more than a client's chat has of thoughts and activities,
@@ -81,13 +81,13 @@ class EventFold:
         if isinstance(delta, str):
             known[2].append(delta)
 
-    def _start_text(self, event: Event) -> None:
+    def _start_text(self, event: JSONEvent) -> None:
         self._start_message(event, event.get("role") or "assistant")
 
-    def _start_reasoning(self, event: Event) -> None:
+    def _start_reasoning(self, event: JSONEvent) -> None:
         self._start_message(event, "reasoning")
 
-    def _start_message(self, event: Event, role: str) -> None:
+    def _start_message(self, event: JSONEvent, role: str) -> None:
         message_id = event.get("messageId")
         message = self._messages.find(message_id)
         if message is None:
@@ -101,7 +101,7 @@ class EventFold:
         if message["role"] != "activity":
             _merge_metadata(message, event)
 
-    def _grow_message(self, event: Event) -> None:
+    def _grow_message(self, event: JSONEvent) -> None:
         message = self._messages.find(event.get("messageId"))
         if message is not None and message["role"] != "activity":
             if not isinstance(message.get("content"), str):
@@ -109,12 +109,12 @@ class EventFold:
             self._grow(message, "content", event.get("delta"))
             _merge_metadata(message, event)
 
-    def _end_message(self, event: Event) -> None:
+    def _end_message(self, event: JSONEvent) -> None:
         message = self._messages.find(event.get("messageId"))
         if message is not None and message["role"] != "activity":
             _merge_metadata(message, event)
 
-    def _start_call(self, event: Event) -> None:
+    def _start_call(self, event: JSONEvent) -> None:
         call_id = event.get("toolCallId")
         if not isinstance(call_id, str):
             return
@@ -127,7 +127,7 @@ class EventFold:
             _function_of(call)["name"] = event.get("toolCallName")
         _merge_metadata(call, event)
 
-    def _message_for_call(self, event: Event, call_id: str) -> Message:
+    def _message_for_call(self, event: JSONEvent, call_id: str) -> Message:
         parent = event.get("parentMessageId")
         known = self._messages.find(parent) if parent else None
         if known is not None and known["role"] == "assistant":
@@ -139,18 +139,18 @@ class EventFold:
         self._messages.append(message)
         return message
 
-    def _grow_call(self, event: Event) -> None:
+    def _grow_call(self, event: JSONEvent) -> None:
         call = self._messages.call(event.get("toolCallId"))
         if call is not None:
             self._grow(_function_of(call), "arguments", event.get("delta"))
             _merge_metadata(call, event)
 
-    def _end_call(self, event: Event) -> None:
+    def _end_call(self, event: JSONEvent) -> None:
         call = self._messages.call(event.get("toolCallId"))
         if call is not None:
             _merge_metadata(call, event)
 
-    def _answer_call(self, event: Event) -> None:
+    def _answer_call(self, event: JSONEvent) -> None:
         if not isinstance(event.get("messageId"), str) or event.get("role") not in (None, "", "tool"):
             return
         names = {"id": "messageId", "toolCallId": "toolCallId", "content": "content", "subagentRunId": "subagentRunId"}
@@ -159,7 +159,7 @@ class EventFold:
         _merge_metadata(message, event)
         self._messages.add_result(event.get("toolCallId"), message)
 
-    def _seal(self, event: Event) -> None:
+    def _seal(self, event: JSONEvent) -> None:
         entity = event.get("entityId")
         if event.get("subtype") == "tool-call":
             target = self._messages.call(entity)
@@ -168,7 +168,7 @@ class EventFold:
         if target is not None and target.get("role") != "activity":
             target["encryptedValue"] = event.get("encryptedValue")
 
-    def _replace_messages(self, event: Event) -> None:
+    def _replace_messages(self, event: JSONEvent) -> None:
         """Replace what the snapshot has; what a backend may know nothing of is kept unless it has any of it."""
         by_id = {message["id"]: message for message in _listed(event.get("messages"))}
         owned = _owned_activities(event)
@@ -196,7 +196,7 @@ class EventFold:
             survivors.append(message)
         self._messages = survivors
 
-    def _set_activity(self, event: Event) -> None:
+    def _set_activity(self, event: JSONEvent) -> None:
         message_id = event.get("messageId")
         message = self._messages.find(message_id)
         fresh = {"id": message_id, "role": "activity", "activityType": event.get("activityType")}
@@ -216,7 +216,7 @@ class EventFold:
             return
         _merge_metadata(message, event)
 
-    def _patch_activity(self, event: Event) -> None:
+    def _patch_activity(self, event: JSONEvent) -> None:
         message = self._messages.find(event.get("messageId"))
         if message is None or message["role"] != "activity":
             return
@@ -231,7 +231,7 @@ class EventFold:
         message["content"] = document.value
         message["activityType"] = event.get("activityType")
 
-    def _start_run(self, event: Event) -> None:
+    def _start_run(self, event: JSONEvent) -> None:
         given = event.get("input")
         for message in _listed(given.get("messages") if isinstance(given, dict) else None):
             if self._messages.find(message["id"]) is None:
@@ -257,7 +257,7 @@ def _own(message: Message) -> Message:
     return copied
 
 
-def _function_of(call: Call) -> dict[str, Any]:
+def _function_of(call: AGUICall) -> dict[str, Any]:
     """Return what a call says of its function, to be changed."""
     known = call.get("function")
     function: dict[str, Any] = known if isinstance(known, _Owned) else _Owned(known if isinstance(known, dict) else {})
@@ -269,7 +269,7 @@ class _Owned(dict[str, Any]):
     """An object that this fold has made, and may change."""
 
 
-def _owned_activities(event: Event) -> Any:
+def _owned_activities(event: JSONEvent) -> Any:
     """Return the types of activities that a snapshot has all of: ``None`` for every type, ``MISSING`` if untold."""
     metadata = event.get("metadata")
     if not isinstance(metadata, dict) or "@ag-ui/client" not in metadata:
@@ -283,7 +283,7 @@ def _owned_activities(event: Event) -> Any:
     return types if types is MISSING or types is None else frozenset()
 
 
-def _merge_metadata(target: dict[str, Any], event: Event) -> None:
+def _merge_metadata(target: dict[str, Any], event: JSONEvent) -> None:
     new = event.get("metadata")
     if isinstance(new, dict):
         # In place: with many events of one message, copies of what is known would cost its square.
@@ -293,7 +293,7 @@ def _merge_metadata(target: dict[str, Any], event: Event) -> None:
         known |= new
 
 
-_HANDLERS: dict[str, Callable[[EventFold, Event], None]] = {
+_HANDLERS: dict[str, Callable[[EventFold, JSONEvent], None]] = {
     "TEXT_MESSAGE_START": EventFold._start_text,
     "TEXT_MESSAGE_CONTENT": EventFold._grow_message,
     "TEXT_MESSAGE_END": EventFold._end_message,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...types import Message
 
-Call = dict[str, Any]
+AGUICall = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class MessageList:
         self._runs: dict[int, _Run] = {}
         """Of a message's identity: the run that it is in."""
         self._by_id: dict[str, list[Message]] = {}
-        self._calls: dict[str, tuple[Message, Call]] = {}
+        self._calls: dict[str, tuple[Message, AGUICall]] = {}
         for message in messages:
             self.append(message)
 
@@ -45,7 +45,7 @@ class MessageList:
         found = self._by_id.get(message_id) if isinstance(message_id, str) else None
         return found[-1] if found else None
 
-    def call(self, call_id: Any) -> Call | None:
+    def call(self, call_id: Any) -> AGUICall | None:
         """Return the first call with an id."""
         known = self._calls.get(call_id) if isinstance(call_id, str) else None
         return known[1] if known is not None else None
@@ -65,7 +65,7 @@ class MessageList:
         else:
             self._add(self._runs[id(known[0])], message)
 
-    def add_call(self, message: Message, call: Call) -> None:
+    def add_call(self, message: Message, call: AGUICall) -> None:
         """Add a call to a message."""
         message.setdefault("toolCalls", []).append(call)
         self._calls.setdefault(call["id"], (message, call))
@@ -125,7 +125,7 @@ def _place_of(message: Message, messages: list[Message]) -> int:
     return next(at for at in range(len(messages) - 1, -1, -1) if messages[at] is message)
 
 
-def _calls_of(message: Message) -> list[Call]:
+def _calls_of(message: Message) -> list[AGUICall]:
     calls = message.get("toolCalls")
     return [call for call in calls if _is_call(call)] if isinstance(calls, list) else []
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from ...types import EndReason
 from ..jsontext import encode
-from .events import Event, OpenEvents, opener_of
+from .events import AGUIEvent, OpenEvents, opener_of
 
 _INTERMEDIATE = "tool_calls"
 """The finish reason of TanStack AI's runs that go on once the tools have answered."""
 
 
-def stated_reason(event: Event) -> Any:
+def stated_reason(event: AGUIEvent) -> Any:
     """Read why a run finished, from either of the places where TanStack AI writes it."""
     metadata = event.get("metadata")
     extras = metadata.get("tanstack") if isinstance(metadata, Mapping) else None
@@ -21,7 +21,7 @@ def stated_reason(event: Event) -> Any:
     return event.get("finishReason", nested)
 
 
-def is_intermediate(event: Event) -> bool:
+def is_intermediate(event: AGUIEvent) -> bool:
     """Tell whether a ``RUN_FINISHED`` ends but one round of a run."""
     outcome = event.get("outcome")
     is_interrupt = isinstance(outcome, Mapping) and outcome.get("type") == "interrupt"
@@ -32,7 +32,7 @@ class Run:
     """The events of one run on their way out."""
 
     def __init__(
-        self, run_id: str, thread_id: str, *, store: Callable[[str], None], note: Callable[[Event], None]
+        self, run_id: str, thread_id: str, *, store: Callable[[str], None], note: Callable[[AGUIEvent], None]
     ) -> None:
         """Begin with nothing; ``store`` gets every chunk, ``note`` every event that becomes part of the run."""
         self.run_id = run_id
@@ -50,7 +50,7 @@ class Run:
             self._is_started = True
             self._store(encode({"type": "RUN_STARTED", "runId": self.run_id, "threadId": self.thread_id}))
 
-    def send(self, event: Event, text: str | None = None) -> None:
+    def send(self, event: AGUIEvent, text: str | None = None) -> None:
         """Send an event, or leave it out if it has no place; ``text`` is its JSON if that is known."""
         if self.end is not None:
             return
@@ -69,17 +69,17 @@ class Run:
         for event in self.open.closing():
             self.send(event)
 
-    def finish(self, event: Event, reason: EndReason) -> None:
+    def finish(self, event: AGUIEvent, reason: EndReason) -> None:
         """Close what is open and end with ``event``, unless the run is over."""
         self.close()
         self.send(event)
         self.end = self.end or reason
 
-    def _take_note(self, event: Event) -> None:
+    def _take_note(self, event: AGUIEvent) -> None:
         self.open.note(event)
         self._note(event)
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: AGUIEvent) -> None:
         """Take note of an event that is already stored."""
         kind = event["type"]
         if kind == "RUN_STARTED":

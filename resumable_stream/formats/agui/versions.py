@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..jsontext import encode
-from .events import Event
+from .events import AGUIEvent
 
 STOPPED_MARK = {"resumable_stream": {"outcome": "cancelled"}}
 """Metadata of a ``RUN_FINISHED`` whose client knows no outcome for a run that was stopped."""
@@ -28,7 +28,7 @@ def protocol_version(body: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) and _VERSION.match(value) else ""
 
 
-def for_older_clients(event: Event) -> Event:
+def for_older_clients(event: AGUIEvent) -> AGUIEvent:
     """Return the event as clients before 1.0 take it: the same object if they do so as it is."""
     kind = event["type"]
     if kind == "RUN_FINISHED":
@@ -42,7 +42,7 @@ def for_older_clients(event: Event) -> Event:
     return event
 
 
-def _with_known_outcome(event: Event) -> Event:
+def _with_known_outcome(event: AGUIEvent) -> AGUIEvent:
     outcome = event.get("outcome")
     if not isinstance(outcome, Mapping):
         return event

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...types import Message
-from .parts import Part, parts_of, pick
+from .parts import UIPart, parts_of, pick
 from .tools import RESULT_STATES
 
 _RESULT_FIELDS = ("state", "output", "errorText")
@@ -21,7 +21,7 @@ def merge_answers(known: Message, told: Message) -> Message:
     return {**known, "parts": parts}
 
 
-def _merged(part: Part, told: Part | None) -> Part:
+def _merged(part: UIPart, told: UIPart | None) -> UIPart:
     if told is None or told.get("type") != part.get("type"):
         return part
     state = part.get("state")
@@ -34,7 +34,7 @@ def _merged(part: Part, told: Part | None) -> Part:
     return part
 
 
-def _with_approval(part: Part, told: Part) -> Part:
+def _with_approval(part: UIPart, told: UIPart) -> UIPart:
     asked, answer = part.get("approval"), told.get("approval")
     if not (isinstance(asked, dict) and isinstance(answer, dict) and isinstance(answer.get("approved"), bool)):
         return part
@@ -45,7 +45,7 @@ def _with_approval(part: Part, told: Part) -> Part:
     return _with_result(responded, told) if answer["approved"] else responded
 
 
-def _with_result(part: Part, told: Part) -> Part:
+def _with_result(part: UIPart, told: UIPart) -> UIPart:
     if told.get("state") not in RESULT_STATES:
         return part
     return {**part, **pick(told, *_RESULT_FIELDS)}

@@ -13,7 +13,7 @@ from typing import Any
 NEWEST_VERSION = 7
 OLDEST_VERSION = 5
 
-Check = Callable[[Any], bool]
+FieldCheck = Callable[[Any], bool]
 
 
 def _is_anything(_: Any) -> bool:
@@ -62,7 +62,7 @@ def _is_finish_reason_7(value: Any) -> bool:
     return value in (*_FINISH_REASONS, "interrupted")
 
 
-def _fits(value: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]) -> bool:
+def _fits(value: Any, fields: Mapping[str, FieldCheck], optional: Mapping[str, FieldCheck]) -> bool:
     if not isinstance(value, Mapping):
         return False
     required = all(name in value and check(value[name]) for name, check in fields.items())
@@ -103,7 +103,7 @@ def _are_steering_parts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_steering_part, value))
 
 
-_CHECKS: dict[str, Check] = {
+_CHECKS: dict[str, FieldCheck] = {
     "any": _is_anything,
     "text": _is_text,
     "flag": _is_flag,
@@ -172,7 +172,7 @@ _DATA_FIELDS = "data:any id? transient?:flag"
 
 _FIELD = re.compile(r"(?P<name>\w+)(?P<optional>\??)(?::(?P<check>\w+))?")
 
-Fields = dict[str, tuple[bool, Check]]
+Fields = dict[str, tuple[bool, FieldCheck]]
 
 
 def _read_fields(line: str) -> Fields:

@@ -16,8 +16,8 @@ from ..conversation import Conversation, answer_id, is_broken_off, place_answers
 from ..jsontext import copied, mend_surrogates
 from .chunks import NEWEST_VERSION, is_taken
 from .partial_json import UnparsableError, parse_safely
-from .parts import Part, parts_of, pick
-from .tools import TOOL_PARTS, BrokenStreamError, Chunk
+from .parts import UIPart, parts_of, pick
+from .tools import TOOL_PARTS, BrokenStreamError, ToolChunk
 
 _PROTOTYPE_KEYS = ("__proto__", "constructor", "prototype")
 
@@ -25,7 +25,7 @@ _PROTOTYPE_KEYS = ("__proto__", "constructor", "prototype")
 class _GrowingText(NamedTuple):
     """A text or reasoning part and the deltas that it consists of."""
 
-    part: Part
+    part: UIPart
     pieces: list[str]
 
 
@@ -54,10 +54,10 @@ class AnswerFold:
         self._shown_live = True
 
     def _enter(self) -> None:
-        self._parts: list[Part] = self._message["parts"]
+        self._parts: list[UIPart] = self._message["parts"]
         self._tools = TOOL_PARTS[self._version](self._parts)
         self._open_texts: dict[tuple[str, str], _GrowingText] = {}
-        self._data_parts: dict[tuple[str, str], Part] = {}
+        self._data_parts: dict[tuple[str, str], UIPart] = {}
         for part in self._parts:
             if isinstance(part.get("id"), str):
                 self._data_parts.setdefault((part["type"], part["id"]), part)
@@ -106,11 +106,11 @@ class AnswerFold:
         self._writes += 1
         self._shown_parts = len(self._parts)
 
-    def _append(self, part: Part) -> None:
+    def _append(self, part: UIPart) -> None:
         self._parts.append(part)
         self._write()
 
-    def _start(self, chunk: Chunk) -> None:
+    def _start(self, chunk: ToolChunk) -> None:
         message_id = chunk.get("messageId")
         if message_id is not None and message_id != self._message["id"]:
             # An answer of its own. Only while nothing is there yet does the id rename the message.
@@ -121,20 +121,20 @@ class AnswerFold:
         if message_id is not None or chunk.get("messageMetadata") is not None:
             self._write()
 
-    def _metadata(self, chunk: Chunk) -> None:
+    def _metadata(self, chunk: ToolChunk) -> None:
         self._merge_metadata(chunk)
         if chunk.get("messageMetadata") is not None:
             self._write()
 
-    def _merge_metadata(self, chunk: Chunk) -> None:
+    def _merge_metadata(self, chunk: ToolChunk) -> None:
         new = chunk.get("messageMetadata")
         if new is not None:
             old = self._message.get("metadata")
             self._message["metadata"] = new if old is None else merge_objects(old, new)
 
-    def _start_text(self, chunk: Chunk) -> None:
+    def _start_text(self, chunk: ToolChunk) -> None:
         kind = _text_kind(chunk)
-        part: Part = {"type": kind, "text": "", "state": "streaming"} | pick(chunk, "providerMetadata")
+        part: UIPart = {"type": kind, "text": "", "state": "streaming"} | pick(chunk, "providerMetadata")
         if kind == "reasoning":
             part["id"] = chunk["id"]
         text = _GrowingText(part, [])
@@ -142,14 +142,14 @@ class AnswerFold:
         self._open_texts[kind, chunk["id"]] = text
         self._append(part)
 
-    def _grow_text(self, chunk: Chunk) -> None:
+    def _grow_text(self, chunk: ToolChunk) -> None:
         text = self._open_text(chunk)
         text.pieces.append(chunk["delta"])
         if "providerMetadata" in chunk:
             text.part["providerMetadata"] = chunk["providerMetadata"]
         self._write()
 
-    def _end_text(self, chunk: Chunk) -> None:
+    def _end_text(self, chunk: ToolChunk) -> None:
         text = self._open_text(chunk)
         text.part.update(pick(chunk, "providerMetadata"), state="done")
         if self._version >= 7 and chunk["type"] == "text-end":
@@ -157,21 +157,21 @@ class AnswerFold:
         del self._open_texts[_text_kind(chunk), chunk["id"]]
         self._write()
 
-    def _open_text(self, chunk: Chunk) -> _GrowingText:
+    def _open_text(self, chunk: ToolChunk) -> _GrowingText:
         text = self._open_texts.get((_text_kind(chunk), chunk["id"]))
         if text is None:
             raise BrokenStreamError(chunk["id"])
         return text
 
-    def _update_tool(self, chunk: Chunk) -> None:
+    def _update_tool(self, chunk: ToolChunk) -> None:
         _TOOL_HANDLERS[chunk["type"]](self._tools, chunk)
         self._write()
 
-    def _add_file(self, chunk: Chunk) -> None:
+    def _add_file(self, chunk: ToolChunk) -> None:
         names = ("type", "mediaType", "url") if self._version < 6 else ("type", "mediaType", "url", "providerMetadata")
         self._append(pick(chunk, *names))
 
-    def _add_data(self, chunk: Chunk) -> None:
+    def _add_data(self, chunk: ToolChunk) -> None:
         if chunk.get("transient"):
             return
         key = (chunk["type"], chunk["id"]) if "id" in chunk else None
@@ -185,15 +185,15 @@ class AnswerFold:
             self._data_parts[key] = chunk
         self._append(chunk)
 
-    def _start_step(self, chunk: Chunk) -> None:
+    def _start_step(self, chunk: ToolChunk) -> None:
         self._parts.append({"type": "step-start"})
         self._tools.start_step()
 
-    def _finish_step(self, chunk: Chunk) -> None:
+    def _finish_step(self, chunk: ToolChunk) -> None:
         if self._version < 7:
             self._open_texts.clear()
 
-    def _reset_step(self, chunk: Chunk) -> None:
+    def _reset_step(self, chunk: ToolChunk) -> None:
         """Take back the parts of the current step."""
         begin = _step_begin(self._parts)
         self._open_texts.clear()
@@ -207,25 +207,25 @@ class AnswerFold:
             self._write()
 
 
-def _text_kind(chunk: Chunk) -> str:
+def _text_kind(chunk: ToolChunk) -> str:
     return str(chunk["type"]).partition("-")[0]
 
 
-def _step_begin(parts: Sequence[Part]) -> int:
+def _step_begin(parts: Sequence[UIPart]) -> int:
     for index in range(len(parts) - 1, -1, -1):
         if parts[index]["type"] == "step-start":
             return index + 1
     return 0
 
 
-def _append_fields(*names: str) -> Callable[[AnswerFold, Chunk], None]:
-    def append(fold: AnswerFold, chunk: Chunk) -> None:
+def _append_fields(*names: str) -> Callable[[AnswerFold, ToolChunk], None]:
+    def append(fold: AnswerFold, chunk: ToolChunk) -> None:
         fold._append(pick(chunk, "type", *names))
 
     return append
 
 
-_HANDLERS: dict[str, Callable[[AnswerFold, Chunk], None]] = {
+_HANDLERS: dict[str, Callable[[AnswerFold, ToolChunk], None]] = {
     "start": AnswerFold._start,
     "finish": AnswerFold._metadata,
     "message-metadata": AnswerFold._metadata,

@@ -13,8 +13,8 @@ from ...types import Message
 from ..jsontext import encode
 from ..outgoing import encode_each
 from .chunks import NEWEST_VERSION, is_taken
-from .parts import Part, is_dynamic, is_static, parts_of, pick, tool_name
-from .tools import Chunk
+from .parts import UIPart, is_dynamic, is_static, parts_of, pick, tool_name
+from .tools import ToolChunk
 
 _AS_THEY_ARE = ("file", "reasoning-file", "source-url", "source-document", "custom", "steering-message")
 """Parts that say what their chunks said, in the same words."""
@@ -29,7 +29,7 @@ def rebuild(message: Message, *, version: int | None) -> list[str]:
     start = {"type": "start", "messageId": message["id"]}
     if message.get("metadata") is not None:
         start["messageMetadata"] = message["metadata"]
-    chunks: list[Chunk] = [start]
+    chunks: list[ToolChunk] = [start]
     for index, part in enumerate(parts_of(message)):
         rebuilt = list(_rebuild_part(part, f"rebuilt-{index}", version))
         # The message came from a client. A part that its version would not take, it cannot have had: it is made up.
@@ -38,7 +38,7 @@ def rebuild(message: Message, *, version: int | None) -> list[str]:
     return encode_each(chunks)
 
 
-def _rebuild_part(part: Part, part_id: str, version: int | None) -> Iterator[Chunk]:
+def _rebuild_part(part: UIPart, part_id: str, version: int | None) -> Iterator[ToolChunk]:
     if part["type"] == "step-start":
         yield {"type": "start-step"}
     elif part["type"] in ("text", "reasoning"):
@@ -61,7 +61,7 @@ def _rebuild_part(part: Part, part_id: str, version: int | None) -> Iterator[Chu
         yield from _rebuild_result(part)
 
 
-def _rebuild_text(part: Part, part_id: str) -> Iterator[Chunk]:
+def _rebuild_text(part: UIPart, part_id: str) -> Iterator[ToolChunk]:
     kind = part["type"]
     yield {"type": f"{kind}-start", "id": part_id} | pick(part, "providerMetadata")
     if part["text"]:
@@ -70,7 +70,7 @@ def _rebuild_text(part: Part, part_id: str) -> Iterator[Chunk]:
         yield {"type": f"{kind}-end", "id": part_id} | pick(part, "citations")
 
 
-def _call(kind: str, part: Part) -> Chunk:
+def _call(kind: str, part: UIPart) -> ToolChunk:
     chunk = {"type": kind, "toolCallId": part["toolCallId"], "toolName": tool_name(part)}
     chunk |= pick(part, "providerExecuted", "title", "toolMetadata")
     if is_dynamic(part):
@@ -80,14 +80,14 @@ def _call(kind: str, part: Part) -> Chunk:
     return chunk
 
 
-def _rebuild_streamed_input(part: Part) -> Iterator[Chunk]:
+def _rebuild_streamed_input(part: UIPart) -> Iterator[ToolChunk]:
     yield _call("tool-input-start", part) | pick(part, "inputEncoding")
     raw_input = part.get("rawInput") or (encode(part["input"]) if "input" in part else "")
     if raw_input:
         yield {"type": "tool-input-delta", "toolCallId": part["toolCallId"], "inputTextDelta": raw_input}
 
 
-def _rebuild_erroneous_input(part: Part, version: int | None) -> Iterator[Chunk]:
+def _rebuild_erroneous_input(part: UIPart, version: int | None) -> Iterator[ToolChunk]:
     error = _call("tool-input-error", part) | {"input": part["rawInput"], "errorText": part.get("errorText", "")}
     if version != 5 and ("callProviderMetadata" in part or "title" in part):
         # From version 6 on, what the error chunk brings along is the result's; the call's own came with its start.
@@ -98,7 +98,7 @@ def _rebuild_erroneous_input(part: Part, version: int | None) -> Iterator[Chunk]
     yield error
 
 
-def _rebuild_approval(part: Part, version: int | None) -> Iterator[Chunk]:
+def _rebuild_approval(part: UIPart, version: int | None) -> Iterator[ToolChunk]:
     approval = part.get("approval")
     if not isinstance(approval, dict) or not isinstance(approval.get("id"), str):
         return
@@ -114,7 +114,7 @@ def _rebuild_approval(part: Part, version: int | None) -> Iterator[Chunk]:
         yield response | pick(approval, "approved", "reason")
 
 
-def _rebuild_result(part: Part) -> Iterator[Chunk]:
+def _rebuild_result(part: UIPart) -> Iterator[ToolChunk]:
     make = _RESULTS.get(str(part.get("state")))
     if make is None:
         return
@@ -126,7 +126,7 @@ def _rebuild_result(part: Part) -> Iterator[Chunk]:
     yield chunk
 
 
-_RESULTS: dict[str, Callable[[Part], dict[str, Any]]] = {
+_RESULTS: dict[str, Callable[[UIPart], dict[str, Any]]] = {
     "output-available": lambda part: {
         "type": "tool-output-available",
         "output": part.get("output"),

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from ..jsontext import mend_surrogates
 from .partial_json import UnparsableError, parse_partial
-from .parts import DYNAMIC, STATIC_PREFIX, Part, ToolIndex, is_dynamic, is_static, pick, tool_name
+from .parts import DYNAMIC, STATIC_PREFIX, ToolIndex, UIPart, is_dynamic, is_static, pick, tool_name
 
-Chunk = dict[str, Any]
+ToolChunk = dict[str, Any]
 
 RESULT_STATES = ("output-available", "output-error")
 
@@ -40,7 +40,7 @@ class _PartialCall:
 class _StreamedInput:
     """Input that a part has so far, joined and parsed only when somebody looks."""
 
-    part: Part
+    part: UIPart
     call: _PartialCall
     length: int
     """How many pieces of the call the part has seen."""
@@ -60,7 +60,7 @@ class ToolParts:
     )
     kept_of_call: ClassVar[tuple[str, ...]] = ("title", "toolMetadata", "inputEncoding")
 
-    def __init__(self, parts: list[Part]) -> None:
+    def __init__(self, parts: list[UIPart]) -> None:
         self._parts = parts
         self._tools = ToolIndex()
         self._partial: dict[str, _PartialCall] = {}
@@ -68,7 +68,7 @@ class ToolParts:
         for part in parts:
             self._adopt(part)
 
-    def _adopt(self, part: Part) -> None:
+    def _adopt(self, part: UIPart) -> None:
         if part.get("type") == "step-start":
             self.start_step()
             self._partial.clear()
@@ -77,7 +77,7 @@ class ToolParts:
             if part.get("state") == "input-streaming":
                 self._partial[part["toolCallId"]] = self._resume_call(part)
 
-    def _resume_call(self, part: Part) -> _PartialCall:
+    def _resume_call(self, part: UIPart) -> _PartialCall:
         shared = pick(part, *self.kept_of_call)
         return _PartialCall(tool_name(part), is_dynamic(part), shared, [str(part.get("rawInput", ""))])
 
@@ -96,7 +96,7 @@ class ToolParts:
             self._settle(streamed)
         self._streamed.clear()
 
-    def input_start(self, chunk: Chunk) -> None:
+    def input_start(self, chunk: ToolChunk) -> None:
         """Take the beginning of a call."""
         dynamic = bool(chunk.get("dynamic"))
         shared = pick(chunk, *self.kept_of_call)
@@ -104,7 +104,7 @@ class ToolParts:
         fields = pick(chunk, *self.kept_of_start)
         self._update(chunk["toolCallId"], chunk["toolName"], dynamic, "input-streaming", fields)
 
-    def input_delta(self, chunk: Chunk) -> None:
+    def input_delta(self, chunk: ToolChunk) -> None:
         """Take a piece of a call's input."""
         call = self._partial.get(chunk["toolCallId"])
         if call is None:
@@ -116,26 +116,26 @@ class ToolParts:
         keeps_raw = not (call.dynamic and len(self._tools) > known)
         self._streamed[id(part)] = _StreamedInput(part, call, len(call.pieces), keeps_raw)
 
-    def input_available(self, chunk: Chunk) -> None:
+    def input_available(self, chunk: ToolChunk) -> None:
         """Take a call's whole input."""
         fields = pick(chunk, "input", "providerExecuted", "providerMetadata", "title", "toolMetadata")
         self._update(chunk["toolCallId"], chunk["toolName"], bool(chunk.get("dynamic")), "input-available", fields)
 
-    def input_error(self, chunk: Chunk) -> None:
+    def input_error(self, chunk: ToolChunk) -> None:
         """Take an input that the tool cannot be called with."""
         fields = pick(chunk, "errorText", "providerExecuted", "providerMetadata", "toolMetadata")
         dynamic = self._is_input_error_dynamic(chunk)
         fields[self._erroneous_input_field(dynamic=dynamic)] = chunk["input"]
         self._update(chunk["toolCallId"], chunk["toolName"], dynamic, "output-error", fields)
 
-    def _is_input_error_dynamic(self, chunk: Chunk) -> bool:
+    def _is_input_error_dynamic(self, chunk: ToolChunk) -> bool:
         existing = self._in_step(chunk["toolCallId"])
         return is_dynamic(existing) if existing is not None else bool(chunk.get("dynamic"))
 
     def _erroneous_input_field(self, *, dynamic: bool) -> str:
         return "input"
 
-    def output(self, chunk: Chunk) -> None:
+    def output(self, chunk: ToolChunk) -> None:
         """Take a call's output or error."""
         part = self._invocation(chunk)
         is_error = chunk["type"] == "tool-output-error"
@@ -145,22 +145,22 @@ class ToolParts:
         state = "output-error" if is_error else "output-available"
         self._update(chunk["toolCallId"], tool_name(part), is_dynamic(part), state, fields, part)
 
-    def _kept_of_invocation(self, part: Part) -> dict[str, Any]:
+    def _kept_of_invocation(self, part: UIPart) -> dict[str, Any]:
         return pick(part, "title", "toolMetadata")
 
-    def _result_fields(self, part: Part, chunk: Chunk) -> dict[str, Any]:
+    def _result_fields(self, part: UIPart, chunk: ToolChunk) -> dict[str, Any]:
         shared = pick(chunk, "providerExecuted", "providerMetadata", "toolMetadata")
         names = ("errorText",) if chunk["type"] == "tool-output-error" else ("output", "preliminary")
         return shared | pick(chunk, *names)
 
-    def approval_request(self, chunk: Chunk) -> None:
+    def approval_request(self, chunk: ToolChunk) -> None:
         """Take the question whether a call may go on."""
         part = self._invocation(chunk)
         part["state"] = "approval-requested"
         part["approval"] = {"id": chunk["approvalId"]} | self._approval_details(chunk)
         self._tools.note_approval(part)
 
-    def _approval_details(self, chunk: Chunk) -> dict[str, Any]:
+    def _approval_details(self, chunk: ToolChunk) -> dict[str, Any]:
         details = pick(chunk, "inputSchemaInput", "signature")
         if chunk.get("approvalDescriptor") is not None:
             details["descriptor"] = chunk["approvalDescriptor"]
@@ -170,7 +170,7 @@ class ToolParts:
             details["isAutomatic"] = True
         return details
 
-    def approval_response(self, chunk: Chunk) -> None:
+    def approval_response(self, chunk: ToolChunk) -> None:
         """Take the answer to such a question."""
         part = self._tools.with_approval(chunk["approvalId"])
         if part is None:
@@ -181,32 +181,32 @@ class ToolParts:
         if "providerMetadata" in chunk:
             part["callProviderMetadata"] = chunk["providerMetadata"]
 
-    def output_denied(self, chunk: Chunk) -> None:
+    def output_denied(self, chunk: ToolChunk) -> None:
         """Take the refusal of a call."""
         self._invocation(chunk)["state"] = "output-denied"
 
-    def _invocation(self, chunk: Chunk) -> Part:
+    def _invocation(self, chunk: ToolChunk) -> UIPart:
         """Find the call that a result belongs to: in the current step, or else the newest one."""
         call_id = chunk["toolCallId"]
         part = self._in_step(call_id) or self._newest(call_id)
         return self._found(part, call_id)
 
-    def _found(self, part: Part | None, call_id: str) -> Part:
+    def _found(self, part: UIPart | None, call_id: str) -> UIPart:
         if part is None:
             raise BrokenStreamError(call_id)
         if id(part) in self._streamed:
             self._settle(self._streamed.pop(id(part)))
         return part
 
-    def _in_step(self, call_id: str, *, dynamic: bool | None = None) -> Part | None:
+    def _in_step(self, call_id: str, *, dynamic: bool | None = None) -> UIPart | None:
         return self._tools.in_step(call_id, dynamic)
 
-    def _newest(self, call_id: str, *, dynamic: bool | None = None) -> Part | None:
+    def _newest(self, call_id: str, *, dynamic: bool | None = None) -> UIPart | None:
         return self._tools.newest(call_id, dynamic)
 
     def _update(
-        self, call_id: str, name: str, dynamic: bool, state: str, fields: dict[str, Any], part: Part | None = None
-    ) -> Part:
+        self, call_id: str, name: str, dynamic: bool, state: str, fields: dict[str, Any], part: UIPart | None = None
+    ) -> UIPart:
         """Bring a part to ``state``, or make it; what ``fields`` do not name is undefined afterwards."""
         if part is None:
             part = self._in_step(call_id, dynamic=dynamic)
@@ -224,16 +224,16 @@ class ToolParts:
         part |= {"state": state} | pick(fields, *_OVERWRITTEN, *_KEPT)
         return part
 
-    def _set_name(self, part: Part, name: str) -> None:
+    def _set_name(self, part: UIPart, name: str) -> None:
         if is_dynamic(part):
             part["toolName"] = name
         else:
             part["type"] = f"{STATIC_PREFIX}{name}"
 
-    def _set_new_metadata(self, part: Part, state: str, fields: dict[str, Any]) -> None:
+    def _set_new_metadata(self, part: UIPart, state: str, fields: dict[str, Any]) -> None:
         self._set_metadata(part, state, fields)
 
-    def _set_metadata(self, part: Part, state: str, fields: dict[str, Any]) -> None:
+    def _set_metadata(self, part: UIPart, state: str, fields: dict[str, Any]) -> None:
         if "providerMetadata" in fields:
             key = "resultProviderMetadata" if state in RESULT_STATES else "callProviderMetadata"
             part[key] = fields["providerMetadata"]
@@ -259,7 +259,7 @@ class ToolParts6(ToolParts):
     def _erroneous_input_field(self, *, dynamic: bool) -> str:
         return "input" if dynamic else "rawInput"
 
-    def _approval_details(self, chunk: Chunk) -> dict[str, Any]:
+    def _approval_details(self, chunk: ToolChunk) -> dict[str, Any]:
         details = super()._approval_details(chunk)
         details.pop("requestReason", None)
         details.pop("isAutomatic", None)
@@ -273,40 +273,40 @@ class ToolParts5(ToolParts6):
     kept_of_start: ClassVar[tuple[str, ...]] = ("providerExecuted",)
     kept_of_call: ClassVar[tuple[str, ...]] = ()
 
-    def input_available(self, chunk: Chunk) -> None:
+    def input_available(self, chunk: ToolChunk) -> None:
         """Take a call's whole input."""
         super().input_available({key: chunk[key] for key in chunk if key not in ("title", "toolMetadata")})
 
-    def input_error(self, chunk: Chunk) -> None:
+    def input_error(self, chunk: ToolChunk) -> None:
         """Take an input that the tool cannot be called with."""
         super().input_error({key: chunk[key] for key in chunk if key != "toolMetadata"})
 
-    def _is_input_error_dynamic(self, chunk: Chunk) -> bool:
+    def _is_input_error_dynamic(self, chunk: ToolChunk) -> bool:
         return bool(chunk.get("dynamic"))
 
-    def _kept_of_invocation(self, part: Part) -> dict[str, Any]:
+    def _kept_of_invocation(self, part: UIPart) -> dict[str, Any]:
         return {}
 
-    def _result_fields(self, part: Part, chunk: Chunk) -> dict[str, Any]:
+    def _result_fields(self, part: UIPart, chunk: ToolChunk) -> dict[str, Any]:
         if chunk["type"] == "tool-output-error":
             return pick(chunk, "errorText", "providerExecuted")
         names = ("output", "preliminary") if is_dynamic(part) else ("output", "preliminary", "providerExecuted")
         return pick(chunk, *names)
 
-    def _invocation(self, chunk: Chunk) -> Part:
+    def _invocation(self, chunk: ToolChunk) -> UIPart:
         call_id, dynamic = chunk["toolCallId"], bool(chunk.get("dynamic"))
         part = self._in_step(call_id, dynamic=dynamic) or self._newest(call_id, dynamic=dynamic)
         return self._found(part, call_id)
 
-    def _set_name(self, part: Part, name: str) -> None:
+    def _set_name(self, part: UIPart, name: str) -> None:
         if is_dynamic(part):
             part["toolName"] = name
 
-    def _set_new_metadata(self, part: Part, state: str, fields: dict[str, Any]) -> None:
+    def _set_new_metadata(self, part: UIPart, state: str, fields: dict[str, Any]) -> None:
         if "providerMetadata" in fields:
             part["callProviderMetadata"] = fields["providerMetadata"]
 
-    def _set_metadata(self, part: Part, state: str, fields: dict[str, Any]) -> None:
+    def _set_metadata(self, part: UIPart, state: str, fields: dict[str, Any]) -> None:
         if "providerMetadata" in fields and state == "input-available":
             part["callProviderMetadata"] = fields["providerMetadata"]
 

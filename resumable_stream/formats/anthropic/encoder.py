@@ -36,7 +36,7 @@ _BLOCK_TEXTS = {"text": "text", "thinking": "thinking"}
 """Fields that deltas are added to."""
 
 
-class MessageState:
+class EventState:
     """How far a stream of events has come."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class AnthropicEncoder(ItemEncoder):
     def __init__(self, *, message_id: str) -> None:
         super().__init__(ItemReader(own_types=RAW_TYPES))
         self._message_id = message_id
-        self._state = MessageState()
+        self._state = EventState()
         self._own: _OwnBlock | None = None
         self._calls: dict[str, int] = {}
         """Indexes of the calls that are being made."""

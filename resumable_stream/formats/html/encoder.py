@@ -40,7 +40,7 @@ _FIELDS: dict[str, dict[str, type]] = {
 _FOREIGN_TYPES = frozenset(
     f"{kind}-{step}" for kind in ("text", "reasoning", "tool-input") for step in ("start", "delta", "end", "available")
 )
-Part = dict[str, Any]
+AnswerPart = dict[str, Any]
 
 
 def read_chunk(chunk: str) -> dict[str, Any] | None:
@@ -61,7 +61,7 @@ def checked_chunk(decoded: Any) -> dict[str, Any] | None:
     return decoded if is_ours else None
 
 
-class Answer:
+class HTMLAnswer:
     """An answer as its chunks make it."""
 
     def __init__(self, message_id: str) -> None:
@@ -71,19 +71,19 @@ class Answer:
         self.error: str | None = None
         self.finish_reason: str | None = None
         """Why the model has stopped, where that is unusual."""
-        self._parts: list[Part] = []
+        self._parts: list[AnswerPart] = []
         self._pieces: list[str] = []
         """Of the last part's text: joined when they are asked for, for answers come in many small ones."""
 
     @classmethod
-    def of(cls, chunk: Mapping[str, Any]) -> Answer:
+    def of(cls, chunk: Mapping[str, Any]) -> HTMLAnswer:
         """Make the answer that one chunk tells."""
         answer = cls(chunk["id"])
         answer.note(chunk)
         return answer
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[AnswerPart]:
         """The parts so far."""
         if self._pieces:
             last = self._parts[-1]
@@ -172,7 +172,7 @@ class HTMLEncoder(ItemEncoder):
         super().__init__()
         # Element ids and selectors are made of it.
         self._id = facts.message_id if _ELEMENT_ID.match(facts.message_id) else facts.generation_id
-        self._answer = Answer(self._id)
+        self._answer = HTMLAnswer(self._id)
         self._text = _Text()
         self._text_kind = ""
         """The kind of the last part, if pieces of text can be added to it."""
@@ -215,7 +215,7 @@ class HTMLEncoder(ItemEncoder):
         if not isinstance(item, (ToolInputStart, ToolInputDelta)):
             self._add_part(_tool_part(item))
 
-    def _add_part(self, part: Part) -> None:
+    def _add_part(self, part: AnswerPart) -> None:
         self._close_text()
         # As it will be read back: templates see the same in a fragment and after a reload.
         part = clean(decode(encode(part)))
@@ -249,7 +249,7 @@ class HTMLEncoder(ItemEncoder):
         self._text_kind = ""
 
 
-def _checked_part(chunk: FormatChunk) -> Part:
+def _checked_part(chunk: FormatChunk) -> AnswerPart:
     data = chunk.data
     kind = data.get("type") if isinstance(data, Mapping) else None
     # A template that does not know a type shows nothing. Pieces of another protocol would vanish without a trace.
@@ -260,7 +260,7 @@ def _checked_part(chunk: FormatChunk) -> Part:
     return dict(data)
 
 
-def _tool_part(item: ToolItem) -> Part:
+def _tool_part(item: ToolItem) -> AnswerPart:
     match item:
         case ToolInput(call_id, name, value):
             return {"type": "tool-call", "call_id": call_id, "name": name, "input": value}

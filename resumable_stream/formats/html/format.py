@@ -25,7 +25,7 @@ from ..base import ChatRequest, ChunkFormat, Dialect, GenerationFacts, StoredGen
 from ..conversation import place_generations
 from ..jsontext import encode
 from ..text.request import parse_request
-from .encoder import Answer, HTMLEncoder, clean, read_chunk
+from .encoder import HTMLAnswer, HTMLEncoder, clean, read_chunk
 
 END_EVENT = "end"
 
@@ -68,7 +68,7 @@ class HTMLFormat(ChunkFormat):
                 context = {"message": {"id": read["id"]}, "part": read["part"], "index": read["index"]}
                 return _swap("beforeend", f"{element}-parts", self.render("part", context))
             case _:
-                return _swap("innerHTML", element, self.render("answer", {"message": Answer.of(read).message()}))
+                return _swap("innerHTML", element, self.render("answer", {"message": HTMLAnswer.of(read).message()}))
 
     def end_event(self, reason: EndReason, text: str | None, cause: str | None = None) -> tuple[str, str] | None:
         """Say that the answer is over, for ``sse-close="end"``; the page has been told how by the last fragment."""
@@ -80,7 +80,7 @@ class HTMLFormat(ChunkFormat):
 
     def render_turn(self, user_messages: Sequence[Message], message_id: str, url: str) -> str:
         """Render what a form is answered with: the user's messages, and an element that follows ``url``."""
-        answer = Answer(message_id).message()
+        answer = HTMLAnswer(message_id).message()
         return self.render("turn", {"user_messages": user_messages, "answer": answer, "url": url})
 
     def fold(self, generations: Sequence[StoredGeneration]) -> list[Message]:
@@ -89,11 +89,11 @@ class HTMLFormat(ChunkFormat):
 
     def fold_answer(self, generation: StoredGeneration) -> Message | None:
         """Fold one generation's parts."""
-        answer: Answer | None = None
+        answer: HTMLAnswer | None = None
         for chunk in generation.chunks:
             read = read_chunk(chunk)
             if read is not None:
-                answer = answer or Answer(read["id"])
+                answer = answer or HTMLAnswer(read["id"])
                 answer.note(read)
         return answer.message() if answer is not None else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..item_types import Item, ToolOutput
-from .base import ProducerError, Reader, ToolCalls, look, reasoning, skip, text
+from .base import EventReader, ProducerError, ToolCalls, look, reasoning, skip, text
 
 _WITHOUT_CONTENT = (
     *("RUN_STARTED", "RUN_FINISHED", "STEP_STARTED", "STEP_FINISHED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_END"),
@@ -27,7 +27,7 @@ class AGUI:
         self._chunked = ""
         """The call that the last shorthand was a piece of."""
 
-    def readers(self) -> dict[str, Reader]:
+    def readers(self) -> dict[str, EventReader]:
         """Map the types of events to what reads them."""
         return {
             **dict.fromkeys(_WITHOUT_CONTENT, skip),

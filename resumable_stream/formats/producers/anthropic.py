@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..item_types import Item
-from .base import Reader, Sources, ToolCalls, look, reasoning, skip, text
+from .base import EventReader, Sources, ToolCalls, look, reasoning, skip, text
 from .finishes import finish
 
 
@@ -19,7 +19,7 @@ class Anthropic:
         self._calls = calls
         self._sources = Sources()
 
-    def readers(self) -> dict[str, Reader]:
+    def readers(self) -> dict[str, EventReader]:
         """Map the types of events to what reads them."""
         return {
             "message_start": skip,

@@ -13,7 +13,7 @@ from ..jsontext import decode
 
 _UNDERSCORE = re.compile("_([a-z])")
 
-Reader = Callable[[Any], list[Item] | None]
+EventReader = Callable[[Any], list[Item] | None]
 """Reads one item of a producer; ``None`` if it only looks like one."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..item_types import Finish, Item, ToolError, ToolInput, ToolOutput
-from .base import Reader, Sources, ToolCalls, look, skip
+from .base import EventReader, Sources, ToolCalls, look, skip
 from .langchain_content import is_message, read_content, read_finish
 
 
@@ -23,7 +23,7 @@ class LangChain:
         reader = self.readers().get(look(message, "type") or "")
         return (reader(message) if reader is not None else None) or []
 
-    def readers(self) -> dict[str, Reader]:
+    def readers(self) -> dict[str, EventReader]:
         """Map the types of messages to what reads them."""
         return {
             "AIMessageChunk": self._read_chunk,

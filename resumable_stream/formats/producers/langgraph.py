@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..item_types import Item, Source, ToolError, ToolInput, ToolOutput
-from .base import ProducerError, Reader, Sources, ToolCalls, look, reasoning, text
+from .base import EventReader, ProducerError, Sources, ToolCalls, look, reasoning, text
 from .langchain_content import finish_of, read_block
 
 CUSTOM = "custom"
@@ -35,7 +35,7 @@ class LangGraph:
             "message-error": self._read_error,
         }
 
-    def readers(self) -> dict[str, Reader]:
+    def readers(self) -> dict[str, EventReader]:
         """Map the type of the events to what reads them."""
         return {"event": self._read}
 

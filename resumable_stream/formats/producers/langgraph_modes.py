@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..item_types import Item
-from .base import Reader, look, text
+from .base import EventReader, look, text
 from .langchain import LangChain
 from .langchain_content import is_message
 
@@ -61,7 +61,7 @@ class LangGraphModes:
         self._told: set[str] = set()
         """Ids of messages that an update has brought."""
 
-    def readers(self) -> dict[str, Reader]:
+    def readers(self) -> dict[str, EventReader]:
         """Map the types of what ``debug`` yields to what reads it."""
         return dict.fromkeys(("task", "task_result", "checkpoint"), _refuse_debug)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..item_types import Finish, Item, ToolOutput
-from .base import ProducerError, Reader, ToolCalls, look, skip
+from .base import EventReader, ProducerError, ToolCalls, look, skip
 from .mistral import read_content
 
 _PREFIXES = ("message.output.", "function.call.", "tool.execution.", "conversation.response.", "agent.handoff.")
@@ -28,7 +28,7 @@ class Conversations:
         self._calls = calls
         self._has_called = False
 
-    def readers(self) -> dict[str, Reader]:
+    def readers(self) -> dict[str, EventReader]:
         """Map the types of events to what reads them."""
         return {
             "conversation.response.started": skip,

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...types import FinishReason
 from ..item_types import File, Finish, Item, Reasoning, ToolInput, ToolOutput
-from .base import ProducerError, Reader, Sources, ToolCalls, look, new_call_id, reasoning, skip, text
+from .base import EventReader, ProducerError, Sources, ToolCalls, look, new_call_id, reasoning, skip, text
 from .finishes import finish_reason
 from .mistral import NO_ID, read_content
 
@@ -55,7 +55,7 @@ class ChatCompletions:
         self._is_refused = False
         """Whether the model has refused to answer, and has not finished since."""
 
-    def readers(self) -> dict[str, Reader]:
+    def readers(self) -> dict[str, EventReader]:
         """Map the types of events to what reads them."""
         return {"chunk": self._read_wrapper}
 
@@ -122,7 +122,7 @@ class Responses:
         self._sources = Sources()
         self._is_refused = self._has_called = False
         """What has happened in the response that is being read."""
-        self._readers: dict[str, Reader] = {
+        self._readers: dict[str, EventReader] = {
             "response.output_text.delta": lambda event: text(look(event, "delta")),
             "response.refusal.delta": self._read_refusal,
             "response.audio.transcript.delta": lambda event: text(look(event, "delta")),
@@ -138,7 +138,7 @@ class Responses:
             "response.failed": self._read_failed,
         }
 
-    def readers(self) -> dict[str, Reader]:
+    def readers(self) -> dict[str, EventReader]:
         """Map the types of events to what reads them."""
         return {
             **self._readers,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..item_types import File, Item, ToolError, ToolInput, ToolOutput
 from ..jsontext import encode
-from .base import Reader, ToolCalls, look, reasoning, text
+from .base import EventReader, ToolCalls, look, reasoning, text
 from .finishes import finish
 
 _KINDS = frozenset(
@@ -33,7 +33,7 @@ class PydanticAI:
         self._calls = calls
         self._begun: set[str] = set()
         """Ids of the calls that have come in parts."""
-        self._readers: dict[str, Reader] = {
+        self._readers: dict[str, EventReader] = {
             "part_start": self._read_start,
             "part_delta": self._read_delta,
             "part_end": lambda event: self._calls.end(_place_of(event)),

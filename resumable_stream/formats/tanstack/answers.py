@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...types import Message
-from .messages import Part, text
+from .messages import TanStackPart, text
 
 _ANSWERED = ("complete", "error")
 
@@ -14,12 +14,12 @@ _ANSWERED = ("complete", "error")
 def merge_answers(known: Message, told: Message) -> Message:
     """Return ``known`` with what the client says of its waiting calls; ``known`` itself if that is nothing new."""
     calls = {text(part, "id"): part for part in told["parts"] if part.get("type") == "tool-call"}
-    results: dict[str, list[Part]] = {}
+    results: dict[str, list[TanStackPart]] = {}
     for part in told["parts"]:
         if part.get("type") == "tool-result":
             results.setdefault(text(part, "toolCallId"), []).append(part)
     answered = {text(part, "toolCallId") for part in known["parts"] if part.get("type") == "tool-result"}
-    parts: list[Part] = []
+    parts: list[TanStackPart] = []
     for part in known["parts"]:
         call_id = text(part, "id")
         if part.get("type") != "tool-call" or _has_result(part) or call_id in answered:
@@ -32,11 +32,11 @@ def merge_answers(known: Message, told: Message) -> Message:
     return known if is_same else {**known, "parts": parts}
 
 
-def _has_result(call: Part) -> bool:
+def _has_result(call: TanStackPart) -> bool:
     return "output" in call or call.get("state") in _ANSWERED
 
 
-def _answered(call: Part, told: Part, results: Sequence[Part]) -> list[Part]:
+def _answered(call: TanStackPart, told: TanStackPart, results: Sequence[TanStackPart]) -> list[TanStackPart]:
     approval, answer = call.get("approval"), told.get("approval")
     changed: dict[str, Any] = {}
     if isinstance(approval, dict) and not isinstance(approval.get("approved"), bool):

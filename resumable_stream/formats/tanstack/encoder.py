@@ -7,7 +7,7 @@ from typing import Any
 
 from ...types import EndReason, FinishReason, Message
 from ..agui.encoder import AGUIEncoder
-from ..agui.events import Event
+from ..agui.events import AGUIEvent
 from ..agui.run import is_intermediate, stated_reason
 from ..base import GenerationFacts
 from ..producers.finishes import named_finish
@@ -54,7 +54,7 @@ class TanStackEncoder(AGUIEncoder):
             self.run.send({"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": text})
         self.run.send({"type": "TEXT_MESSAGE_END", "messageId": message_id})
 
-    def note(self, event: Event) -> None:
+    def note(self, event: AGUIEvent) -> None:
         """Take note of an event that is part of the run."""
         super().note(event)
         kind = event["type"]
@@ -83,11 +83,11 @@ class TanStackEncoder(AGUIEncoder):
             self.run.send({"type": "TEXT_MESSAGE_START", "messageId": message_id, "role": "assistant"})
             self.run.send({"type": "TEXT_MESSAGE_END", "messageId": message_id})
 
-    def adapt(self, event: Event) -> Event:
+    def adapt(self, event: AGUIEvent) -> AGUIEvent:
         """Return the event as it is: TanStack AI's clients check no schemas."""
         return event
 
-    def pass_on(self, event: Event, text: str | None) -> None:
+    def pass_on(self, event: AGUIEvent, text: str | None) -> None:
         """Send an event of the producer's own, to the message that it belongs to."""
         kind = event["type"]
         if kind.startswith("TEXT_MESSAGE_") and event.get("role", "assistant") == "assistant":
@@ -100,7 +100,7 @@ class TanStackEncoder(AGUIEncoder):
         adopted = self._with_adopted_id(event)
         super().pass_on(adopted, text if adopted is event else None)
 
-    def _begin_message_for(self, event: Event) -> None:
+    def _begin_message_for(self, event: AGUIEvent) -> None:
         value = event.get("value")
         if event["type"] != "CUSTOM":
             named = event.get("parentMessageId")
@@ -123,7 +123,7 @@ class TanStackEncoder(AGUIEncoder):
         if is_new and not self._adopted and not self.has_text and self._begun == {self.message_id}:
             self._adopted = message_id
 
-    def _with_adopted_id(self, event: Event) -> Event:
+    def _with_adopted_id(self, event: AGUIEvent) -> AGUIEvent:
         # Reasoning is under an id of its own, also where a producer gives it that of its message.
         if not self._adopted or event["type"].startswith("REASONING_"):
             return event
@@ -144,7 +144,7 @@ class TanStackEncoder(AGUIEncoder):
         super().close_reasoning(part_id)
         self.run.send({"type": "STEP_FINISHED", "stepName": part_id})
 
-    def end_with_error(self, event: Event, reason: EndReason) -> None:
+    def end_with_error(self, event: AGUIEvent, reason: EndReason) -> None:
         """End the run with an error; clients that know no message of it would each make one up."""
         if not self._begun:
             self._begin_message(self.facts.message_id)
@@ -154,7 +154,7 @@ class TanStackEncoder(AGUIEncoder):
         """Make the ``RUN_FINISHED`` of a run that was stopped: nothing is to go on by itself."""
         return self.finished_event({"outcome": {"type": "cancelled"}, "finishReason": "stop"})
 
-    def finished_event(self, event: Event) -> dict[str, Any]:
+    def finished_event(self, event: AGUIEvent) -> dict[str, Any]:
         """Make the ``RUN_FINISHED``, which says why in both of the places where clients look.
 
         To a client that is told of tool calls the run goes on, so that it would wait for ever; clients before that
@@ -180,7 +180,7 @@ class TanStackEncoder(AGUIEncoder):
         finish = self.model_finish
         return _FINISH_REASONS.get(finish.reason) if finish is not None else None
 
-    def error_event(self, event: Event) -> dict[str, Any]:
+    def error_event(self, event: AGUIEvent) -> dict[str, Any]:
         """Make the ``RUN_ERROR``: without the run's id, it would end all runs that clients know of."""
         nested = event.get("error")
         message = event.get("message") or (nested.get("message") if isinstance(nested, Mapping) else None)

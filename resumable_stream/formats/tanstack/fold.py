@@ -15,8 +15,8 @@ from ..base import StoredGeneration
 from ..conversation import answer_id, is_broken_off
 from ..javascript import MISSING, parse_json, trim
 from ..jsontext import decode
-from .message_state import MessageState, merge_metadata
-from .messages import Part, error_of_output, extras, text, to_ui_messages, tool_output
+from .message_state import StreamedMessage, merge_metadata
+from .messages import TanStackPart, error_of_output, extras, text, to_ui_messages, tool_output
 from .streamed_chat import StreamedChat
 from .transcript import Transcript
 
@@ -63,7 +63,7 @@ class StreamFold(StreamedChat):
 
     # Text
 
-    def _start_text(self, event: Part) -> None:
+    def _start_text(self, event: TanStackPart) -> None:
         message_id = text(event, "messageId")
         role = event["role"] if event.get("role") in ("user", "system") else "assistant"
         is_made_up = self.pending_id is not None
@@ -81,7 +81,7 @@ class StreamFold(StreamedChat):
         if message is not None:
             merge_metadata(message, event)
 
-    def _grow_text(self, event: Part) -> None:
+    def _grow_text(self, event: TanStackPart) -> None:
         state = self.ensure(text(event, "messageId"))
         merge_metadata(state.message, event)
         delta = text(event, "delta")
@@ -93,14 +93,14 @@ class StreamFold(StreamedChat):
         state.has_calls = False
         state.grow_text(delta)
 
-    def _end_text(self, event: Part) -> None:
+    def _end_text(self, event: TanStackPart) -> None:
         message = self.transcript.get(text(event, "messageId"))
         if message is not None:
             merge_metadata(message, event)
 
     # Reasoning
 
-    def _start_step(self, event: Part) -> None:
+    def _start_step(self, event: TanStackPart) -> None:
         state, step = self.active_assistant(), text(event, "stepName")
         if state is None:
             self._pending_step = step
@@ -108,7 +108,7 @@ class StreamFold(StreamedChat):
         state.enter_step(step)
         self._pending_step = None
 
-    def _finish_step(self, event: Part) -> None:
+    def _finish_step(self, event: TanStackPart) -> None:
         signature = event.get("signature")
         if not signature:
             return
@@ -117,7 +117,7 @@ class StreamFold(StreamedChat):
         if step in state.thoughts:
             state.sign_thought(step, signature)
 
-    def _grow_reasoning(self, event: Part) -> None:
+    def _grow_reasoning(self, event: TanStackPart) -> None:
         state = self.ensure()
         if self._pending_step:
             state.enter_step(self._pending_step)
@@ -127,7 +127,7 @@ class StreamFold(StreamedChat):
             state.enter_step(step)
         state.grow_thought(step, text(event, "delta"))
 
-    def _take_signature(self, event: Part) -> None:
+    def _take_signature(self, event: TanStackPart) -> None:
         signature, entity = text(event, "encryptedValue"), text(event, "entityId")
         if not signature:
             return
@@ -148,7 +148,7 @@ class StreamFold(StreamedChat):
 
     # Calls
 
-    def _start_call(self, event: Part) -> None:
+    def _start_call(self, event: TanStackPart) -> None:
         call_id, parent = text(event, "toolCallId"), event.get("parentMessageId")
         state = self.ensure(parent if isinstance(parent, str) else "")
         state.has_calls = True
@@ -156,13 +156,13 @@ class StreamFold(StreamedChat):
             self.begin_call(state, call_id)
             state.begin_call(call_id, event.get("toolCallName"), event.get("metadata"))
 
-    def _grow_call(self, event: Part) -> None:
+    def _grow_call(self, event: TanStackPart) -> None:
         call_id = text(event, "toolCallId")
         state = self.owner(call_id)
         if state is not None:
             state.grow_call(call_id, text(event, "delta"))
 
-    def _end_call(self, event: Part) -> None:
+    def _end_call(self, event: TanStackPart) -> None:
         call_id = text(event, "toolCallId")
         state = self.owner(call_id)
         if state is None or state.calls[call_id].state == "input-complete":
@@ -173,7 +173,7 @@ class StreamFold(StreamedChat):
         if value is not MISSING:
             state.show_call(call_id, value=value)
 
-    def _complete_call(self, state: MessageState, call_id: str) -> None:
+    def _complete_call(self, state: StreamedMessage, call_id: str) -> None:
         call = state.calls[call_id]
         call.state = "input-complete"
         self.open_calls.pop((id(state), call_id), None)
@@ -188,7 +188,7 @@ class StreamFold(StreamedChat):
             if state.id in self.active and self.states.get(state.id) is state:
                 self._complete_call(state, call_id)
 
-    def _answer_call(self, event: Part) -> None:
+    def _answer_call(self, event: TanStackPart) -> None:
         call_id, content = text(event, "toolCallId"), event.get("content")
         message = self.transcript.get(self.owners.get(call_id, "")) or self.transcript.message_with_call(call_id)
         if message is None:
@@ -215,10 +215,10 @@ class StreamFold(StreamedChat):
 
     # The run
 
-    def _start_run(self, event: Part) -> None:
+    def _start_run(self, event: TanStackPart) -> None:
         self._runs.add(str(event.get("runId")))
 
-    def _finish_run(self, event: Part) -> None:
+    def _finish_run(self, event: TanStackPart) -> None:
         self._runs.discard(str(event.get("runId")))
         outcome = event.get("outcome")
         is_interrupt = isinstance(outcome, dict) and outcome.get("type") == "interrupt"
@@ -269,7 +269,7 @@ class StreamFold(StreamedChat):
             return False
         return not any(trim(piece) for part in parts for piece in self.growth.pieces_of(part, "content"))
 
-    def _fail_run(self, event: Part) -> None:
+    def _fail_run(self, event: TanStackPart) -> None:
         self._has_error = True
         run_id = event.get("runId") or extras(event).get("runId")
         if run_id:
@@ -292,7 +292,7 @@ class StreamFold(StreamedChat):
         elif part.get("status") != "complete":
             part |= {"status": "error", "errorMessage": error}
 
-    def _replace_messages(self, event: Part) -> None:
+    def _replace_messages(self, event: TanStackPart) -> None:
         self.forget()
         previous = list(self.transcript)
         listed = event.get("messages")
@@ -308,26 +308,26 @@ class StreamFold(StreamedChat):
 
     # Events of TanStack AI's own
 
-    def _take_custom(self, event: Part) -> None:
+    def _take_custom(self, event: TanStackPart) -> None:
         handler = _CUSTOM_HANDLERS.get(text(event, "name"))
         if handler is not None and isinstance(event.get("value"), dict):
             handler(self, event["value"])
 
-    def _start_structured(self, value: Part) -> None:
+    def _start_structured(self, value: TanStackPart) -> None:
         self._structured[self.ensure(text(value, "messageId")).id] = None
 
-    def _complete_structured(self, value: Part) -> None:
+    def _complete_structured(self, value: TanStackPart) -> None:
         state = self.ensure(text(value, "messageId"))
         self._structured.pop(state.id, None)
         state.complete_structured(value)
 
-    def _request_approval(self, value: Part) -> None:
+    def _request_approval(self, value: TanStackPart) -> None:
         active, call_id = self.active_assistant(), text(value, "toolCallId")
         message_id = active.id if active is not None else self.owners.get(call_id, "")
         approval = value.get("approval")
         self._ask_approval(message_id, call_id, approval.get("id") if isinstance(approval, dict) else None)
 
-    def _add_resource(self, value: Part) -> None:
+    def _add_resource(self, value: TanStackPart) -> None:
         active = self.active_assistant()
         message_id = self.owners.get(text(value, "toolCallId")) or (active.id if active is not None else "")
         message = self.transcript.get(message_id)
@@ -336,7 +336,7 @@ class StreamFold(StreamedChat):
             message["parts"].append({"type": "ui-resource"} | {name: value[name] for name in kept if name in value})
 
 
-_HANDLERS: dict[str, Callable[[StreamFold, Part], None]] = {
+_HANDLERS: dict[str, Callable[[StreamFold, TanStackPart], None]] = {
     "TEXT_MESSAGE_START": StreamFold._start_text,
     "TEXT_MESSAGE_CONTENT": StreamFold._grow_text,
     "TEXT_MESSAGE_END": StreamFold._end_text,
@@ -354,7 +354,7 @@ _HANDLERS: dict[str, Callable[[StreamFold, Part], None]] = {
     "MESSAGES_SNAPSHOT": StreamFold._replace_messages,
     "CUSTOM": StreamFold._take_custom,
 }
-_CUSTOM_HANDLERS: dict[str, Callable[[StreamFold, Part], None]] = {
+_CUSTOM_HANDLERS: dict[str, Callable[[StreamFold, TanStackPart], None]] = {
     "structured-output.start": StreamFold._start_structured,
     "structured-output.complete": StreamFold._complete_structured,
     "approval-requested": StreamFold._request_approval,

@@ -9,7 +9,7 @@ from typing import Any
 from ...types import Message
 from ..javascript import MISSING
 from ..jsontext import encode, mend_surrogates
-from .messages import Part, extras, text
+from .messages import TanStackPart, extras, text
 from .partial_json import parse_partial
 from .transcript import Transcript
 
@@ -18,28 +18,28 @@ MOST_TRIES = 20
 ends, and the text of anything else is no structured answer."""
 
 
-class Growth:
+class TextGrowth:
     """Parts whose text is still in pieces."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, tuple[Part, str, list[str]]] = {}
+        self._parts: dict[int, tuple[TanStackPart, str, list[str]]] = {}
 
-    def add(self, part: Part, name: str, pieces: list[str]) -> None:
+    def add(self, part: TanStackPart, name: str, pieces: list[str]) -> None:
         """Let the field ``name`` of a part be what the pieces make together."""
         self._parts[id(part)] = (part, name, pieces)
 
-    def pieces(self, part: Part, name: str) -> list[str]:
+    def pieces(self, part: TanStackPart, name: str) -> list[str]:
         """Return the pieces of a field, to add to."""
         if id(part) not in self._parts:
             self.add(part, name, [part[name]] if part.get(name) else [])
         return self._parts[id(part)][2]
 
-    def pieces_of(self, part: Part, name: str) -> Sequence[str]:
+    def pieces_of(self, part: TanStackPart, name: str) -> Sequence[str]:
         """Return what a field consists of, whether it still grows or not."""
         known = self._parts.get(id(part))
         return known[2] if known is not None and known[1] == name else [text(part, name)]
 
-    def freeze(self, part: Part, count: int | None = None) -> None:
+    def freeze(self, part: TanStackPart, count: int | None = None) -> None:
         """Let a part have its first ``count`` pieces, and no more; by default those that there are."""
         known = self._parts.pop(id(part), None)
         if known is not None:
@@ -59,7 +59,7 @@ class Growth:
         self._parts.clear()
 
 
-def _show_progress(part: Part, pieces: list[str]) -> None:
+def _show_progress(part: TanStackPart, pieces: list[str]) -> None:
     """Show as much of a JSON text as could be read of it, after whichever piece that was."""
     for count in range(len(pieces), max(0, len(pieces) - MOST_TRIES), -1):
         value = parse_partial("".join(pieces[:count]))
@@ -69,7 +69,7 @@ def _show_progress(part: Part, pieces: list[str]) -> None:
 
 
 @dataclass(slots=True)
-class Call:
+class StreamedCall:
     """A call while it is streamed."""
 
     name: Any
@@ -86,10 +86,10 @@ class Thought:
     signature: Any = None
 
 
-class MessageState:
+class StreamedMessage:
     """One message while it is streamed."""
 
-    def __init__(self, message: Message, role: str, growth: Growth, transcript: Transcript) -> None:
+    def __init__(self, message: Message, role: str, growth: TextGrowth, transcript: Transcript) -> None:
         self.message = message
         self.role = role
         self.segment: list[str] = []
@@ -98,10 +98,10 @@ class MessageState:
         """Whether there were calls since the text last began or went on."""
         self.step: str | None = None
         self.thoughts: dict[str, Thought] = {}
-        self.calls: dict[str, Call] = {}
+        self.calls: dict[str, StreamedCall] = {}
         self._growth = growth
         self._transcript = transcript
-        self._text_part: Part | None = None
+        self._text_part: TanStackPart | None = None
 
     @property
     def id(self) -> str:
@@ -109,11 +109,11 @@ class MessageState:
         return str(self.message["id"])
 
     @property
-    def _parts(self) -> list[Part]:
-        parts: list[Part] = self.message["parts"]
+    def _parts(self) -> list[TanStackPart]:
+        parts: list[TanStackPart] = self.message["parts"]
         return parts
 
-    def _part(self, kind: str, **name: str) -> Part:
+    def _part(self, kind: str, **name: str) -> TanStackPart:
         """Return the part of a kind and name; made if it is not there."""
         part = self._transcript.part_of(self.message, kind, *name.values())
         if part is None:
@@ -181,7 +181,7 @@ class MessageState:
 
     def begin_call(self, call_id: str, name: Any, metadata: Any) -> None:
         """Take the beginning of a call."""
-        self.calls[call_id] = Call(name, metadata)
+        self.calls[call_id] = StreamedCall(name, metadata)
         self.show_call(call_id)
 
     def grow_call(self, call_id: str, delta: str) -> None:
@@ -221,7 +221,7 @@ class MessageState:
         pieces = self._growth.pieces(part, "raw")
         pieces.append(delta)
 
-    def complete_structured(self, value: Part) -> None:
+    def complete_structured(self, value: TanStackPart) -> None:
         """Show the whole of a JSON answer."""
         part = self._part("structured-output")
         self._growth.freeze(part)

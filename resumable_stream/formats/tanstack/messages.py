@@ -12,7 +12,7 @@ from typing import Any
 from ...types import Message
 from ..javascript import MISSING, parse_json
 
-Part = dict[str, Any]
+TanStackPart = dict[str, Any]
 
 _STRUCTURED_STATES = ("streaming", "complete", "error")
 
@@ -74,11 +74,11 @@ def _convert(message: Mapping[str, Any]) -> Message:
     return converted
 
 
-def _text_parts(content: Any) -> list[Part]:
+def _text_parts(content: Any) -> list[TanStackPart]:
     return [{"type": "text", "content": content}] if isinstance(content, str) and content else []
 
 
-def _user_parts(message: Mapping[str, Any]) -> list[Part]:
+def _user_parts(message: Mapping[str, Any]) -> list[TanStackPart]:
     content = message.get("content")
     if not isinstance(content, list):
         return _text_parts(content)
@@ -86,11 +86,11 @@ def _user_parts(message: Mapping[str, Any]) -> list[Part]:
     return [_text_part(part) if part.get("type") == "text" and "text" in part else part for part in parts]
 
 
-def _text_part(part: Part) -> Part:
+def _text_part(part: TanStackPart) -> TanStackPart:
     return {"type": "text", "content": part["text"]}
 
 
-def _assistant_parts(message: Mapping[str, Any]) -> list[Part]:
+def _assistant_parts(message: Mapping[str, Any]) -> list[TanStackPart]:
     structured = _structured_part(extras(message).get("structuredOutput"))
     parts = _text_parts(message.get("content"))
     if structured is not None:
@@ -105,7 +105,7 @@ def _assistant_parts(message: Mapping[str, Any]) -> list[Part]:
     ]
 
 
-def _call_part(call: Mapping[str, Any], metadata: Mapping[str, Any]) -> Part:
+def _call_part(call: Mapping[str, Any], metadata: Mapping[str, Any]) -> TanStackPart:
     arguments = call["function"].get("arguments", "")
     call_id, name = call.get("id"), call["function"].get("name")
     part = {"type": "tool-call", "id": call_id, "name": name, "arguments": arguments}
@@ -115,7 +115,7 @@ def _call_part(call: Mapping[str, Any], metadata: Mapping[str, Any]) -> Part:
     return part if found is MISSING else part | {"metadata": found}
 
 
-def _structured_part(value: Any) -> Part | None:
+def _structured_part(value: Any) -> TanStackPart | None:
     if not isinstance(value, Mapping) or value.get("status") not in _STRUCTURED_STATES:
         return None
     if not isinstance(value.get("raw"), str):
@@ -125,7 +125,7 @@ def _structured_part(value: Any) -> Part | None:
     return {"type": "structured-output", "status": value["status"], "raw": value["raw"], **kept}
 
 
-def _result_parts(message: Mapping[str, Any]) -> list[Part]:
+def _result_parts(message: Mapping[str, Any]) -> list[TanStackPart]:
     error = message.get("error", MISSING)
     content = message.get("content")
     part = {"type": "tool-result", "toolCallId": message.get("toolCallId"), "id": message["id"]}
@@ -134,14 +134,14 @@ def _result_parts(message: Mapping[str, Any]) -> list[Part]:
     return [part | ({"state": "complete"} if error is MISSING else {"state": "error", "error": error})]
 
 
-def _reasoning_parts(message: Mapping[str, Any]) -> list[Part]:
+def _reasoning_parts(message: Mapping[str, Any]) -> list[TanStackPart]:
     signature = text(message, "encryptedValue") or text(extras(message), "signature")
     part = {"type": "thinking", "content": text(message, "content")}
     part |= {"signature": signature} if signature else {}
     return [part] if part["content"] or signature else []
 
 
-_CONVERTERS: dict[str, Callable[[Mapping[str, Any]], list[Part]]] = {
+_CONVERTERS: dict[str, Callable[[Mapping[str, Any]], list[TanStackPart]]] = {
     "user": _user_parts,
     "assistant": _assistant_parts,
     "tool": _result_parts,
@@ -163,7 +163,7 @@ def _is_resource(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") == "ui-resource" and all(_resource_key(part))
 
 
-def _resource_key(part: Part) -> tuple[str, ...]:
+def _resource_key(part: TanStackPart) -> tuple[str, ...]:
     resource = part.get("resource")
     resource = resource if isinstance(resource, dict) else {}
     return text(part, "toolCallId"), text(part, "toolName"), text(resource, "uri")
@@ -196,7 +196,7 @@ def _is_result(message: Message) -> bool:
     return "tool-result" in kinds and kinds <= {"tool-result", "ui-resource"}
 
 
-def calls_of(messages: Sequence[Message]) -> dict[str, Part]:
+def calls_of(messages: Sequence[Message]) -> dict[str, TanStackPart]:
     """Index calls by id; of several with one id, the last counts."""
     return {
         text(part, "id"): part
@@ -222,7 +222,7 @@ class _Anchors:
             if part.get("type") == "tool-call":
                 self._with_call[text(part, "id")] = message
 
-    def add_call(self, message: Message, call: Part) -> None:
+    def add_call(self, message: Message, call: TanStackPart) -> None:
         message["parts"].append(call)
         self._with_call[text(call, "id")] = message
 
@@ -260,7 +260,7 @@ def _answered_call(message: Message) -> str | None:
     return text(results[0], "toolCallId") if len(results) == 1 else None
 
 
-def _complete_calls(messages: list[Message], known: Mapping[str, Part]) -> None:
+def _complete_calls(messages: list[Message], known: Mapping[str, TanStackPart]) -> None:
     """Give calls the outcomes that are known of them."""
     parts = [part for message in messages for part in message["parts"]]
     results = {text(part, "toolCallId"): part for part in parts if part.get("type") == "tool-result"}
@@ -269,7 +269,7 @@ def _complete_calls(messages: list[Message], known: Mapping[str, Part]) -> None:
             _complete_call(part, known.get(text(part, "id")), results.get(text(part, "id")))
 
 
-def _complete_call(call: Part, previous: Part | None, result: Part | None) -> None:
+def _complete_call(call: TanStackPart, previous: TanStackPart | None, result: TanStackPart | None) -> None:
     if previous is not None and ("output" in previous or previous.get("state") in ("complete", "error")):
         is_poorer = "output" not in call or call.get("state") in ("input-complete", "input-streaming", "awaiting-input")
         if is_poorer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...types import Message
-from .message_state import Growth, MessageState
+from .message_state import StreamedMessage, TextGrowth
 from .transcript import MOST_SHOWN, Transcript
 
 
@@ -12,7 +12,7 @@ class StreamedChat:
 
     def __init__(self) -> None:
         self.transcript = Transcript()
-        self.growth = Growth()
+        self.growth = TextGrowth()
         self.fallback_id = "message"
         """The id of an answer whose chunks name none."""
         self.forget()
@@ -20,18 +20,18 @@ class StreamedChat:
     def forget(self) -> None:
         """Forget what was being streamed."""
         self.growth.forget()
-        self.states: dict[str, MessageState] = {}
+        self.states: dict[str, StreamedMessage] = {}
         self.active: dict[str, None] = {}
         """The messages that are being streamed, in the order in which they were begun."""
         self.owners: dict[str, str] = {}
         """The messages that calls belong to."""
-        self.open_calls: dict[tuple[int, str], MessageState] = {}
+        self.open_calls: dict[tuple[int, str], StreamedMessage] = {}
         """The calls whose input is not complete."""
         self.pending_id: str | None = None
         """The message that was made up for want of a beginning, and takes the next one's id."""
-        self._assistants: dict[str, MessageState] = {}
-        self._active_assistants: dict[str, MessageState] = {}
-        self._callers: dict[str, list[MessageState]] = {}
+        self._assistants: dict[str, StreamedMessage] = {}
+        self._active_assistants: dict[str, StreamedMessage] = {}
+        self._callers: dict[str, list[StreamedMessage]] = {}
 
     def place_user_message(self, message: Message) -> None:
         """Add what the user says; the same message once more takes the place of it and of all that followed."""
@@ -49,9 +49,9 @@ class StreamedChat:
         self.transcript.append(message)
         return message
 
-    def remember(self, message: Message, role: str) -> MessageState:
+    def remember(self, message: Message, role: str) -> StreamedMessage:
         """Begin to stream a message."""
-        state = self.states[message["id"]] = MessageState(message, role, self.growth, self.transcript)
+        state = self.states[message["id"]] = StreamedMessage(message, role, self.growth, self.transcript)
         if role == "assistant":
             self._assistants[state.id] = state
         else:
@@ -86,12 +86,12 @@ class StreamedChat:
         self.activate(new)
         self.owners = {call: new if owner == old else owner for call, owner in self.owners.items()}
 
-    def active_assistant(self) -> MessageState | None:
+    def active_assistant(self) -> StreamedMessage | None:
         """Find the answer that is being streamed, or else the one that was last."""
         active = next(reversed(self._active_assistants.values()), None)
         return active or next(reversed(self._assistants.values()), None)
 
-    def ensure(self, preferred: str = "") -> MessageState:
+    def ensure(self, preferred: str = "") -> StreamedMessage:
         """Find the message that an event goes to, or make one up."""
         state = self.states.get(preferred) or self.active_assistant()
         if state is None:
@@ -105,7 +105,7 @@ class StreamedChat:
         self.activate(state.id)
         return state
 
-    def begin_call(self, state: MessageState, call_id: str) -> None:
+    def begin_call(self, state: StreamedMessage, call_id: str) -> None:
         """Take note of the message that a call is begun in."""
         self.owners[call_id] = state.id
         self.open_calls[id(state), call_id] = state
@@ -113,11 +113,11 @@ class StreamedChat:
         if len(callers) < MOST_SHOWN:
             callers.append(state)
 
-    def callers(self, call_id: str) -> list[MessageState]:
+    def callers(self, call_id: str) -> list[StreamedMessage]:
         """Find the messages that a call was begun in."""
         return self._callers.get(call_id, [])
 
-    def owner(self, call_id: str) -> MessageState | None:
+    def owner(self, call_id: str) -> StreamedMessage | None:
         """Find the message that a call was begun in last."""
         state = self.states.get(self.owners.get(call_id, ""))
         return state if state is not None and call_id in state.calls else None

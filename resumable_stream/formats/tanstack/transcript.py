@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ...types import Message
-from .messages import Part
+from .messages import TanStackPart
 
 MOST_SHOWN = 100
 """Messages that may show one call: an outcome goes to all of them, and no client's chat has more than a few."""
@@ -29,7 +29,7 @@ class Transcript:
         """Of an id, in order."""
         self._known: dict[int, _Known] = {}
         """What is known of a message object; kept when the message is taken away, for what still streams into it."""
-        self._callers: dict[str, dict[int, Part]] = {}
+        self._callers: dict[str, dict[int, TanStackPart]] = {}
         """Of a call's id: the numbers of the messages that show it, and how."""
         for message in messages:
             self.append(message)
@@ -71,16 +71,16 @@ class Transcript:
         if numbers:
             self._numbers[new] = dict.fromkeys(sorted({**numbers, **self._numbers.get(new, {})}))
 
-    def add_part(self, message: Message, part: Part) -> None:
+    def add_part(self, message: Message, part: TanStackPart) -> None:
         """Add a part to a message, whose kind and name stay as they are."""
         message["parts"].append(part)
         self._note(self._known[id(message)], part)
 
-    def part_of(self, message: Message, kind: str, name: str = "") -> Part | None:
+    def part_of(self, message: Message, kind: str, name: str = "") -> TanStackPart | None:
         """Find a message's first part of a kind, and of those the one that is called ``name``."""
         return self._known[id(message)].parts.get((kind, name))
 
-    def shown_calls(self, call_id: str) -> list[Part]:
+    def shown_calls(self, call_id: str) -> list[TanStackPart]:
         """Find what the client shows of a call, in each message that has it."""
         return list(self._callers.get(call_id, {}).values())
 
@@ -89,7 +89,7 @@ class Transcript:
         numbers = self._callers.get(call_id)
         return self._messages[min(numbers)] if numbers else None
 
-    def _note(self, known: _Known, part: Part) -> None:
+    def _note(self, known: _Known, part: TanStackPart) -> None:
         kind = part.get("type")
         named_by = _NAMES.get(kind) if isinstance(kind, str) else None
         name = part.get(named_by) if named_by else ""
@@ -119,5 +119,5 @@ class _Known:
     number: int
     message: Message
     """Held, so that no other object gets its identity."""
-    parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+    parts: dict[tuple[str, str], TanStackPart] = field(default_factory=dict)
     """The first part of each kind and name."""
