@@ -14,7 +14,7 @@ from .support.manual import ROOT
 INDEX = ROOT / "docs" / "index.md"
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md")] + sorted((ROOT / "docs").rglob("*.md"))
 UNREAD = {"embedded-log", "generic-streams", "limits", "producers", "python-client", "testing"}
-UNREAD |= {"eventsource", "htmx", "tanstack", "ai-sdk", "coming-from-s2-resumable-stream"}
+
 PLAIN = [page for page in PAGES if page.stem not in UNREAD]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
