@@ -13,7 +13,7 @@ from .support.manual import ROOT
 
 INDEX = ROOT / "docs" / "index.md"
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md")] + sorted((ROOT / "docs").rglob("*.md"))
-UNREAD = {"embedded-log", "generic-streams", "limits", "producers", "python-client", "testing"}
+UNREAD = {"embedded-log", "producers", "testing"}
 
 PLAIN = [page for page in PAGES if page.stem not in UNREAD]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
