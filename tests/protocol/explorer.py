@@ -137,6 +137,7 @@ class Explorer:
         self._check_log = check_log
         self._check_told = check_told
         self._trims = trims
+        self._may_fail = faults > 0
         self._logs: _Numbers[Log] = _Numbers()
         self._effects: _Numbers[Effect] = _Numbers()
         self._answers: _Numbers[Any] = _Numbers()
@@ -218,7 +219,7 @@ class Explorer:
             self._doing = Step(who.name, "finds it silent" if silent else "asks", effect)
             after, answer = self._perform(log, effect, silent)
             yield _Move(self._doing, after, self._where_it_leads(after, self._next(number, answer)))
-        if isinstance(self._effects.values[effect], Append):
+        if self._may_fail and isinstance(self._effects.values[effect], Append):
             self._doing = Step(who.name, "gets no answer", effect)
             yield _Move(self._doing, log, self._where_it_leads(log, self._next(number, self._unknown)), 1, effect)
 
