@@ -14,11 +14,12 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from typing import Any, NoReturn
+from typing import Any
 
 from django.http import HttpResponse
 
 from ..exceptions import ResumableStreamError
+from ..formats.javascript import DECODER as STRICT_JSON
 from ..limits import Place
 from ..protocol.layout import Chunk, Ended, EndFacts
 from ..readers.frames import Frame
@@ -129,12 +130,8 @@ def _describe(end: EndFacts | None) -> dict[str, Any] | None:
 def _encode(chunk: Chunk) -> bytes:
     """Encode an event; nothing of a chunk that another program wrote and that is no JSON: it would spoil the answer."""
     try:
-        json.loads(chunk.body, parse_constant=_refuse_constant)
+        STRICT_JSON.decode(chunk.body)
     except (ValueError, RecursionError):
         return b""
     body = chunk.body.encode()
     return b'{"id":%d,"chunk":%s}' % (chunk.cursor, body) if chunk.cursor else b'{"chunk":%s}' % body
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
