@@ -14,6 +14,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from ..records import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, FollowBatch, Record, SequencedRecord
+from ..utils.wake_up import WakeUp
 
 MAILBOX_RECORDS = MAX_BATCH_RECORDS
 MAILBOX_CHARACTERS = MAX_BATCH_BYTES
@@ -60,7 +61,7 @@ class Mailbox:
         self._batches: deque[Committed] = deque()
         self._records = 0
         self._characters = 0
-        self._woken: asyncio.Future[None] | None = None
+        self._news = WakeUp()
 
     def deliver(self, batch: Committed) -> None:
         """Take in an append; throw everything away if the follower lags too far behind."""
@@ -74,7 +75,7 @@ class Mailbox:
             self._clear()
         else:
             self._batches.append(batch)
-        self._wake()
+        self._news.send()
 
     def announce(self, growth: StreamGrowth) -> None:
         """Take note of a tail whose records have to be read."""
@@ -82,12 +83,12 @@ class Mailbox:
             self.look()
         elif growth.tail > self.target:
             self.target = growth.tail
-            self._wake()
+            self._news.send()
 
     def look(self) -> None:
         """Make the follower read, whatever it has heard of."""
         self._must_look = True
-        self._wake()
+        self._news.send()
 
     def take(self, position: int) -> tuple[SequencedRecord, ...]:
         """Hand over what continues ``position`` without a gap; empty if the log has to be read, or waited for."""
@@ -116,15 +117,7 @@ class Mailbox:
 
     async def wait(self) -> None:
         """Wait until something was delivered, announced or demanded."""
-        self._woken = self.loop.create_future()
-        try:
-            await self._woken
-        finally:
-            self._woken = None
-
-    def _wake(self) -> None:
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
+        await self._news.wait()
 
     def _clear(self) -> None:
         self._batches.clear()

@@ -30,6 +30,7 @@ from ..protocol.layout import (
 from ..protocol.perform import perform
 from ..readers.preview import Preview
 from ..records import MAX_BATCH_RECORDS, Record, utf8_length
+from ..utils.wake_up import WakeUp
 from .pacing import LEAST_SECONDS, Pacer
 
 BACK_HEADER_BYTES = 64
@@ -70,7 +71,7 @@ class Writer:
         self._max_records = min(MAX_BATCH_RECORDS, settings.batch_size)
         self._patience_seconds = settings.append_timeout_seconds
         self._end: tuple[Sequence[str], EndFacts] | None = None
-        self._work: asyncio.Future[None] | None = None
+        self._work = WakeUp()
         self._room: asyncio.Future[None] | None = None
         self._last_append = 0.0
         self._due = 0.0
@@ -116,8 +117,8 @@ class Writer:
             self._queue.append((record, size))
             self._unacknowledged += size
         self._queued_to += len(records)
-        if self._work is not None and self._due <= self._loop.time():
-            self._wake_up()
+        if self._work.is_awaited and self._due <= self._loop.time():
+            self._work.send()
 
     async def wait_for_room(self) -> None:
         """Wait until enough is acknowledged; returns at once if the writer is not full."""
@@ -132,13 +133,13 @@ class Writer:
         self._end = (chunks, facts)
         if self.preview is not None:
             self.preview.close()
-        self._wake_up()
+        self._work.send()
         self._make_room()
 
     def abandon(self) -> None:
         """Give up: the stream is known to be lost. :meth:`run` raises :exc:`GenerationLostError`."""
         self._is_abandoned = True
-        self._wake_up()
+        self._work.send()
         self._make_room()
 
     async def run(self) -> None:
@@ -189,7 +190,7 @@ class Writer:
     async def _wait_for_work(self) -> None:
         """Wait until there is something to append and the last append is far enough away."""
         while not (self._queue or self._is_beat_due or self._end is not None or self._is_abandoned):
-            await self._woken()
+            await self._work.wait()
         distance = self._pacer.distance_seconds()
         due = self._last_append + distance
         if due <= self._loop.time():
@@ -201,35 +202,24 @@ class Writer:
         timer = self._loop.call_at(due + company, self._overdue)
         try:
             while self._due > self._loop.time() and self._end is None and not self._is_abandoned:
-                await self._woken()
+                await self._work.wait()
         finally:
             timer.cancel()
             self._due = 0.0
 
-    async def _woken(self) -> None:
-        self._work = self._loop.create_future()
-        try:
-            await self._work
-        finally:
-            self._work = None
-
     def _overdue(self) -> None:
         self._due = 0.0
-        self._wake_up()
+        self._work.send()
 
     def _watch_silence(self) -> None:
         """Have a heartbeat written when nothing was for a quarter of a lease."""
         due = self._last_append + self._beat_seconds
         if due <= self._loop.time():
             self._is_beat_due = True
-            self._wake_up()
+            self._work.send()
             due = self._loop.time() + self._beat_seconds
         # One timer that is set again when it has run out, rather than one for every append.
         self._beat = self._loop.call_at(due, self._watch_silence)
-
-    def _wake_up(self) -> None:
-        if self._work is not None and not self._work.done():
-            self._work.set_result(None)
 
     def _make_room(self) -> None:
         room, self._room = self._room, None

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Iterable
 
 from ..conf import settings
 from ..protocol.layout import Chunk
+from ..utils.wake_up import WakeUp
 from .frames import Frame
 
 
@@ -27,7 +28,7 @@ class Preview:
         self._frames = [Frame(chunk) for chunk in durable]
         self._bytes = 0
         self._is_closed = False
-        self._news: asyncio.Future[None] | None = None
+        self._news = WakeUp()
 
     def add(self, chunk: Chunk) -> None:
         """Show a chunk that was queued."""
@@ -39,7 +40,7 @@ class Preview:
             self.close()
             return
         self._frames.append(frame)
-        self._wake_up()
+        self._news.send()
 
     def close(self, *, at: int | None = None) -> None:
         """Show nothing more; ``at`` is where the log ends if it will not have all that was shown."""
@@ -47,7 +48,7 @@ class Preview:
         if at is not None:
             self.cursor = min(self.cursor, at)
             self._frames.clear()
-        self._wake_up()
+        self._news.send()
 
     async def batches(self) -> AsyncGenerator[list[Frame], None]:
         """Yield what was added, until it is closed; an empty batch where nothing came for the keep-alive time."""
@@ -64,16 +65,9 @@ class Preview:
 
     async def _wait(self) -> bool:
         """Wait for news; tell whether some came."""
-        self._news = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(settings.keepalive_seconds):
-                await self._news
+                await self._news.wait()
         except TimeoutError:
             return False
-        finally:
-            self._news = None
         return True
-
-    def _wake_up(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)

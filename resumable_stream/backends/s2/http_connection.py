@@ -12,6 +12,8 @@ from typing import cast
 import httptools
 import httpx
 
+from ...utils.wake_up import WakeUp
+
 HIGH_WATER_BYTES = 256 * 1024
 """How much of a body may wait to be read before the server has to wait."""
 BODYLESS = frozenset({204, 304})
@@ -33,11 +35,11 @@ class HttpConnection(asyncio.Protocol):
         "_is_head_complete",
         "_keeps_alive",
         "_loop",
+        "_news",
         "_parser",
         "_parts",
         "_patience",
         "_transport",
-        "_waiter",
         "_watchdog",
         "headers",
         "lost",
@@ -54,7 +56,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[None] | None = None
+        self._news = WakeUp()
         self._error: Exception | None = None
         self._parts: list[bytes] = []
         self._buffered = 0
@@ -129,22 +131,14 @@ class HttpConnection(asyncio.Protocol):
     async def _more(self) -> None:
         if self._error is not None:
             raise self._error
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        await self._news.wait()
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:
             self._error = error
         if self._transport is not None:
             self._transport.abort()
-        self._wake()
+        self._news.send()
 
     def _look(self) -> None:
         # One timer that looks now and then costs nothing beside one that is set anew with everything that comes.
@@ -190,7 +184,7 @@ class HttpConnection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(httpx.RemoteProtocolError(f"The response is not HTTP/1.1: {error}"))
         else:
-            self._wake()
+            self._news.send()
 
     def eof_received(self) -> None:
         """See :class:`asyncio.Protocol`; the connection is closed then."""
@@ -205,7 +199,7 @@ class HttpConnection(asyncio.Protocol):
             self._error.__cause__ = exc
         self._parser = None  # It refers to us.
         self._end_watch()
-        self._wake()
+        self._news.send()
         if not self.lost.done():
             self.lost.set_result(None)
 
