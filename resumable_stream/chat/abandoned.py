@@ -58,5 +58,5 @@ async def _interrupt(stream: ChatStream, head: Head) -> bool:
     ended = await perform(operation, stream.backend, stream.name)
     if ended is not None:
         # Beside: the end lets readers go, who wait for no hook, and with the last of them whoever ended it.
-        runtime().registry.keep(stream.ends.tell_of_stranger(stream.backend, stream.name, ended))
+        runtime().registry.keep(stream.ends.notify_foreign(stream.backend, stream.name, ended))
     return ended is None

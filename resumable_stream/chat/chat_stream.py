@@ -13,7 +13,7 @@ from ..formats import get_format
 from ..formats.base import ChunkEncoder, ChunkFormat, GenerationFacts
 from ..generations.arrivals import StreamKey
 from ..protocol.layout import Begin, new_generation_id
-from .on_end import EndTeller
+from .on_end import EndNotifier
 from .on_error import OnError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class ChatStream:
     format: ChunkFormat
     mode: Mode
     on_error: OnError
-    ends: EndTeller
+    ends: EndNotifier
 
     @property
     def key(self) -> StreamKey:

@@ -29,7 +29,7 @@ from ..runtime import runtime
 from ..types import Delivery, Message
 from .abandoned import end_if_abandoned, is_abandoned, look_after
 from .chat_stream import ChatStream, Mode
-from .on_end import EndTeller, OnEnd
+from .on_end import EndNotifier, OnEnd
 from .on_error import OnError, default_on_error
 from .start_request import Replaces, Start, StartRequest
 from .starting import Starting
@@ -68,7 +68,7 @@ class ChatEngine:
         self.mode = mode
         self._alias = backend
         self._on_error = on_error or default_on_error
-        self._ends = EndTeller(self.format, on_end)
+        self._ends = EndNotifier(self.format, on_end)
 
     @property
     def backend(self) -> BaseBackend:

@@ -45,7 +45,7 @@ class End:
 OnEnd = Callable[[End], Awaitable[None] | None]
 
 
-class EndTeller:
+class EndNotifier:
     """Calls ``on_end``, if there is one: nobody else wants the answer read back and folded."""
 
     def __init__(self, format_: ChunkFormat, on_end: OnEnd | None) -> None:
@@ -98,7 +98,7 @@ class EndTeller:
             context=context,
         )
 
-    async def tell_of_stranger(self, backend: BaseBackend, stream: str, ending: Ending, context: Any = None) -> None:
+    async def notify_foreign(self, backend: BaseBackend, stream: str, ending: Ending, context: Any = None) -> None:
         """Tell of a generation that was ended here for its writer; what the app's hook raises is logged.
 
         ``context`` is what its start was given, if this process has started it.

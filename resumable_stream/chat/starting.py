@@ -101,7 +101,7 @@ class Starting:
             context = replaced.context
         # Beside the start, which need not wait for what the app does about another answer.
         stream = self._stream
-        runtime().registry.keep(stream.ends.tell_of_stranger(stream.backend, stream.name, ended, context))
+        runtime().registry.keep(stream.ends.notify_foreign(stream.backend, stream.name, ended, context))
 
     async def _claim(self, records: list[Record]) -> tuple[Claim | Head, Sequence[Record]]:
         """Claim with as many of the first records as one append takes; return what is left of them."""

@@ -53,5 +53,5 @@ async def _stop(stream: ChatStream, generation_id: str | None) -> str | None:
     ended = await perform(stop(generation_id, stream.encoder_for), stream.backend, stream.name)
     if ended is None:
         return None
-    await stream.ends.tell_of_stranger(stream.backend, stream.name, ended)
+    await stream.ends.notify_foreign(stream.backend, stream.name, ended)
     return ended.facts.generation_id

@@ -26,15 +26,15 @@ from ..http.requests import parse_cursor, parse_flag, parse_idempotency_key, par
 from ..http.responses import RESUMABLE_HEADER, EventStreamResponse, come_again, error_response, may_pass
 from ..runtime import runtime
 from ..validation import parse_chat_id, parse_generation_id
-from .forms import FormDoors
+from .forms import FormEndpoints
 from .routes import require_boundary, routes
-from .runs import RunDoors
+from .runs import RunEndpoints
 
 _ADMITTED = HttpResponse(status=HTTPStatus.NO_CONTENT)
 """What a view answers that was only asked whether it would."""
 
 
-class ResumableChatView(AsyncViewMixin, RunDoors, FormDoors, View):
+class ResumableChatView(AsyncViewMixin, RunEndpoints, FormEndpoints, View):
     """Serves one kind of chat. Subclass it, write :meth:`generate`, and include :meth:`urls` in a URLconf.
 
     The hooks may be coroutines or plain functions; plain ones run in a thread, where they may use the ORM.

@@ -18,7 +18,7 @@ from ..http.responses import CURSOR_HEADER, GENERATION_HEADER
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-class FormDoors(ChatHooks):
+class FormEndpoints(ChatHooks):
     """What a view does for clients whose format's dialect says that they send forms."""
 
     def is_form(self, request: HttpRequest) -> bool:

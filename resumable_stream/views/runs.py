@@ -22,7 +22,7 @@ from ..http.sse import SSE, Wire
 from ..validation import parse_chat_id, parse_run_id
 
 
-class RunDoors(ChatHooks):
+class RunEndpoints(ChatHooks):
     """What a view does for clients whose format's dialect says that they name their runs."""
 
     def name_run(self, request: HttpRequest, asked: ChatRequest) -> ChatRequest:
