@@ -138,6 +138,17 @@ for (const status of [400, 401, 403, 404, 409]) {
   });
 }
 
+test("an answer whose rest the server does not have is not shown as a whole one", async () => {
+  const { server, tick, transport } = make();
+  const asking = ask(transport);
+  (await server.next()).stream(BEGUN).chunks([11, START], [12, delta("Half ")]).tear();
+  const chunks = take(await asking);
+  await tick(1000);
+  (await server.next()).answer(204);
+
+  await assert.rejects(chunks, { message: "The server no longer has the rest of this answer." });
+});
+
 test("a page in place of an event stream is an error", async () => {
   const { server, transport } = make();
   const asking = ask(transport);

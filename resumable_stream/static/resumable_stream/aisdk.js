@@ -50,23 +50,23 @@ export class ResumableChatTransport {
     const requests = this.#requests(request.prepared.api ?? request.api, request);
     const key = randomKey();
     const start = (options) => startedStream({ ...options, requests, body, key, timing: this.#timing });
-    const following = this.#follow(call, { abortSignal, start });
+    const { following, answer } = this.#follow(call, { abortSignal, start });
     await following.opened;
     const problem = problemOf(following.end, abortSignal);
     if (problem !== null) throw problem;
-    return chunksOf(following, abortSignal);
+    return chunksOf(following, answer, abortSignal);
   }
 
   /** Finds the answer that is being written; resolves to its chunks from its start on, or to null if there is none. */
   async reconnectToStream({ abortSignal, ...call }) {
-    const following = this.#follow(call, { abortSignal });
+    const { following, answer } = this.#follow(call, { abortSignal });
     await following.opened;
     const reason = following.end?.reason;
     // Closed by a message that was sent meanwhile.
     if (reason === END.NOTHING || (reason === END.CLOSED && !abortSignal?.aborted)) return null;
     const problem = problemOf(following.end, abortSignal);
     if (problem !== null) throw problem;
-    return chunksOf(following, abortSignal);
+    return chunksOf(following, answer, abortSignal);
   }
 
   /**
@@ -104,7 +104,7 @@ export class ResumableChatTransport {
       onChange: ({ state, retryAt }) => this.#options.onChange?.({ chatId, state, retryAt }),
     });
     this.#remember(chatId, following, start === undefined);
-    return following;
+    return { following, answer };
   }
 
   /** Keeps what is followed until it has ended, and ends its waits when that may help. */
@@ -196,12 +196,13 @@ function withoutOtherWay(error) {
   return error.cause ?? new RequestError({ status: 200, message: "The server did not answer with an event stream." });
 }
 
-function chunksOf(following, abortSignal) {
+function chunksOf(following, answer, abortSignal) {
   const events = following[Symbol.asyncIterator]();
   return new ReadableStream({
     async pull(controller) {
       const { done, value } = await events.next();
-      const problem = done || abortSignal?.aborted ? problemOf(following.end, abortSignal) : null;
+      const hasEnded = done || abortSignal?.aborted;
+      const problem = hasEnded ? (problemOf(following.end, abortSignal) ?? lossOf(following.end, answer)) : null;
       if (problem !== null) controller.error(problem);
       else if (done) controller.close();
       else controller.enqueue(value.chunk);
@@ -223,6 +224,12 @@ function problemOf(end, abortSignal) {
     default:
       return null;
   }
+}
+
+/** The server knows no rest of an answer that is not whole: it is deleted, or belongs to who the visitor was before. */
+function lossOf(end, { isWhole }) {
+  if (isWhole || end?.reason !== END.NOTHING) return null;
+  return new RequestError({ status: 204, message: "The server no longer has the rest of this answer." });
 }
 
 /** What the page's own functions throw may pass, as when one asks for a token: it is tried again, but not in silence. */
