@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -270,7 +271,12 @@ async def test_manuals_key_counts_a_team_as_one(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(("prefix", "most"), [("/api/rated", 20), ("/api/throttled", 100)])
-async def test_manuals_rate_limits_refuse_what_is_too_much(settings: Any, prefix: str, most: int) -> None:
+async def test_manuals_rate_limits_refuse_what_is_too_much(
+    settings: Any, prefix: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both count per minute of the real clock, which must not turn in the middle of the test.
+    monkeypatch.setattr("django_ratelimit.core.time", SimpleNamespace(time=lambda: 1_800_000_000.0))
+    monkeypatch.setattr("rest_framework.throttling.SimpleRateThrottle.timer", lambda _: 1_800_000_000.0)
     use_faulty_log(settings, MAX_GENERATIONS_PER_OWNER=None)
     settings.RATELIMIT_IP_META_KEY = lambda request: CLIENT
     # A request that is not understood counts as well.
