@@ -20,7 +20,7 @@ from ..generations.arrivals import Arrival
 from ..protocol.head import Head, find_head
 from ..protocol.perform import perform
 from ..readers.history import NO_HISTORY, History, fold_history, read_generations
-from ..readers.plans import Passage, Passages
+from ..readers.plans import ReadPlan, ReadPlanner
 from ..readers.preview_reader import PreviewReader
 from ..readers.reader import Reader
 from ..readers.run_plans import Runs
@@ -174,10 +174,10 @@ class ChatEngine:
         a snapshot of what is over. After it comes once more how those of ``open_runs`` have ended that it holds: the
         client takes them to be running.
         """
-        passages = Passages(self.backend, stream_name, self.format, runtime().loads)
+        passages = ReadPlanner(self.backend, stream_name, self.format, runtime().loads)
         if self.holds_sessions_open:
-            return await self._open(stream_name, await passages.of_session(cursor, open_runs=open_runs))
-        passage = await passages.of_newest(cursor, is_live=is_live, resumes=resumes)
+            return await self._open(stream_name, await passages.plan_session(cursor, open_runs=open_runs))
+        passage = await passages.plan_newest(cursor, is_live=is_live, resumes=resumes)
         return await self._open(stream_name, passage) if passage is not None else None
 
     async def reader_of_run(self, stream_name: str, run_id: str, cursor: int | None = None) -> Reader:
@@ -192,13 +192,13 @@ class ChatEngine:
         """
         return await self._open(stream_name, await Runs(self.backend, stream_name, self.format).passage(run_id, cursor))
 
-    async def _open(self, stream_name: str, passage: Passage) -> Reader:
+    async def _open(self, stream_name: str, passage: ReadPlan) -> Reader:
         """Open a reader; an answer whose owner is known to have died is ended first, so that nobody waits for it."""
         if passage.head is not None:
             await end_if_abandoned(self._stream(stream_name), passage.head)
         return self._reader(stream_name, passage)
 
-    def _reader(self, stream_name: str, passage: Passage) -> Reader:
+    def _reader(self, stream_name: str, passage: ReadPlan) -> Reader:
         return Reader(
             runtime().hub,
             self.backend,
@@ -214,7 +214,7 @@ class ChatEngine:
     def reader(self, stream_name: str, start: Start) -> Reader:
         """Open a reader of a generation that was just started."""
         if start.preview is None:
-            return self._reader(stream_name, Passage(cursor=start.cursor, end_after=start.cursor, head=start.found))
+            return self._reader(stream_name, ReadPlan(cursor=start.cursor, end_after=start.cursor, head=start.found))
         options = {"end_after": start.cursor, "guard": self._look_after}
         return PreviewReader(start.preview, runtime().hub, self.backend, stream_name, start.cursor, **options)
 

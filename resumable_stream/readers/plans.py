@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class ReadPlan:
     """What a :class:`~resumable_stream.readers.reader.Reader` is to read."""
 
     cursor: int
@@ -48,7 +48,7 @@ class _Past:
     prelude: Sequence[Frame]
 
 
-class Passages:
+class ReadPlanner:
     """Finds what readers of one stream get, who are clients of one format."""
 
     def __init__(self, backend: BaseBackend, stream: str, format_: ChunkFormat, loads: Loads) -> None:
@@ -57,7 +57,7 @@ class Passages:
         self._format = format_
         self._loads = loads
 
-    async def of_newest(self, cursor: int | None, *, is_live: bool = False, resumes: bool = False) -> Passage | None:
+    async def plan_newest(self, cursor: int | None, *, is_live: bool = False, resumes: bool = False) -> ReadPlan | None:
         """Find what is left of the newest generation; ``None`` where nothing runs and the reader has it all.
 
         Without a cursor that is the running generation from its start; one that has ended only if the format's clients
@@ -67,7 +67,7 @@ class Passages:
         """
         head = await self._head()
         if head is None:
-            return Passage(cursor=0, is_live=True) if is_live else None
+            return ReadPlan(cursor=0, is_live=True) if is_live else None
         prelude: Sequence[Frame] = ()
         if cursor is None:
             is_resumed = resumes and not is_live and await self._has_ended_lately(head)
@@ -83,9 +83,9 @@ class Passages:
         if not is_live and self._is_over(head, cursor):
             return None
         end_after = head.start if head.is_running else min(head.content_end, head.tail - 1)
-        return Passage(cursor=cursor, is_live=is_live, end_after=end_after, prelude=prelude, head=head)
+        return ReadPlan(cursor=cursor, is_live=is_live, end_after=end_after, prelude=prelude, head=head)
 
-    async def of_session(self, cursor: int | None, *, open_runs: Collection[str] = ()) -> Passage:
+    async def plan_session(self, cursor: int | None, *, open_runs: Collection[str] = ()) -> ReadPlan:
         """Find what follows ``cursor``, for ever; without one that can be followed, a snapshot and what follows that.
 
         The snapshot holds the newest page of what is over, and its cursor is where the reading goes on: nothing is
@@ -95,16 +95,16 @@ class Passages:
         if cursor is not None:
             head = await self._head()
             if head is not None and cursor <= head.tail and (cursor >= head.start or await self._has(cursor)):
-                return Passage(cursor=cursor, is_live=True, head=head)
+                return ReadPlan(cursor=cursor, is_live=True, head=head)
         try:
             past = await self._past(frozenset(open_runs))
         except StreamNotFoundError:
             # A chat that the log has never seen may have a history elsewhere. Only who comes with a cursor holds what
             # the log once had, and has no more.
             prelude = _snapshot(self._format, History((), 0, 0), frozenset()) if cursor is not None else ()
-            return Passage(cursor=0, is_live=True, prelude=prelude)
+            return ReadPlan(cursor=0, is_live=True, prelude=prelude)
         head = await self._head() if past.is_running else None
-        return Passage(cursor=past.cursor, is_live=True, prelude=past.prelude, head=head)
+        return ReadPlan(cursor=past.cursor, is_live=True, prelude=past.prelude, head=head)
 
     async def _past(self, open_runs: frozenset[str]) -> _Past:
         """Read what is over, once for all who ask at the same time."""
@@ -120,7 +120,7 @@ class Passages:
             return (await self._backend.tail(self._stream)).seq_num
 
         # The format lives as long as the work, so nothing else can have its id meanwhile.
-        key = (Passages, self._backend.alias, self._stream, id(self._format), open_runs)
+        key = (ReadPlanner, self._backend.alias, self._stream, id(self._format), open_runs)
         return await self._loads.shared.share(key, make, tail)
 
     async def _head(self) -> Head | None:

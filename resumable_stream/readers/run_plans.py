@@ -27,7 +27,7 @@ from ..protocol.layout import Began, Begin, Chunk, Decoder, Ended, back_of
 from ..protocol.perform import REQUEST_PATIENCE_SECONDS, perform, read_patiently
 from ..records import MAX_BATCH_RECORDS, Record, SequencedRecord
 from .frames import Frame
-from .plans import Passage, last_word, run_id_of
+from .plans import ReadPlan, last_word, run_id_of
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Runs:
         self._stream = stream
         self._format = format_
 
-    async def passage(self, run_id: str, cursor: int | None) -> Passage:
+    async def passage(self, run_id: str, cursor: int | None) -> ReadPlan:
         """Find the run from its start, or what follows ``cursor`` in it, to its end.
 
         Only the stream's newest run can be read from its start. Who has every chunk is told the last one again,
@@ -107,16 +107,16 @@ class Runs:
             raise CursorLostError
         return await self._past(run_id, cursor)
 
-    async def _newest(self, head: Head, begin: Begin, cursor: int | None) -> Passage:
+    async def _newest(self, head: Head, begin: Begin, cursor: int | None) -> ReadPlan:
         if cursor is None or cursor <= head.start:
-            return Passage(cursor=head.start, end_after=head.start, head=head)
+            return ReadPlan(cursor=head.start, end_after=head.start, head=head)
         if cursor > head.tail:
             raise CursorLostError
         if head.is_running or cursor < head.content_end:
-            return Passage(cursor=cursor, end_after=cursor, head=head)
+            return ReadPlan(cursor=cursor, end_after=cursor, head=head)
         return await self._told_again(begin, head.content_end)
 
-    async def _past(self, run_id: str, cursor: int) -> Passage:
+    async def _past(self, run_id: str, cursor: int) -> ReadPlan:
         """Find the rest of a run that others have followed, for a reader who was away meanwhile."""
         try:
             records = await self._read(cursor - 1)
@@ -128,7 +128,7 @@ class Runs:
         following = next((entry for entry in Decoder(cursor, skips_messages=True).feed(records[1:])), None)
         if isinstance(following, Ended):
             return await self._told_again(begin, cursor)
-        return Passage(cursor=cursor, end_after=cursor)
+        return ReadPlan(cursor=cursor, end_after=cursor)
 
     async def _begin_of(self, records: Sequence[SequencedRecord]) -> Begin | None:
         """Read what the generation that ``records`` begin in said of itself; ``None`` if that cannot be told."""
@@ -141,11 +141,11 @@ class Runs:
                 return None
         return None
 
-    async def _told_again(self, begin: Begin, cursor: int) -> Passage:
+    async def _told_again(self, begin: Begin, cursor: int) -> ReadPlan:
         """Repeat the last chunk for a reader at ``cursor``, where the chunks of a run end."""
         entries = Decoder(cursor - 1, skips_messages=True).feed(await self._read(cursor - 1, 1))
         body = last_word(self._format, begin, [entry.body for entry in entries if isinstance(entry, Chunk)])
-        return Passage(cursor=cursor, end_after=cursor, prelude=[Frame(Chunk(0, body))] if body is not None else [])
+        return ReadPlan(cursor=cursor, end_after=cursor, prelude=[Frame(Chunk(0, body))] if body is not None else [])
 
     async def _read(self, start: int, limit: int = MAX_BATCH_RECORDS) -> Sequence[SequencedRecord]:
         batch = await read_patiently(

@@ -23,9 +23,9 @@ from ..records import utf8_length
 from ..runtime import runtime
 from ..utils.off_loop import SMALL_BYTES, off_loop
 from ..validation import parse_object
-from .operations import Service, Work
+from .operations import Operations, Work
 from .permissions import RefusedError, RenewedError
-from .sender import Outlet
+from .sender import Sender
 from .subprotocols.base import (
     FORBIDDEN,
     SHUTDOWN,
@@ -93,8 +93,8 @@ class Connection:
         self._spawn = self._tasks.spawn
         self._subscriptions: dict[str, Subscription] = {}
         self._operations = 0
-        self._outlet = Outlet(send, self._spawn)
-        self._service = Service(hooks, request, dialect, self._outlet)
+        self._outlet = Sender(send, self._spawn)
+        self._service = Operations(hooks, request, dialect, self._outlet)
         self._unread: deque[str] = deque()
         self._unread_size = 0
         self._faults = 0

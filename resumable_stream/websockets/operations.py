@@ -17,8 +17,8 @@ from ..exceptions import GenerationActiveError, LimitExceededError, ResumableStr
 from ..generations.arrivals import Arrival
 from ..runtime import runtime
 from ..utils.threads import own_thread
-from .permissions import Granted, Rights
-from .sender import Outlet, SocketGoneError
+from .permissions import Granted, Permissions
+from .sender import Sender, SocketGoneError
 from .subprotocols.base import SHUTDOWN, Failure, SocketDialect, Start, Stop, Subscribe, SubscriptionEnd
 from .subscription import Subscription
 
@@ -28,11 +28,11 @@ T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
 
 
-class Service:
+class Operations:
     """Follows, starts and stops for the client of one socket, as far as it has the right to."""
 
-    def __init__(self, hooks: ChatHooks, request: HttpRequest, dialect: SocketDialect, outlet: Outlet) -> None:
-        self.rights = Rights(hooks, request)
+    def __init__(self, hooks: ChatHooks, request: HttpRequest, dialect: SocketDialect, outlet: Sender) -> None:
+        self.rights = Permissions(hooks, request)
         self._clock = asyncio.get_running_loop().time
         self._quiet_until = 0.0
         self._hooks = hooks

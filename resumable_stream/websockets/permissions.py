@@ -55,7 +55,7 @@ class Granted:
     """A reader's, to be given back."""
 
 
-class Rights:
+class Permissions:
     """Asks one view's hooks on behalf of one socket, one question at a time."""
 
     def __init__(self, hooks: ChatHooks, request: HttpRequest) -> None:

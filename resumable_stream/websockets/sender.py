@@ -18,7 +18,7 @@ class SocketGoneError(Exception):
     """Nothing more can be sent."""
 
 
-class Outlet:
+class Sender:
     """Sends what a socket's streams have in turns, and what is said between them.
 
     Turns are short and come in the order in which they were asked for, so no stream waits for all of another one. And a

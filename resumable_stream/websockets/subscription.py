@@ -22,7 +22,7 @@ from ..protocol.layout import Chunk, Ended
 from ..protocol.perform import Backoff
 from ..readers.frames import Frame
 from ..readers.reader import Reader
-from .sender import Outlet
+from .sender import Sender
 from .subprotocols.base import NOTHING, SHUTDOWN, UNAVAILABLE, Failure, SocketDialect, SubscriptionEnd
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ MAX_ATTEMPTS = 5
 class Subscription:
     """Follows a stream for one client. The task that it runs in belongs to the connection."""
 
-    def __init__(self, key: str, chat_id: str, *, outlet: Outlet, dialect: SocketDialect, chat: ResumableChat) -> None:
+    def __init__(self, key: str, chat_id: str, *, outlet: Sender, dialect: SocketDialect, chat: ResumableChat) -> None:
         self.key = key
         self.chat_id = chat_id
         self.task: asyncio.Task[None] | None = None

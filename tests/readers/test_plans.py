@@ -10,7 +10,7 @@ import pytest
 from resumable_stream.chat.engine import ChatEngine
 from resumable_stream.protocol.layout import Chunk
 from resumable_stream.readers.frames import Frame
-from resumable_stream.readers.plans import Passage, Passages, last_word
+from resumable_stream.readers.plans import ReadPlan, ReadPlanner, last_word
 from resumable_stream.records import Record
 from resumable_stream.runtime import runtime
 from resumable_stream.utils.off_loop import SMALL_BYTES
@@ -27,8 +27,8 @@ def engine(log: FaultyLog) -> ChatEngine:
     return ChatEngine(format="tanstack")
 
 
-def passages(engine: ChatEngine) -> Passages:
-    return Passages(engine.backend, "s", engine.format, runtime().loads)
+def passages(engine: ChatEngine) -> ReadPlanner:
+    return ReadPlanner(engine.backend, "s", engine.format, runtime().loads)
 
 
 def body_of(frame: Frame) -> str:
@@ -36,7 +36,7 @@ def body_of(frame: Frame) -> str:
     return frame.entry.body
 
 
-def snapshot_of(passage: Passage) -> list[dict[str, Any]]:
+def snapshot_of(passage: ReadPlan) -> list[dict[str, Any]]:
     found = json.loads(body_of(passage.prelude[0]))
     assert found["type"] == "MESSAGES_SNAPSHOT"
     messages: list[dict[str, Any]] = found["messages"]
@@ -50,10 +50,10 @@ async def test_the_snapshot_covers_what_is_over_and_the_reading_goes_on_there(
     await engine.start("s", of("Hello"), user_messages=[QUESTION])
     await settle()
     tail = len(log.records("s"))
-    over = await passages(engine).of_session(None)
+    over = await passages(engine).plan_session(None)
     await engine.start("s", Producer("And"), user_messages=[{**QUESTION, "id": "u2"}])
     await settle()
-    running = await passages(engine).of_session(None)
+    running = await passages(engine).plan_session(None)
 
     assert [message["role"] for message in snapshot_of(over)] == ["user", "assistant"]
     # What runs is not folded but for what the user has said: its chunks follow.
@@ -67,15 +67,15 @@ async def test_a_running_first_turn_has_a_snapshot_too(log: FaultyLog, engine: C
     """Who subscribes anew would otherwise hold what it had of the answer twice."""
     await engine.start("s", Producer("Hello"))
     await settle()
-    passage = await passages(engine).of_session(None)
+    passage = await passages(engine).plan_session(None)
 
     assert (passage.cursor, snapshot_of(passage)) == (0, [])
 
 
 @in_virtual_time
 async def test_only_who_has_a_cursor_is_told_that_a_chat_is_gone(log: FaultyLog, engine: ChatEngine) -> None:
-    assert await passages(engine).of_session(None) == Passage(cursor=0, is_live=True)
-    assert snapshot_of(await passages(engine).of_session(7)) == []
+    assert await passages(engine).plan_session(None) == ReadPlan(cursor=0, is_live=True)
+    assert snapshot_of(await passages(engine).plan_session(7)) == []
 
 
 @in_virtual_time
@@ -84,16 +84,16 @@ async def test_a_format_without_snapshots_gives_what_runs(log: FaultyLog) -> Non
     await engine.start("s", of("Hello"))
     await settle()
 
-    passage = await passages(engine).of_session(None)
+    passage = await passages(engine).plan_session(None)
 
-    assert passage == Passage(cursor=len(log.records("s")), is_live=True)
+    assert passage == ReadPlan(cursor=len(log.records("s")), is_live=True)
 
 
 @in_virtual_time
 async def test_a_history_that_is_folded_in_a_thread_is_the_same(log: FaultyLog, engine: ChatEngine) -> None:
     await engine.start("s", of("x" * SMALL_BYTES, "y"))
     await settle()
-    passage = await passages(engine).of_session(None)
+    passage = await passages(engine).plan_session(None)
 
     assert snapshot_of(passage)[-1]["parts"][0]["content"] == "x" * SMALL_BYTES + "y"
 

@@ -223,7 +223,7 @@ async def _come_and_go(number: int, chance: random.Random) -> None:
 
 
 def _held_objects() -> list[object]:
-    names = ("Connection", "Subscription", "Outlet", "Tasks", "Reader", "Frame", "StreamConsumer")
+    names = ("Connection", "Subscription", "Sender", "Tasks", "Reader", "Frame", "StreamConsumer")
     return [one for one in gc.get_objects() if type(one).__name__ in names]
 
 
