@@ -174,10 +174,10 @@ class ChatEngine:
         a snapshot of what is over. After it comes once more how those of ``open_runs`` have ended that it holds: the
         client takes them to be running.
         """
-        passages = ReadPlanner(self.backend, stream_name, self.format, runtime().loads)
+        planner = ReadPlanner(self.backend, stream_name, self.format, runtime().loads)
         if self.holds_sessions_open:
-            return await self._open(stream_name, await passages.plan_session(cursor, open_runs=open_runs))
-        passage = await passages.plan_newest(cursor, is_live=is_live, resumes=resumes)
+            return await self._open(stream_name, await planner.plan_session(cursor, open_runs=open_runs))
+        passage = await planner.plan_newest(cursor, is_live=is_live, resumes=resumes)
         return await self._open(stream_name, passage) if passage is not None else None
 
     async def reader_of_run(self, stream_name: str, run_id: str, cursor: int | None = None) -> Reader:

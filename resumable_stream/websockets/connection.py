@@ -93,8 +93,8 @@ class Connection:
         self._spawn = self._tasks.spawn
         self._subscriptions: dict[str, Subscription] = {}
         self._operations = 0
-        self._outlet = Sender(send, self._spawn)
-        self._service = Operations(hooks, request, dialect, self._outlet)
+        self._sender = Sender(send, self._spawn)
+        self._service = Operations(hooks, request, dialect, self._sender)
         self._unread: deque[str] = deque()
         self._unread_size = 0
         self._faults = 0
@@ -141,13 +141,13 @@ class Connection:
             self._read_later(text)
         else:
             self._read(self._parsed(text))
-        if self._outlet.is_overrun:
+        if self._sender.is_overrun:
             self._shut(CLOSE_FAULTS)
 
     async def aclose(self) -> None:
         """Let go of everything; the client has gone, or is to go. Returns when nothing runs any more."""
         self._is_closing = True
-        self._outlet.abandon()
+        self._sender.abandon()
         self._forget()
         await self._tasks.aclose()
 
@@ -204,7 +204,7 @@ class Connection:
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, Ping):
-            self._outlet.reply(self._dialect.pong())
+            self._sender.reply(self._dialect.pong())
         elif isinstance(command, Unsubscribe):
             self._unsubscribe(command)
         elif isinstance(command, Subscribe):
@@ -317,10 +317,10 @@ class Connection:
     async def _tell_unsubscribed(self, key: str, subscription: Subscription | None) -> None:
         if subscription is not None:
             await subscription.has_gone()
-        self._outlet.reply(self._dialect.unsubscribed(key))
+        self._sender.reply(self._dialect.unsubscribed(key))
 
     async def _tell_end(self, key: str, end: SubscriptionEnd) -> None:
-        await self._outlet.send(self._dialect.ended(key, end, is_last=True))
+        await self._sender.send(self._dialect.ended(key, end, is_last=True))
         code = self._dialect.close_code(key, end)
         if code is not None:
             self._shut(code)
@@ -334,13 +334,13 @@ class Connection:
         )
         self._timer = self._loop.call_later(every, self._tick)
         now = self._loop.time()
-        silent_for = now - self._outlet.last_sent
-        if self._outlet.turn.locked():
+        silent_for = now - self._sender.last_sent
+        if self._sender.turn.locked():
             if silent_for >= STALL_SECONDS:
                 for subscription in self._subscriptions.values():
                     subscription.let_go()
         elif silent_for >= settings.keepalive_seconds:
-            self._outlet.reply(self._dialect.keep_alive())
+            self._sender.reply(self._dialect.keep_alive())
         if now >= self._check_at:
             self._check_at = math.inf
             self._spawn(self._check_rights)
@@ -400,7 +400,7 @@ class Connection:
 
     async def _close(self, code: int) -> None:
         try:
-            await self._outlet.close(lambda: self._close_socket(code))
+            await self._sender.close(lambda: self._close_socket(code))
         finally:
             self._forget()
 

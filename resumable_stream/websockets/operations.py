@@ -31,7 +31,7 @@ Work = Callable[[], Coroutine[Any, Any, T]]
 class Operations:
     """Follows, starts and stops for the client of one socket, as far as it has the right to."""
 
-    def __init__(self, hooks: ChatHooks, request: HttpRequest, dialect: SocketDialect, outlet: Sender) -> None:
+    def __init__(self, hooks: ChatHooks, request: HttpRequest, dialect: SocketDialect, sender: Sender) -> None:
         self.rights = Permissions(hooks, request)
         self._clock = asyncio.get_running_loop().time
         self._quiet_until = 0.0
@@ -39,18 +39,18 @@ class Operations:
         self._request = request
         self._chat = hooks.chat
         self._dialect = dialect
-        self._outlet = outlet
+        self._sender = sender
 
     def subscription(self, command: Subscribe | Start) -> Subscription:
         """Make a subscription, to be filled by :meth:`follow` or :meth:`start_and_follow`."""
-        return Subscription(command.key, command.chat_id, outlet=self._outlet, dialect=self._dialect, chat=self._chat)
+        return Subscription(command.key, command.chat_id, sender=self._sender, dialect=self._dialect, chat=self._chat)
 
     def refuse(self, key: str | None, failure: Failure, *, is_logged: bool = False) -> None:
         """Tell the client what went wrong."""
         if is_logged:
             # Over HTTP, Django logs each answer of this kind.
             logger.warning("request over a websocket refused status=%s key=%r: %s", failure.status, key, failure.text)
-        self._outlet.reply(self._dialect.failed(key, failure))
+        self._sender.reply(self._dialect.failed(key, failure))
 
     def refuse_too_much(self, action: str, key: str, text: str) -> None:
         """Refuse what the socket has too much of. Log and app hear of it at most once a second."""
@@ -128,7 +128,7 @@ class Operations:
         """Stop what runs, and what was to run when the stop came."""
         stream_name = await self.rights.to_stop(command.chat_id)
         stopped = await self._chat.end(stream_name, command.generation_id, arrival=arrival)
-        self._outlet.reply(self._dialect.stopping(command.key, stopped))
+        self._sender.reply(self._dialect.stopping(command.key, stopped))
 
     async def _begin(self, granted: Granted) -> Started:
         try:
@@ -138,4 +138,4 @@ class Operations:
             raise
 
     async def _tell_started(self, command: Start, started: Started) -> None:
-        await self._outlet.send(self._dialect.started(command.key, started.generation_id, started.cursor))
+        await self._sender.send(self._dialect.started(command.key, started.generation_id, started.cursor))

@@ -37,7 +37,7 @@ MAX_ATTEMPTS = 5
 class Subscription:
     """Follows a stream for one client. The task that it runs in belongs to the connection."""
 
-    def __init__(self, key: str, chat_id: str, *, outlet: Sender, dialect: SocketDialect, chat: ResumableChat) -> None:
+    def __init__(self, key: str, chat_id: str, *, sender: Sender, dialect: SocketDialect, chat: ResumableChat) -> None:
         self.key = key
         self.chat_id = chat_id
         self.task: asyncio.Task[None] | None = None
@@ -51,7 +51,7 @@ class Subscription:
         """Whether it stays from one generation to the next."""
         self.is_dismissed = False
         """Whether the client wants no more of it."""
-        self._outlet = outlet
+        self._sender = sender
         self._dialect = dialect
         self._chat = chat
         self._reader: Reader | None = None
@@ -95,7 +95,7 @@ class Subscription:
                     reader = await self._locate(stream_name, run_id, is_live=is_live, resumes=resumes)
                 self._settle()
                 if is_new:
-                    await self._outlet.send(self._dialect.subscribed(self.key, reader.cursor if reader else None))
+                    await self._sender.send(self._dialect.subscribed(self.key, reader.cursor if reader else None))
                     is_new = False
                 if reader is None:
                     return SubscriptionEnd(reason=NOTHING, cursor=self.cursor)
@@ -161,7 +161,7 @@ class Subscription:
                     self.cursor = reader.cursor
                 elif reader.is_caught_up and not is_tail_told:
                     is_tail_told = True
-                    await self._outlet.send(self._dialect.caught_up(self.key, reader.cursor))
+                    await self._sender.send(self._dialect.caught_up(self.key, reader.cursor))
                 elif reader.is_cut_off:
                     await self._tell_outage(Backoff().next())
                 del frames  # Not to be held while waiting for the next.
@@ -172,7 +172,7 @@ class Subscription:
         self._frames, self._position = frames, 0
         try:
             while self._position < len(frames):
-                async with self._outlet.turn:
+                async with self._sender.turn:
                     if await self._send_some():
                         # Still holding the turn: in this round of the event loop the socket has had its share.
                         await asyncio.sleep(0)
@@ -194,7 +194,7 @@ class Subscription:
                 text = self._dialect.chunk(self.key, frame)
                 characters += len(text)
                 if text:
-                    await self._outlet.put(text)
+                    await self._sender.put(text)
             elif isinstance(entry, Ended):
                 await self._note_end(entry)
         return self._position >= stop or characters >= TURN_CHARACTERS
@@ -213,7 +213,7 @@ class Subscription:
         if not self._reader.is_live:
             self._end = end
         elif (text := self._dialect.ended(self.key, end, is_last=False)) is not None:
-            await self._outlet.put(text)
+            await self._sender.put(text)
 
     def _settle(self) -> None:
         if not self._settled.done():
@@ -229,4 +229,4 @@ class Subscription:
         failure = Failure(
             status=HTTPStatus.SERVICE_UNAVAILABLE, text=UNAVAILABLE_TEXT, retry_seconds=max(1, round(delay))
         )
-        await self._outlet.send(self._dialect.failed(self.key, failure))
+        await self._sender.send(self._dialect.failed(self.key, failure))
