@@ -44,7 +44,7 @@ def test_a_bundler_takes_it_from_the_path_that_findstatic_prints(node_modules: P
 def test_the_manual_names_every_option() -> None:
     types = (CLIENT / "aisdk.d.ts").read_text().split("interface ResumableChatTransportOptions")[1].split("\n}")[0]
     options = re.findall(r"^  (\w+)\?:", types, re.MULTILINE)
-    table = MANUAL.split("| Option | Default | |")[1].split("\n\n")[0]
+    table = MANUAL.split("| Option | Default |")[1].split("\n\n")[0]
     named = re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `")))
 
     assert sorted(named) == sorted(options)
