@@ -106,7 +106,11 @@ def test_layers_stay_apart_that_have_nothing_to_say_to_each_other(importing: str
     assert found == set()
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in MODULES.values()} - {PACKAGE}), ids=str)
+@pytest.mark.parametrize(
+    "folder",
+    sorted({path.parent for path in MODULES.values()} - {PACKAGE}),
+    ids=lambda folder: str(folder.relative_to(PACKAGE)),
+)
 def test_every_folder_says_what_it_is_for_and_what_it_may_import(folder: Path) -> None:
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     is_format = folder.parent.name == "formats" and folder.name != "producers"
