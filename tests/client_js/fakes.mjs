@@ -96,6 +96,9 @@ export class Server {
         request.answer(200, body.stream, { "Content-Type": "text/event-stream", ...headers });
         return body.write(PROLOGUE);
       };
+      // What Chromium makes of a status line that breaks off, which no Response can be constructed with.
+      request.breakInHead = (status) =>
+        resolve(Object.defineProperties(new Response(null), { status: { value: status }, ok: { value: false } }));
       request.fail = () => reject(new TypeError("fetch failed"));
       this.requests.push(request);
       this.#waiting.push(request);

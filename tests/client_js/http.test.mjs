@@ -243,6 +243,17 @@ for (const status of [408, 425, 429, 500, 502, 503, 504]) {
   });
 }
 
+for (const status of [2, 20, 4, 40]) {
+  test(`a head that breaks off in its status line (${status}) is a broken connection`, async () => {
+    const following = client.follow("c");
+    (await server.next()).breakInHead(status);
+    await pass(2_000);
+    (await server.next()).answer(204);
+
+    assert.equal((await following.ended).reason, "nothing");
+  });
+}
+
 test("it gives up after as many fruitless tries as it was told", async () => {
   connect({ timing: { giveUpAfter: 3 } });
   const following = client.follow("c", { from: 1 });
