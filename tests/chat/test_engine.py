@@ -21,6 +21,7 @@ from resumable_stream.runtime import runtime
 from ..support.logs import FaultyLog
 from ..support.producers import Producer, of
 from ..support.readers import bodies, ends, gather
+from ..support.tasks import running_tasks
 from ..support.virtual_time import in_virtual_time, settle
 from .engines import make_engine
 
@@ -203,7 +204,7 @@ async def test_finding_the_place_costs_the_same_after_any_history(log: FaultyLog
 @in_virtual_time
 async def test_nothing_is_left_of_generations_that_are_over(log: FaultyLog) -> None:
     engine = make_engine()
-    before = len(asyncio.all_tasks())
+    before = len(running_tasks())
     for number in range(50):
         await engine.start(f"s{number}", of("x") if number % 2 else Producer("x"), owner=f"owner{number}")
         await asyncio.sleep(0.01)
@@ -219,4 +220,4 @@ async def test_nothing_is_left_of_generations_that_are_over(log: FaultyLog) -> N
     assert here.registry._tasks == set()
     assert here.registry._starting == {}
     assert here.readers.taken == {}
-    assert len(asyncio.all_tasks()) == before
+    assert len(running_tasks()) == before

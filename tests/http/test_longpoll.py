@@ -24,6 +24,7 @@ from resumable_stream.views import ResumableChatView
 
 from ..support.logs import FaultyLog, unavailable, use_faulty_log
 from ..support.producers import Producer, of
+from ..support.tasks import running_tasks
 from ..support.virtual_time import in_virtual_time, run_in_virtual_time, settle
 from ..support.visitors import Visitor
 
@@ -268,7 +269,7 @@ def held() -> tuple[int, int, int]:
     """Count what readers hold: places, seats at a shared follow (the writer has one of its own), and tasks."""
     here = runtime()
     seats = sum(follow.attached for follow in here.hub._follows.values())
-    return here.readers.taken.total(), seats, len(asyncio.all_tasks())
+    return here.readers.taken.total(), seats, len(running_tasks())
 
 
 @in_virtual_time

@@ -17,6 +17,7 @@ from resumable_stream.readers.reader import Reader
 from resumable_stream.records import Record
 
 from ..support.logs import FaultyLog, raising, unavailable, use_faulty_log
+from ..support.tasks import running_tasks
 from ..support.virtual_time import in_virtual_time, settle
 
 
@@ -141,7 +142,7 @@ async def test_the_last_to_leave_ends_the_follow_and_nothing_is_left(log: Faulty
 
     assert (log.following, len(hub)) == (0, 0)
     assert gone() is None
-    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+    assert [task for task in running_tasks() if task is not asyncio.current_task()] == []
 
 
 @in_virtual_time

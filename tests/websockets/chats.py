@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from channels.sessions import SessionMiddlewareStack
@@ -14,6 +13,7 @@ from resumable_stream.views import ResumableChatView
 
 from ..support.producers import of
 from ..support.sockets import Message, Socket
+from ..support.tasks import running_tasks
 from ..support.virtual_time import settle
 
 QUESTION = {"message": "Hi"}
@@ -61,7 +61,7 @@ async def ask(socket: Socket, stream: str = "c1", **more: Any) -> list[Message]:
 
 async def tasks() -> int:
     await settle()
-    return len(asyncio.all_tasks())
+    return len(running_tasks())
 
 
 class SessionChat(Chat):

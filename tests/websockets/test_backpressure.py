@@ -16,6 +16,7 @@ from resumable_stream.websockets.subprotocols.native import StreamDialect
 from ..support.logs import FaultyLog, held
 from ..support.producers import Producer, of
 from ..support.sockets import Message, Socket, chunks_of
+from ..support.tasks import running_tasks
 from ..support.virtual_time import in_virtual_time, settle
 from .chats import CHAT, QUESTION, Chat, ask, is_end, tasks, use_settings
 
@@ -242,7 +243,7 @@ async def test_thousands_that_come_and_go_at_any_moment_leave_nothing_behind(
     await asyncio.sleep(60)  # What was started comes to its end.
     gc.collect()
 
-    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    left = [task for task in running_tasks() if task is not asyncio.current_task()]
     assert [task.get_name() for task in left if "hub ticker" not in task.get_name()] == []
     assert not runtime().readers.taken
     assert len(runtime().hub) == 0
