@@ -238,7 +238,7 @@ class GenerationLimitError(GenerationError):
 
     Args:
         text: The message.
-        setting: The setting that bounds it, for whoever reads the traceback.
+        setting: The setting that bounds it, for the developer who reads the traceback.
     """
 
     def __init__(self, text: str, *, setting: str) -> None:
@@ -250,7 +250,7 @@ class EmptyAnswerError(GenerationError):
     """A producer has yielded items, and its answer holds nothing of them; the message is for people.
 
     Args:
-        classes: Names of the items' classes, for whoever reads the traceback.
+        classes: Names of the items' classes, for the developer who reads the traceback.
     """
 
     def __init__(self, classes: str) -> None:

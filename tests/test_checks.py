@@ -139,6 +139,7 @@ def test_a_keep_alive_that_proxies_do_not_wait_for(settings: Any) -> None:
     assert ids() == [checks.W004_KEEPALIVE_TOO_LONG]
 
 
+# CI runs as root, which may write everywhere: the test becomes another user, and only root can do that and return.
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may become somebody else for a moment")
 @pytest.mark.parametrize("part", ["directory", "file", "write-ahead log"])
 def test_a_log_that_this_user_cannot_write(settings: Any, part: str) -> None:

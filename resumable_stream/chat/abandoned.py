@@ -26,7 +26,7 @@ async def look_after(stream: ChatStream) -> bool:
 async def end_if_abandoned(stream: ChatStream, head: Head) -> bool:
     """End the generation of an owner that ``head`` shows to have been silent for too long; return whether it did.
 
-    A failure is left to whoever looks after the stream's owner while it is followed.
+    After a failure, the follow of the stream tries again when it next looks after the silent owner.
     """
     if not is_abandoned(stream, head):
         return False
@@ -57,6 +57,6 @@ async def _interrupt(stream: ChatStream, head: Head) -> bool:
     operation = interrupt(head, stream.encoder_for, text=INTERRUPTED_TEXT)
     ended = await perform(operation, stream.backend, stream.name)
     if ended is not None:
-        # Beside: the end lets readers go, who wait for no hook, and with the last of them whoever ended it.
+        # In a task of its own: the end closes the readers, and with the last of them the caller; none waits for a hook.
         runtime().registry.keep(stream.ends.notify_foreign(stream.backend, stream.name, ended))
     return ended is None

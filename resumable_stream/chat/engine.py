@@ -102,7 +102,7 @@ class ChatEngine:
         is_previewed: bool = False,
         replaces: Replaces | None = None,
     ) -> Start:
-        """Claim the stream and run ``source`` in the background, whoever listens.
+        """Claim the stream and run ``source`` in the background, whether a client reads it or not.
 
         The arguments are fields of :class:`~resumable_stream.chat.start_request.StartRequest`, which says what each of
         them means. Raises as :meth:`start_from` does.
@@ -124,7 +124,7 @@ class ChatEngine:
         return await self.start_from(stream_name, request)
 
     async def start_from(self, stream_name: str, request: StartRequest) -> Start:
-        """Claim the stream and run what ``request`` asks for in the background, whoever listens.
+        """Claim the stream and run what ``request`` asks for in the background, whether a client reads it or not.
 
         The stream's name has at most 512 bytes.
 
@@ -167,12 +167,12 @@ class ChatEngine:
         Without a cursor it reads the running generation from its start. A client that ``resumes`` may have seen the
         beginning of one that has ended: where its library makes the message anew, it gets that for
         ``RESUME_AFTER_END_SECONDS`` after the end. With a cursor the reader goes on from there, to the end of the
-        newest generation, also when that is over. A live reader never ends; without a cursor it begins with the
+        newest generation, also after that has ended. A live reader never ends; without a cursor it begins with the
         running generation, or with what comes next.
 
         Where the format's clients follow sessions, every reader of a session is live, and without a cursor begins with
-        a snapshot of what is over. After it comes once more how those of ``open_runs`` have ended that it holds: the
-        client takes them to be running.
+        a snapshot of the generations that have ended. The last chunk of each run in ``open_runs`` that the snapshot
+        contains follows it, because the client still believes that those runs are active.
         """
         planner = ReadPlanner(self.backend, stream_name, self.format, runtime().loads)
         if self.holds_sessions_open:
@@ -258,8 +258,8 @@ class ChatEngine:
     async def messages(self, stream_name: str) -> list[Message]:
         """Fold the chat into the client library's own messages.
 
-        The answer of a running generation is left out (its user message is in): whoever shows the chat gets it by
-        :meth:`replay`.
+        The answer of a running generation is left out (its user message is in): a client gets that answer
+        by :meth:`replay`.
         """
         async with runtime().loads.large(stream_name) as reading:
             history = await self.history(stream_name, reading)

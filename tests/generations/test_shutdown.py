@@ -128,6 +128,7 @@ def test_a_second_signal_reaches_a_loops_handler_at_once(make_loop: Any) -> None
         runner.run(main())
 
 
+# What is tested does not exist on Windows: there, no process inherits signal handlers.
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 async def test_a_forked_child_takes_its_signals_itself() -> None:

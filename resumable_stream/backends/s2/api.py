@@ -210,7 +210,7 @@ def records_path(stream: str, **query: int) -> str:
 
 
 async def _guarded(work: Awaitable[T]) -> T:
-    """Await a request: whoever is cancelled meanwhile shows no request's bytes in the frames of the cancellation."""
+    """Await a request. If the caller is cancelled, the traceback holds no frame with the request's bytes."""
     return await without_frames(work, passing=REQUEST_ERRORS)
 
 

@@ -49,7 +49,7 @@ class Contents:
 
 
 def back_up(file: LogFile, target: Path, *, overwrite: bool = False) -> Contents:
-    """Store a copy of the log in ``target``, which nobody but this user can read.
+    """Store a copy of the log in ``target``; only this user can read the file.
 
     Raises:
         BackupError: It cannot be; nothing was changed.

@@ -83,7 +83,7 @@ class AGUIEncoder(ItemEncoder):
         return self.take()
 
     def note_stored(self, data: Any) -> None:
-        """Take note of an event on the log; what clients make of another program's is not known."""
+        """Update the state with an event on the log. What clients make of another program's event is unknown."""
         if isinstance(data, dict) and isinstance(data.get("type"), str):
             self.run.observe(data)
 
@@ -118,7 +118,7 @@ class AGUIEncoder(ItemEncoder):
         return dict(self.adapt({"type": "RUN_FINISHED", **ids, **self.finish_fields(), **event, **ids}))
 
     def finish_fields(self) -> dict[str, Any]:
-        """Tell of an unusual end in ``result``, which whoever runs the agent gets: there is no field for the reason."""
+        """Report an unusual end in ``result``, which the client receives: no field holds the reason."""
         finish = self.model_finish
         return {"result": {"finishReason": finish.reason}} if finish is not None and finish.is_unusual else {}
 
